@@ -1,0 +1,3 @@
+//! The chatplane binary.
+
+fn main() {}

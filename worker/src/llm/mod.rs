@@ -1,0 +1,180 @@
+//! Model providers: a small common language, and a file per wire format.
+
+mod answer;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chatplane_domain::{ChatError, Effort, Usage};
+use futures::stream::BoxStream;
+
+pub use answer::Answer;
+
+/// One call of a model: everything a provider needs, nothing it may look up.
+#[derive(Clone)]
+pub struct ModelCall {
+    /// Base URL of the provider, without a trailing slash.
+    pub endpoint: String,
+    /// The provider's key. Never logged.
+    pub api_key: String,
+    /// The provider's own name of the model.
+    pub provider_model: String,
+    /// How much the model should think.
+    pub effort: Effort,
+    /// How many tokens the answer may have.
+    pub output_tokens_max: i64,
+    /// Instructions, in order.
+    pub system: Vec<String>,
+    /// The conversation: any history that the state machine can produce.
+    pub messages: Vec<PromptMessage>,
+    /// Tools the model may call.
+    pub tools: Vec<ToolDefinition>,
+    /// How long and how large.
+    pub limits: CallLimits,
+}
+
+/// Bounds of one model call.
+#[derive(Clone, Copy, Debug)]
+pub struct CallLimits {
+    /// How long the first token may take.
+    pub first_token_timeout: Duration,
+    /// How long the stream may be silent after that.
+    pub silence_timeout: Duration,
+    /// How long the whole answer may take.
+    pub answer_duration_max: Duration,
+    /// How many bytes the answer's parts may have in all.
+    pub answer_bytes_max: usize,
+}
+
+/// One message of the conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PromptMessage {
+    /// Words of a user.
+    User {
+        /// The text parts, in order.
+        texts: Vec<String>,
+    },
+    /// An answer of a model, possibly of another provider, possibly interrupted.
+    Assistant {
+        /// Names the message's calls together with their indexes.
+        message_id: i64,
+        /// What it said and asked for.
+        parts: Vec<AnswerPart>,
+    },
+    /// Results of tool calls; several in a row belong to the same answer.
+    Tool {
+        /// The results.
+        results: Vec<ToolResult>,
+    },
+}
+
+/// A piece of an answer with what its provider must get back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswerPart {
+    /// What the piece is.
+    pub content: PartContent,
+    /// What the provider must get back byte-exactly, in a form that its wire
+    /// format chooses and recognizes as its own; empty for none.
+    pub provider_state: Bytes,
+}
+
+/// What a piece of an answer is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PartContent {
+    /// Words.
+    Text(String),
+    /// Thinking; empty where the provider hides it.
+    Reasoning(String),
+    /// A request to run a tool.
+    ToolCall {
+        /// Name of the tool.
+        tool_name: String,
+        /// Arguments as the model wrote them, possibly not JSON.
+        arguments_json: String,
+    },
+}
+
+/// What came of a tool call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolResult {
+    /// Message that holds the call.
+    pub call_message_id: i64,
+    /// The call's place among the calls of that message, from 0.
+    pub call_index: u32,
+    /// What the tool wrote.
+    pub output: String,
+    /// Whether the tool failed, or did not run.
+    pub is_error: bool,
+}
+
+/// A tool that the model may call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolDefinition {
+    /// Name.
+    pub name: String,
+    /// What it does, for the model.
+    pub description: String,
+    /// JSON Schema of its arguments, as text.
+    pub input_schema_json: String,
+}
+
+/// What kind of live part begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// Text of the answer.
+    Text,
+    /// The model's thinking.
+    Reasoning,
+    /// The arguments of a tool call.
+    ToolCall {
+        /// Name of the tool.
+        tool_name: String,
+    },
+}
+
+/// What a provider's stream says, in order. [`Answer`] adds it up.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelEvent {
+    /// A part begins; only the last one grows.
+    PartStarted(PartKind),
+    /// The last part grows by whole characters.
+    Delta(String),
+    /// The last part is complete.
+    PartFinished {
+        /// What the provider must get back with it.
+        provider_state: Bytes,
+    },
+    /// Tokens so far; each report replaces the one before.
+    Usage(Usage),
+    /// The answer is complete; the stream ends after it.
+    Finished(StopReason),
+}
+
+/// Why a model stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// It has said what it wanted.
+    EndTurn,
+    /// It waits for its tool calls.
+    ToolUse,
+    /// It reached its token limit.
+    MaxTokens,
+    /// The provider paused a long turn and wants to be called again with the answer so far.
+    PauseTurn,
+}
+
+/// A model call that failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallFailure {
+    /// What went wrong, for the chat.
+    pub error: ChatError,
+    /// How long the provider asked to wait.
+    pub retry_after: Option<Duration>,
+}
+
+/// A wire format of a provider.
+pub trait Provider: Send + Sync {
+    /// Calls the model. The stream ends after `Finished` or a failure; dropping it
+    /// closes the connection. What it holds back is bounded.
+    fn call(&self, call: ModelCall) -> BoxStream<'static, Result<ModelEvent, CallFailure>>;
+}
