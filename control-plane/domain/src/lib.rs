@@ -1,5 +1,39 @@
 //! The rules of a chat's life: pure, without I/O, clock or chance.
+//!
+//! [`decide`] is the only way a chat changes. Its types make wrong states hard to
+//! write; `transitions.txt` shows what every command does in every state, and the
+//! property tests hold the invariants over random commands.
 
+mod change;
+mod chat;
+mod command;
+mod decide;
+mod draft;
 mod failure;
+mod fence;
+mod ids;
+mod message;
+mod queue;
 
+pub use change::{Change, Decision, Effect, Inserted, Outcome, QueueContent, Rejection};
+pub use chat::{
+    ATTEMPTS_MAX, Chat, Disposition, Execution, LastWrite, Lease, Queued, Retry, Settings, State, Versions,
+    WriteOutcome,
+};
+pub use command::{
+    BusyBehavior, Command, CommitStep, ConfigureChat, Context, CreateChat, EditMessage, EditQueuedMessage,
+    ExpireCause, ExpireLease, FinishedCall, HolderCommand, HolderWrite, NextStep, SendMessage,
+    SubmittedResult, WriteHeader,
+};
+pub use decide::{INTERRUPTION_MAX, create, decide};
 pub use failure::{ChatError, DETAIL_CHARS_MAX, Effort, ErrorKind, Usage};
+pub use fence::Fence;
+pub use ids::{
+    CallId, ChatId, JournalId, MessageId, OrganizationId, QueuedMessageId, ReplicaId, RequestId, SessionId,
+    UserId, WorkspaceId,
+};
+pub use message::{
+    ANSWER_BYTES_MAX, Answer, AnswerContent, AnswerPart, Body, CLIENT_MESSAGE_BYTES_MAX, COMMIT_BYTES_MAX,
+    CallKind, Message, OpenCall, PARTS_MAX, Role, SYSTEM_PROMPT_BYTES_MAX, SyntheticReason,
+    TEXT_PART_BYTES_MAX, TOOL_OUTPUT_BYTES_MAX, ToolCall, ToolResult, UserMessage, Visibility,
+};
