@@ -1,0 +1,319 @@
+//! One stream, from the connection to its end.
+
+use std::{convert::Infallible, time::Duration};
+
+use chatplane_proto::{
+    chat::v1::ToolDefinition,
+    workspace::v1::{
+        AttachRequest, AttachResponse, CallTool, Ping, Pong, Register, Registered, ToolCallId,
+        attach_request::Message as Outgoing, attach_response::Message as Incoming,
+        workspace_service_client::WorkspaceServiceClient,
+    },
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Status, Streaming};
+
+use super::{
+    Link,
+    calls::{CallKey, Calls, tool_ended},
+};
+use crate::tools::{Arguments, Definition, Ended, Tools, shorten};
+
+/// Messages that wait for the stream, of at most 1 MiB each. Who sends more waits.
+const OUTGOING_MAX: usize = 16;
+
+/// How a stream ended.
+pub(super) enum End {
+    /// By our own shutdown.
+    Stopped,
+    /// The control plane does not know the token: trying again changes nothing.
+    TokenRefused { reason: String },
+    /// Another agent registered. Two that push each other out would serve nobody.
+    Replaced,
+    /// Anything else: try again.
+    Lost(Lost),
+}
+
+/// A stream that is to be opened again.
+pub(super) struct Lost {
+    /// How long the registration held; none when there was none.
+    pub(super) registered_for: Option<Duration>,
+    pub(super) cause: Cause,
+}
+
+/// Why there is no stream.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
+    #[error("{}", connect_reason(.0))]
+    Connect(tonic::transport::Error),
+    #[error("no answer to the registration in time")]
+    RegisterTimeout,
+    #[error("the control plane ended the stream with {:?}: {}", .0.code(), shorten(.0.message()))]
+    Status(Status),
+    #[error("the control plane ended the stream")]
+    Closed,
+    #[error("no ping for too long")]
+    PingSilence,
+    #[error("the stream takes no more messages")]
+    SendBlocked,
+    #[error("the answer to the registration is not `registered`")]
+    NotRegistered,
+}
+
+/// The innermost error says why; the outer ones only say "transport error".
+fn connect_reason(error: &tonic::transport::Error) -> String {
+    let mut reason: &dyn std::error::Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    format!("connecting failed: {reason}")
+}
+
+/// Connects, registers, and serves until the stream ends.
+pub(super) async fn run(link: &mut Link, shutdown: &CancellationToken) -> End {
+    let opened = tokio::select! {
+        () = shutdown.cancelled() => return End::Stopped,
+        opened = timeout(link.limits.register, open(link)) => opened,
+    };
+    let (outgoing, incoming, registered) = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(cause)) => return end_before_registration(cause),
+        Err(_) => return end_before_registration(Cause::RegisterTimeout),
+    };
+    tracing::info!(
+        workspace_id = registered.workspace_id,
+        "registered with the control plane"
+    );
+    let since = Instant::now();
+    let calls = Calls::new(outgoing.clone());
+    let mut session = Session {
+        link,
+        incoming,
+        outgoing,
+        calls,
+    };
+    let served = tokio::select! {
+        // A message that waits for a full stream at this moment is lost, as with any lost stream.
+        () = shutdown.cancelled() => None,
+        cause = session.serve() => Some(cause),
+    };
+    match served {
+        None => {
+            session.drain().await;
+            End::Stopped
+        }
+        Some(cause) => end(cause, Some(since.elapsed())),
+    }
+}
+
+type Opened = (mpsc::Sender<AttachRequest>, Streaming<AttachResponse>, Registered);
+
+async fn open(link: &Link) -> Result<Opened, Cause> {
+    let channel = link.dial.endpoint().connect().await.map_err(Cause::Connect)?;
+    let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
+    // It goes first whatever happens, since nobody else has the sender yet.
+    outgoing
+        .send(register(&link.tools))
+        .await
+        .expect("the receiver is here");
+    let mut request = Request::new(ReceiverStream::new(messages));
+    request
+        .metadata_mut()
+        .insert("authorization", link.dial.authorization());
+    let response = WorkspaceServiceClient::new(channel)
+        .attach(request)
+        .await
+        .map_err(Cause::Status)?;
+    let mut incoming = response.into_inner();
+    match incoming
+        .message()
+        .await
+        .map_err(Cause::Status)?
+        .map(|answer| answer.message)
+    {
+        Some(Some(Incoming::Registered(registered))) => Ok((outgoing, incoming, registered)),
+        Some(_) => Err(Cause::NotRegistered),
+        None => Err(Cause::Closed),
+    }
+}
+
+fn register(tools: &Tools) -> AttachRequest {
+    let register = Register {
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        tools: tools.definitions().map(definition).collect(),
+        // Every tool only reads, and what only reads needs no journal.
+        journal_id: String::new(),
+    };
+    AttachRequest {
+        message: Some(Outgoing::Register(register)),
+    }
+}
+
+fn definition(tool: Definition) -> ToolDefinition {
+    ToolDefinition {
+        name: tool.name.to_owned(),
+        description: tool.description.to_owned(),
+        input_schema_json: tool.input_schema_json.to_owned(),
+    }
+}
+
+fn end_before_registration(cause: Cause) -> End {
+    match cause {
+        Cause::Status(status) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+            End::TokenRefused {
+                reason: shorten(status.message()),
+            }
+        }
+        cause => end(cause, None),
+    }
+}
+
+fn end(cause: Cause, registered_for: Option<Duration>) -> End {
+    match cause {
+        // By this code the control plane says that a newer registration took our place.
+        Cause::Status(status) if status.code() == Code::AlreadyExists => End::Replaced,
+        // A token that was revoked in mid-stream is refused for good at the next registration.
+        cause => End::Lost(Lost {
+            registered_for,
+            cause,
+        }),
+    }
+}
+
+/// A registered stream.
+struct Session<'a> {
+    link: &'a mut Link,
+    incoming: Streaming<AttachResponse>,
+    outgoing: mpsc::Sender<AttachRequest>,
+    calls: Calls,
+}
+
+impl Session<'_> {
+    /// Serves until the stream is lost, and says why it is.
+    async fn serve(&mut self) -> Cause {
+        let Err(cause) = self.try_serve().await;
+        cause
+    }
+
+    async fn try_serve(&mut self) -> Result<Infallible, Cause> {
+        let mut last_ping = Instant::now();
+        loop {
+            tokio::select! {
+                () = sleep_until(last_ping + self.link.limits.ping_silence) => return Err(Cause::PingSilence),
+                Some(ended) = self.calls.next_ended() => self.send(ended).await?,
+                received = self.incoming.message() => {
+                    let message = received.map_err(Cause::Status)?.ok_or(Cause::Closed)?.message;
+                    if matches!(message, Some(Incoming::Ping(_))) {
+                        last_ping = Instant::now();
+                    }
+                    self.answer(message).await?;
+                }
+            }
+        }
+    }
+
+    /// Lets running calls end and their results leave, within a short time.
+    async fn drain(self) {
+        let Self {
+            link,
+            mut incoming,
+            outgoing,
+            mut calls,
+        } = self;
+        let drained = async move {
+            while let Some(ended) = calls.next_ended().await {
+                if outgoing.send(ended).await.is_err() {
+                    return;
+                }
+            }
+            // Without senders our side of the stream ends, and the control plane then ends its own: by then
+            // it has read everything.
+            drop((calls, outgoing));
+            while let Ok(Some(_)) = incoming.message().await {}
+        };
+        if timeout(link.limits.drain, drained).await.is_err() {
+            tracing::warn!("stopped before every running call was reported");
+        }
+    }
+
+    /// A stream that takes nothing for as long as it may be silent is dead too, and so no wait for it is
+    /// longer than that.
+    async fn send(&self, message: AttachRequest) -> Result<(), Cause> {
+        match timeout(self.link.limits.ping_silence, self.outgoing.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Cause::Closed),
+            Err(_) => Err(Cause::SendBlocked),
+        }
+    }
+
+    async fn answer(&mut self, message: Option<Incoming>) -> Result<(), Cause> {
+        match message {
+            Some(Incoming::Ping(Ping { ping_no })) => {
+                self.send(AttachRequest {
+                    message: Some(Outgoing::Pong(Pong { ping_no })),
+                })
+                .await
+            }
+            Some(Incoming::CallTool(call)) => self.call_tool(call).await,
+            Some(Incoming::CancelTool(cancel)) => {
+                if let Some(key) = cancel.call_id.as_ref().and_then(CallKey::parse) {
+                    self.calls.cancel(key);
+                }
+                Ok(())
+            }
+            // A newer control plane may know more messages than we do; the contract lets us ignore them.
+            Some(Incoming::Registered(_)) | None => Ok(()),
+        }
+    }
+
+    /// Starts the call, or answers at once why it does not run.
+    async fn call_tool(&mut self, mut call: CallTool) -> Result<(), Cause> {
+        let Some(call_id) = call.call_id.take() else {
+            tracing::warn!("a tool call without an id cannot be answered");
+            return Ok(());
+        };
+        match self.start(&call_id, &call) {
+            Ok(()) => Ok(()),
+            Err(refused) => self.send(tool_ended(call_id, refused)).await,
+        }
+    }
+
+    /// The journal of the call is of no interest here: it matters to calls that change something.
+    fn start(&mut self, call_id: &ToolCallId, call: &CallTool) -> Result<(), Ended> {
+        let key = CallKey::parse(call_id).ok_or_else(|| Ended::failed("The id of the call is malformed."))?;
+        let is_running = self.calls.is_running(key);
+        if !self.link.fences.admit(key.chat_id, call.fence) {
+            tracing::warn!(chat_id = %key.chat_id, fence = call.fence, "refused a tool call of a late holder");
+            // An end names only the call. While the call runs for the rightful holder, an end sent to the
+            // late one would be taken for the real one.
+            return if is_running {
+                Ok(())
+            } else {
+                Err(Ended::failed(LATE_HOLDER))
+            };
+        }
+        if is_running {
+            // The one end that will be sent is the answer to both.
+            return Ok(());
+        }
+        if self.calls.len() >= self.link.limits.calls_max {
+            let calls_max = self.link.limits.calls_max;
+            return Err(Ended::failed(format!(
+                "The workspace is busy: {calls_max} tool calls are running. Try again later."
+            )));
+        }
+        let tool = self.link.tools.find(&call.tool_name)?;
+        let arguments =
+            Arguments::parse(&call.arguments_json).map_err(|error| Ended::failed(error.to_string()))?;
+        self.calls.start(key, tool, arguments);
+        Ok(())
+    }
+}
+
+/// The answer to a fence below one that was seen.
+pub(super) const LATE_HOLDER: &str = "The call did not run: another worker has taken over the chat.";
