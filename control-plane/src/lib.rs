@@ -1,1 +1,3 @@
-//! Empty yet.
+//! The control plane: owns PostgreSQL, authorization and chat state.
+
+pub mod store;

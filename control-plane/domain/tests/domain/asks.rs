@@ -1,0 +1,70 @@
+//! What clients ask of the chat in the world.
+
+use chatplane_domain::{
+    CallKind, Command, ConfigureChat, EditMessage, EditQueuedMessage, MessageId, QueuedMessageId, SendMessage,
+    UserMessage,
+};
+
+use crate::{
+    actions::Ask,
+    fixtures::{queued_id, submitted, user_message},
+    world::World,
+};
+
+impl World {
+    pub(crate) fn ask(&mut self, ask: &Ask) -> Command {
+        match *ask {
+            Ask::Send { busy, model } => {
+                let number = self.next_sent();
+                let model = model.then(|| format!("model {number}"));
+                Command::SendMessage(SendMessage {
+                    id: queued_id(number),
+                    message: UserMessage {
+                        model,
+                        ..user_message(&format!("message {number}"))
+                    },
+                    busy,
+                })
+            }
+            Ask::Edit { row } => {
+                let target = MessageId(row.into());
+                Command::EditMessage(EditMessage {
+                    target,
+                    target_role: self.database.role(target),
+                    replacement: user_message("replacement"),
+                })
+            }
+            Ask::EditQueued { nth } => Command::EditQueuedMessage(EditQueuedMessage {
+                id: self.queued(nth),
+                texts: vec![format!("edited {}", self.chat().versions.snapshot)],
+            }),
+            Ask::DeleteQueued { nth } => Command::DeleteQueuedMessage(self.queued(nth)),
+            Ask::MoveQueued { nth, to } => Command::MoveQueuedMessage {
+                id: self.queued(nth),
+                index: to.into(),
+            },
+            Ask::Promote { nth } => Command::PromoteQueuedMessage(self.queued(nth)),
+            Ask::Interrupt => Command::InterruptChat,
+            Ask::Submit { count } => {
+                let calls = self.open(CallKind::Client, count);
+                Command::SubmitToolResults(calls.into_iter().map(submitted).collect())
+            }
+            Ask::Configure { model, prompt } => {
+                let version = self.chat().versions.snapshot;
+                Command::ConfigureChat(ConfigureChat {
+                    model: model.then(|| format!("model of version {version}")),
+                    system_prompt: prompt.then(|| format!("prompt of version {version}")),
+                    ..ConfigureChat::default()
+                })
+            }
+            Ask::Archive => Command::ArchiveChat,
+            Ask::Unarchive => Command::UnarchiveChat,
+        }
+    }
+
+    /// The nth queued message, or an unknown one.
+    fn queued(&self, nth: u8) -> QueuedMessageId {
+        let queued = self.chat().queue.get(usize::from(nth));
+        queued.map_or(queued_id(1_000_000), |queued| queued.id)
+    }
+}

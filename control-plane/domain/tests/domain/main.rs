@@ -1,0 +1,19 @@
+//! Proves the rules of a chat's life against the page that specifies them: a golden
+//! table of all states and commands, properties over random commands, and a test
+//! for each rule that was found by walking interleavings.
+
+mod actions;
+mod asks;
+mod checks;
+// mod client_rules;
+// mod configure;
+mod database;
+// mod edit;
+mod fixtures;
+// mod holder_rules;
+// mod interleavings;
+mod properties;
+mod states;
+// mod steering;
+mod transitions;
+mod world;

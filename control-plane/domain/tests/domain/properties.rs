@@ -1,0 +1,65 @@
+//! Properties over random commands of clients, holders and sweeps, with stale
+//! fences, numbers and histories, lost replies, lease offers and passing time.
+
+use chatplane_domain::{ATTEMPTS_MAX, ErrorKind, State};
+use proptest::{prelude::*, test_runner::Config};
+
+use crate::{actions::actions, database::Fate, world::World};
+
+/// Thousands of cases in a few seconds; failing ones shrink and are printed.
+fn config(cases: u32) -> Config {
+    Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config(3000))]
+
+    #[test]
+    fn the_invariants_hold_after_every_write(actions in actions()) {
+        let mut world = World::new();
+        for action in actions {
+            world.act(action);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1000))]
+
+    #[test]
+    fn every_accepted_message_reaches_the_history_once_when_everybody_does_their_part(actions in actions()) {
+        let mut world = World::new();
+        for action in actions {
+            world.act(action);
+        }
+
+        world.settle();
+
+        prop_assert_eq!(world.chat().state(), State::Waiting);
+        let waiting = world.database.fates.values().filter(|fate| **fate == Fate::Waiting);
+        prop_assert_eq!(waiting.count(), 0);
+    }
+
+    #[test]
+    fn a_chat_that_kills_its_workers_runs_out_of_attempts(actions in actions()) {
+        let mut world = World::new();
+        for action in actions {
+            world.act(action);
+        }
+        let running = matches!(world.chat().state(), State::Running);
+        prop_assume!(running);
+
+        // One more for a holder whose lease began before its model call did, and one
+        // for the lease that finds all tries used up.
+        for _ in 0..ATTEMPTS_MAX + 2 {
+            world.crash();
+        }
+
+        let error = world.chat().last_error().map(|error| error.kind);
+        prop_assert_eq!(error, Some(ErrorKind::AttemptsExhausted));
+    }
+}

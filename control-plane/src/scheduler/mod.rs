@@ -1,0 +1,4 @@
+//! Sessions, leases and sweeps.
+
+pub(crate) mod roster;
+pub(crate) mod session;

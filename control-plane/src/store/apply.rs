@@ -1,0 +1,376 @@
+//! The writing statement: a decision's rows as one document per table.
+
+use chatplane_domain::{
+    Body, CallId, Change, Chat, Decision, Execution, Inserted, OpenCall, QueueContent, Queued,
+};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::{
+    QueuedView,
+    content::{self, CONTENT_VERSION},
+    rows::{CallRow, text_of},
+    transact::{Ask, Reply, Snapshot},
+};
+
+/// A queued message shows this much of its text.
+const PREVIEW_CHARS_MAX: usize = 200;
+
+/// Everything that one write stores.
+pub(crate) struct Write<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) decision: &'a Decision,
+    pub(crate) ask: &'a Ask,
+    pub(crate) reply: &'a Reply,
+}
+
+/// Applies a decision where the chat still is what was read. Answers whether it was.
+pub(crate) async fn update(connection: &mut PgConnection, write: &Write<'_>) -> Result<bool, sqlx::Error> {
+    match &write.decision.change {
+        Some(change) => update_chat(connection, write, change).await,
+        None => store_request(connection, write).await,
+    }
+}
+
+async fn update_chat(
+    connection: &mut PgConnection,
+    write: &Write<'_>,
+    change: &Change,
+) -> Result<bool, sqlx::Error> {
+    let chat = &write.decision.chat;
+    let columns = Columns::of(chat);
+    let before = &write.snapshot.chat;
+    let applied = sqlx::query_file_scalar!(
+        "src/store/apply_update.sql",
+        chat.id.0,
+        before.versions.snapshot,
+        chat.settings.workspace.map(|workspace| workspace.0),
+        chat.settings.model,
+        text_of(chat.settings.effort),
+        json!(chat.settings.client_tools),
+        chat.system_prompt.map(|id| id.0),
+        chat.state().as_str(),
+        chat.archived(),
+        count(chat.queue.len()),
+        count(chat.open_calls.len()),
+        chat.versions.snapshot,
+        chat.versions.history,
+        chat.versions.queue,
+        chat.versions.retry,
+        chat.versions.error,
+        count(chat.attempt as usize),
+        chat.retry.as_ref().map(|retry| storable(json!(retry))),
+        chat.last_error().map(|error| storable(json!(error))),
+        columns.fence,
+        columns.session,
+        chat.live_lease().is_some(),
+        columns.last_write,
+        columns.runnable_since,
+        columns.interrupt_time,
+        columns.action_deadline,
+        chat.next_message_id.0,
+        chat.answered,
+        chat.history_bytes,
+        write.snapshot.now,
+        change.delete_from.map(|id| id.0),
+        change.delete_one.map(|id| id.0),
+        messages(chat, change),
+        entered(change),
+        &removed(change),
+        queue_changed(before, change),
+        queue_inserted(before, change),
+        settled(change),
+        opened(change),
+        requests(write),
+        usage(write.ask),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(applied == 1)
+}
+
+/// A decision that changes nothing stores the request id alone, where the chat is
+/// still what was read.
+async fn store_request(connection: &mut PgConnection, write: &Write<'_>) -> Result<bool, sqlx::Error> {
+    let Some(request) = &write.ask.request else { return Ok(true) };
+    let stored = sqlx::query!(
+        "insert into requests (actor_id, request_id, method, body_sha256, chat_id, result) \
+         select $1, $2, $3, $4, c.chat_id, $5 \
+         from chats c \
+         where c.chat_id = $6 \
+         and c.snapshot_version = $7",
+        request.actor,
+        request.id.0,
+        request.method,
+        &request.body_sha256[..],
+        storable(json!(write.reply)),
+        write.snapshot.chat.id.0,
+        write.snapshot.chat.versions.snapshot,
+    )
+    .execute(connection)
+    .await?;
+    Ok(stored.rows_affected() == 1)
+}
+
+/// Stores a new chat.
+pub(crate) async fn create(pool: &PgPool, write: &Write<'_>) -> Result<(), sqlx::Error> {
+    let chat = &write.decision.chat;
+    let columns = Columns::of(chat);
+    let rows = write.decision.change.as_ref().map_or_else(|| json!([]), |change| messages(chat, change));
+    sqlx::query_file_scalar!(
+        "src/store/apply_create.sql",
+        chat.id.0,
+        chat.organization.0,
+        chat.owner.0,
+        chat.settings.workspace.map(|workspace| workspace.0),
+        chat.settings.model,
+        text_of(chat.settings.effort),
+        chat.system_prompt.map(|id| id.0),
+        count(chat.attempt as usize),
+        columns.fence,
+        columns.session,
+        chat.live_lease().is_some(),
+        columns.runnable_since,
+        chat.next_message_id.0,
+        chat.history_bytes,
+        write.snapshot.now,
+        content::escape(&write.snapshot.metadata.title),
+        json!(write.snapshot.metadata.labels),
+        rows,
+        requests(write),
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(())
+}
+
+/// JSONB cannot hold U+0000. Texts of users, models and tools are escaped; in errors and
+/// names the replacement character will do.
+fn storable(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', "\u{fffd}")),
+        Value::Array(values) => values.into_iter().map(storable).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, storable(value))).collect(),
+        other => other,
+    }
+}
+
+/// Columns that a state brings along.
+struct Columns {
+    fence: i64,
+    session: Option<Uuid>,
+    last_write: Option<Value>,
+    runnable_since: Option<DateTime<Utc>>,
+    interrupt_time: Option<DateTime<Utc>>,
+    action_deadline: Option<DateTime<Utc>>,
+}
+
+impl Columns {
+    fn of(chat: &Chat) -> Self {
+        let lease = chat.last_lease.as_ref();
+        let mut columns = Self {
+            fence: lease.map_or(0, |lease| lease.fence.0),
+            session: lease.map(|lease| lease.session.0),
+            last_write: lease.and_then(|lease| lease.last_write.as_ref()).map(|write| json!(write)),
+            runnable_since: None,
+            interrupt_time: None,
+            action_deadline: None,
+        };
+        match chat.execution {
+            Execution::Runnable { since } => columns.runnable_since = Some(since),
+            Execution::Interrupting { since } => columns.interrupt_time = Some(since),
+            Execution::Suspended { deadline } => columns.action_deadline = Some(deadline),
+            Execution::Waiting { .. } | Execution::Error { .. } | Execution::Leased => {}
+        }
+        columns
+    }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn messages(chat: &Chat, change: &Change) -> Value {
+    let rows = change.inserted.iter().filter_map(|inserted| match inserted {
+        Inserted::New(message) => Some(message),
+        Inserted::Queued { .. } => None,
+    });
+    rows.map(|message| {
+        let encoded = content::encode(&message.body);
+        let mut row = json!({
+            "id": message.id,
+            "role": message.body.role(),
+            "visibility": message.visibility,
+            "content_version": CONTENT_VERSION,
+            "content": encoded.content,
+            "internal": encoded.internal,
+            "content_bytes": message.body.content_bytes(),
+            "interrupted": false,
+        });
+        match &message.body {
+            Body::System(_) => {}
+            Body::User(user) => {
+                row["created_by"] = json!(user.created_by);
+                row["model"] = json!(user.model.as_ref().unwrap_or(&chat.settings.model));
+                row["queued_message_id"] = json!(user.queued_message_id);
+            }
+            Body::Assistant(answer) => {
+                row["model"] = storable(json!(answer.model));
+                row["usage"] = json!(answer.usage);
+                row["runtime_ms"] = json!(answer.runtime_ms);
+                row["interrupted"] = json!(answer.interrupted);
+            }
+            Body::Tool(result) => row["runtime_ms"] = json!(result.runtime_ms),
+        }
+        row
+    })
+    .collect()
+}
+
+fn entered(change: &Change) -> Value {
+    change
+        .inserted
+        .iter()
+        .filter_map(|inserted| match inserted {
+            Inserted::New(_) => None,
+            Inserted::Queued { queued, message } => {
+                Some(json!({"queued_message_id": queued, "message_id": message}))
+            }
+        })
+        .collect()
+}
+
+/// Queue rows that entered the history or were deleted.
+fn removed(change: &Change) -> Vec<Uuid> {
+    let entered = change.inserted.iter().filter_map(|inserted| match inserted {
+        Inserted::New(_) => None,
+        Inserted::Queued { queued, .. } => Some(queued.0),
+    });
+    entered.chain(change.queue_deleted.iter().map(|id| id.0)).collect()
+}
+
+fn queue_changed(before: &Chat, change: &Change) -> Value {
+    queue_rows(change, |queued| before.queue.iter().any(|known| known.id == queued.id))
+}
+
+fn queue_inserted(before: &Chat, change: &Change) -> Value {
+    queue_rows(change, |queued| !before.queue.iter().any(|known| known.id == queued.id))
+}
+
+fn queue_rows(change: &Change, belongs: impl Fn(&Queued) -> bool) -> Value {
+    let rows = change.queue_upserted.iter().filter(|queued| belongs(queued)).map(|queued| {
+        let mut row = json!({
+            "queued_message_id": queued.id,
+            "position": queued.position,
+            "steering": queued.steering,
+            "created_by": queued.created_by,
+            "model": queued.model,
+            "effort": queued.effort,
+            "content_bytes": queued.content_bytes,
+        });
+        if let Some(content) = change.queue_content.as_ref().filter(|content| content.id == queued.id) {
+            row["content_version"] = json!(CONTENT_VERSION);
+            row["content"] = content::encode_texts(&content.texts);
+            row["preview_text"] = json!(content::preview(&content.texts, PREVIEW_CHARS_MAX));
+        }
+        row
+    });
+    rows.collect()
+}
+
+/// A queue entry as it is shown right after its write.
+pub(crate) fn queued_view(
+    queued: &Queued,
+    content: Option<&QueueContent>,
+    create_time: DateTime<Utc>,
+) -> QueuedView {
+    let texts = content.map(|content| content.texts.as_slice()).unwrap_or_default();
+    QueuedView {
+        id: queued.id,
+        position: queued.position,
+        steering: queued.steering,
+        preview_text: content::preview(texts, PREVIEW_CHARS_MAX),
+        created_by: queued.created_by,
+        model: queued.model.clone(),
+        effort: queued.effort,
+        create_time,
+    }
+}
+
+fn settled(change: &Change) -> Value {
+    change
+        .calls_closed
+        .iter()
+        .map(|call| json!({"message_id": call.message, "call_index": call.index}))
+        .collect()
+}
+
+/// A call that is opened and closed by the same write is settled at once: no other
+/// part of the statement sees its row.
+fn opened(change: &Change) -> Value {
+    change.calls_opened.iter().map(|call| call_row(call, change.calls_closed.contains(&call.id))).collect()
+}
+
+fn call_row(call: &OpenCall, settled: bool) -> Value {
+    let CallId { message, index } = call.id;
+    let row = CallRow {
+        message_id: message.0,
+        call_index: index,
+        tool_name: content::escape(&call.tool_name),
+        kind: call.kind,
+        workspace_id: call.workspace.map(|workspace| workspace.0),
+        journal_id: call.journal.map(|journal| journal.0),
+    };
+    let mut row = json!(row);
+    row["settled"] = json!(settled);
+    row
+}
+
+#[derive(Serialize)]
+struct RequestRow<'a> {
+    actor_id: Uuid,
+    request_id: Uuid,
+    method: &'static str,
+    body_sha256: String,
+    reply: &'a Reply,
+}
+
+fn requests(write: &Write<'_>) -> Value {
+    let rows: Vec<RequestRow<'_>> = write
+        .ask
+        .request
+        .iter()
+        .map(|request| RequestRow {
+            actor_id: request.actor,
+            request_id: request.id.0,
+            method: request.method,
+            body_sha256: hex(&request.body_sha256),
+            reply: write.reply,
+        })
+        .collect();
+    storable(json!(rows))
+}
+
+fn usage(ask: &Ask) -> Value {
+    ask.model_call
+        .iter()
+        .map(|call| {
+            let mut row = json!(call.usage);
+            row["fence"] = json!(call.fence);
+            row["model_call"] = json!(call.number);
+            row["model"] = json!(call.model);
+            row
+        })
+        .collect()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
+}

@@ -1,0 +1,37 @@
+-- The first write of a chat. A request id that exists fails the whole statement.
+with created as (
+    insert into chats (
+        chat_id, organization_id, owner_id, root_chat_id, workspace_id, model, effort, system_prompt_id,
+        state, snapshot_version, history_version, attempt, fence, session_id, leased, runnable_since,
+        next_message_id, history_bytes, create_time, update_time
+    )
+    values ($1, $2, $3, $1, $4, $5, $6, $7, 'running', 1, 1, $8, $9, $10, $11, $12, $13, $14, $15, $15)
+    returning chat_id
+),
+metadata_created as (
+    insert into chat_metadata (chat_id, title, labels)
+    select created.chat_id, $16, $17
+    from created
+),
+messages_inserted as (
+    insert into messages (
+        chat_id, id, role, visibility, content_version, content, internal, content_bytes,
+        created_by, model, revision, create_time
+    )
+    select
+        created.chat_id, m.id, m.role, m.visibility, m.content_version, m.content, m.internal,
+        m.content_bytes, m.created_by, m.model, 1, $15
+    from created, jsonb_to_recordset($18) as m (
+        id bigint, role text, visibility text, content_version smallint, content jsonb, internal jsonb,
+        content_bytes bigint, created_by uuid, model text
+    )
+),
+request_stored as (
+    insert into requests (actor_id, request_id, method, body_sha256, chat_id, result)
+    select r.actor_id, r.request_id, r.method, decode(r.body_sha256, 'hex'), created.chat_id, r.reply
+    from created, jsonb_to_recordset($19) as r (
+        actor_id uuid, request_id uuid, method text, body_sha256 text, reply jsonb
+    )
+)
+select count(*) as "applied!"
+from created

@@ -1,0 +1,207 @@
+//! Models and workspaces.
+
+use chatplane_domain::{JournalId, OrganizationId, UserId, WorkspaceId};
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Error, Store, ToolDefinition, WorkspaceRow};
+
+/// A model that chats can use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelRow {
+    /// Name by which chats refer to it.
+    pub name: String,
+    /// Wire format and provider.
+    pub provider: String,
+    /// Base URL of the provider.
+    pub endpoint: String,
+    /// The provider's own name of the model.
+    pub provider_model: String,
+    /// Whether chats use it that name no model.
+    pub is_default: bool,
+    /// How many tokens fit its context.
+    pub context_tokens_max: i64,
+    /// How many tokens an answer may have.
+    pub output_tokens_max: i64,
+    /// How long the first token may take.
+    pub first_token_timeout_ms: i64,
+    /// How long a stream may be silent after that.
+    pub silence_timeout_ms: i64,
+}
+
+/// A workspace as its users list it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkspaceListing {
+    /// Its id.
+    pub workspace_id: WorkspaceId,
+    /// Its name.
+    pub name: String,
+    /// Tools its agent declared.
+    pub tools: Vec<ToolDefinition>,
+    /// When it was created.
+    pub create_time: DateTime<Utc>,
+}
+
+impl Store {
+    /// Makes a model what the operator says, and the default one if it is to be.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub async fn put_model(&self, organization: OrganizationId, model: &ModelRow) -> Result<(), Error> {
+        let mut transaction = self.pool.begin().await?;
+        if model.is_default {
+            sqlx::query!(
+                "update models \
+                 set is_default = false \
+                 where organization_id = $1 \
+                 and is_default \
+                 and name <> $2",
+                organization.0,
+                model.name,
+            )
+            .execute(&mut *transaction)
+            .await?;
+        }
+        sqlx::query!(
+            "insert into models ( \
+                 organization_id, name, provider, endpoint, provider_model, is_default, \
+                 context_tokens_max, output_tokens_max, first_token_timeout_ms, silence_timeout_ms \
+             ) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+             on conflict (organization_id, name) do update \
+             set provider = excluded.provider, \
+                 endpoint = excluded.endpoint, \
+                 provider_model = excluded.provider_model, \
+                 is_default = excluded.is_default, \
+                 context_tokens_max = excluded.context_tokens_max, \
+                 output_tokens_max = excluded.output_tokens_max, \
+                 first_token_timeout_ms = excluded.first_token_timeout_ms, \
+                 silence_timeout_ms = excluded.silence_timeout_ms, \
+                 update_time = now()",
+            organization.0,
+            model.name,
+            model.provider,
+            model.endpoint,
+            model.provider_model,
+            model.is_default,
+            model.context_tokens_max,
+            model.output_tokens_max,
+            model.first_token_timeout_ms,
+            model.silence_timeout_ms,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// All models of an organization, by name. Operators configure few.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub async fn models(&self, organization: OrganizationId) -> Result<Vec<ModelRow>, Error> {
+        let models = sqlx::query_as!(
+            ModelRow,
+            "select name, provider, endpoint, provider_model, is_default, context_tokens_max, \
+                 output_tokens_max, first_token_timeout_ms, silence_timeout_ms \
+             from models \
+             where organization_id = $1 \
+             order by name \
+             limit 1000",
+            organization.0,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(models)
+    }
+
+    /// One workspace.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub async fn workspace(&self, workspace: WorkspaceId) -> Result<Option<WorkspaceRow>, Error> {
+        let row = sqlx::query!(
+            r#"select workspace_id, owner_id, name, tools as "tools: Json<Vec<ToolDefinition>>", journal_id
+               from workspaces
+               where workspace_id = $1"#,
+            workspace.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| WorkspaceRow {
+            workspace_id: WorkspaceId(row.workspace_id),
+            owner_id: UserId(row.owner_id),
+            name: row.name,
+            tools: row.tools.0,
+            journal_id: row.journal_id.map(JournalId),
+        }))
+    }
+
+    /// A user's workspaces by id, one more than asked for to tell whether there are more.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub async fn workspaces(
+        &self,
+        owner: UserId,
+        after: Option<WorkspaceId>,
+        limit: i64,
+    ) -> Result<Vec<WorkspaceListing>, Error> {
+        let rows = sqlx::query!(
+            r#"select workspace_id, name, tools as "tools: Json<Vec<ToolDefinition>>", create_time
+               from workspaces
+               where owner_id = $1
+               and ($2::uuid is null or workspace_id > $2)
+               order by workspace_id
+               limit $3"#,
+            owner.0,
+            after.map(|id| id.0),
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let listing = |row: WorkspaceListingRow| WorkspaceListing {
+            workspace_id: WorkspaceId(row.0),
+            name: row.1,
+            tools: row.2,
+            create_time: row.3,
+        };
+        Ok(rows
+            .into_iter()
+            .map(|row| listing((row.workspace_id, row.name, row.tools.0, row.create_time)))
+            .collect())
+    }
+
+    /// Keeps what an agent declared at its registration.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub async fn register_workspace(
+        &self,
+        workspace: WorkspaceId,
+        tools: &[ToolDefinition],
+        journal: Option<JournalId>,
+    ) -> Result<bool, Error> {
+        let updated = sqlx::query!(
+            "update workspaces \
+             set tools = $2, \
+                 journal_id = coalesce($3, journal_id) \
+             where workspace_id = $1",
+            workspace.0,
+            json!(tools),
+            journal.map(|journal| journal.0),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(updated.rows_affected() == 1)
+    }
+}
+
+type WorkspaceListingRow = (Uuid, String, Vec<ToolDefinition>, DateTime<Utc>);

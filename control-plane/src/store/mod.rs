@@ -1,0 +1,149 @@
+//! All SQL. Nobody else talks to PostgreSQL.
+//!
+//! A chat's execution changes through [`Store::transact`] alone: read, decide, one
+//! statement that compares `snapshot_version`.
+
+mod apply;
+mod catalog;
+mod chats;
+mod content;
+mod identity;
+mod messages;
+mod rows;
+mod sessions;
+mod sync;
+mod transact;
+mod views;
+
+use std::time::Duration;
+
+use chatplane_domain::OrganizationId;
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use uuid::Uuid;
+
+pub use catalog::{ModelRow, WorkspaceListing};
+pub use chats::{ChatPage, ChatPosition};
+pub use identity::{TokenKind, TokenSubject};
+pub use messages::{MessageBounds, MessagePage};
+pub use rows::{ToolDefinition, WorkspaceRow};
+pub use sessions::*;
+pub use sync::*;
+pub use transact::{Applied, Ask, ModelCall, Reply, Request, Snapshot, TransactError, Transacted};
+pub use views::{
+    ChatView, MessageChange, MessageView, MetadataView, QueueChange, QueuedView, SyncPage,
+};
+
+/// The one organization until identity arrives.
+pub const DEFAULT_ORGANIZATION: OrganizationId =
+    OrganizationId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
+
+/// A connection is waited for this long: a caller had better hear UNAVAILABLE.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the database did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database does not answer; the caller may try again.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// A row is stored that this release does not understand.
+    #[error("content version {version} is unknown to this release")]
+    ContentVersion {
+        /// The version.
+        version: i16,
+    },
+    /// A message's content is not what its version says.
+    #[error("the content of a message is malformed")]
+    ContentMalformed,
+    /// A row breaks an invariant.
+    #[error("a row is invalid")]
+    RowInvalid,
+    /// A name is taken.
+    #[error("the name is taken")]
+    NameTaken,
+    /// The database is not usable.
+    #[error("{0}")]
+    Unusable(String),
+    /// The database refused a statement.
+    #[error("a statement failed")]
+    Sql(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the schema could not be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let unavailable = match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            // 08: connection; 53: out of resources; 57P: shutting down or starting up.
+            sqlx::Error::Database(database) => database
+                .code()
+                .is_some_and(|code| code.starts_with("08") || code.starts_with("53") || code.starts_with("57P")),
+            _ => false,
+        };
+        if unavailable { Self::Unavailable(error) } else { Self::Sql(error) }
+    }
+}
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    /// Connects and checks that the database can hold every text.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, or `Unusable` with a sentence.
+    pub async fn connect(url: &str, connections_max: u32) -> Result<Self, Error> {
+        let pool = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            // A ping before each use is a round trip; a dead connection shows at its use.
+            .test_before_acquire(false)
+            .connect(url)
+            .await?;
+        let store = Self { pool };
+        let encoding = sqlx::query_scalar!("select current_setting('server_encoding') as \"encoding!\"")
+            .fetch_one(&store.pool)
+            .await?;
+        if encoding != "UTF8" {
+            return Err(Error::Unusable(format!(
+                "the database's encoding is {encoding}; create it with ENCODING 'UTF8'"
+            )));
+        }
+        Ok(store)
+    }
+
+    /// Brings the schema up to date; any number of replicas may do so at once.
+    ///
+    /// # Errors
+    ///
+    /// `Migrate`.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        sqlx::migrate!("../migrations").run(&self.pool).await.map_err(Error::Migrate)
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query_scalar!("select 1 as \"one!\"").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,418 @@
+//! The one way a chat changes: read, decide, one compare-and-set statement.
+//!
+//! The read is one statement; the decision is pure and may run again; the write is
+//! one statement in which everything hangs on `snapshot_version` being what was
+//! read. No lock is held between the two. A lost race is read and decided again;
+//! after three losses the row is locked first, so that nobody starves.
+
+use chatplane_domain::{
+    Chat, ChatError, ChatId, Decision, LastWrite, MessageId, Outcome, RequestId, Retry, Role, Usage,
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, Postgres, Transaction, pool::PoolConnection, types::Json};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+use super::{
+    ChatView, Error, MessageView, MetadataView, QueuedView, Store, WorkspaceRow,
+    apply::{self, Write},
+    rows::{CallRow, ChatRow, MessageRow, QueueRow, StoredRequest},
+};
+
+/// Compares lost before the row is locked.
+const LOSSES_BEFORE_LOCK: u32 = 3;
+/// Compares lost before the caller hears UNAVAILABLE: with the row locked none is lost
+/// but to a deadlock.
+const LOSSES_MAX: u32 = 8;
+
+/// What is asked of the database beside the chat.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// The client's request, should it be repeatable.
+    pub request: Option<Request>,
+    /// Hand out the turn's input with a lease, if it has at most this many bytes.
+    pub turn_bytes_max: Option<i64>,
+    /// A message whose role the decision needs.
+    pub target: Option<MessageId>,
+    /// A model call that the write accounts for.
+    pub model_call: Option<ModelCall>,
+}
+
+/// A request that has the effect of one when it is repeated.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Who asks.
+    pub actor: Uuid,
+    /// The client's id of the request.
+    pub id: RequestId,
+    /// The method.
+    pub method: &'static str,
+    /// SHA-256 of the request's body.
+    pub body_sha256: [u8; 32],
+}
+
+/// A model call that was paid for.
+#[derive(Clone, Debug)]
+pub struct ModelCall {
+    /// Fence of the lease under which the model was called.
+    pub fence: chatplane_domain::Fence,
+    /// Counts the lease's model calls from 1.
+    pub number: i64,
+    /// The model.
+    pub model: String,
+    /// Its tokens.
+    pub usage: Usage,
+}
+
+/// What a client's request is answered with, kept for its repeats.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The chat right after the write.
+    pub chat: ChatView,
+    /// User messages that entered the history.
+    pub entered: Vec<MessageId>,
+    /// The message, if it was queued.
+    pub queued: Option<QueuedView>,
+}
+
+/// What a decision is made from.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The chat.
+    pub chat: Chat,
+    /// The database's clock.
+    pub now: DateTime<Utc>,
+    /// When the chat was created.
+    pub create_time: DateTime<Utc>,
+    /// When its execution last changed.
+    pub update_time: DateTime<Utc>,
+    /// Title and labels.
+    pub metadata: MetadataView,
+    /// Role of the live message that was asked for.
+    pub target_role: Option<Role>,
+    /// The turn's input, if it was asked for and is small.
+    pub turn_input: Option<Vec<MessageView>>,
+    /// The chat's workspace.
+    pub workspace: Option<WorkspaceRow>,
+}
+
+impl Snapshot {
+    /// The chat as its readers see it.
+    #[must_use]
+    pub fn view(&self) -> ChatView {
+        ChatView::of(&self.chat, self.metadata.clone(), self.create_time, self.update_time)
+    }
+}
+
+/// What became of a command that was not refused.
+#[derive(Clone, Debug)]
+pub enum Transacted {
+    /// It was applied now.
+    Applied(Box<Applied>),
+    /// It had been applied before: the reply of then.
+    Replayed(Box<Reply>),
+}
+
+/// A command that was applied.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// What it was decided from.
+    pub snapshot: Snapshot,
+    /// What was decided.
+    pub decision: Decision,
+    /// What a client is answered.
+    pub reply: Reply,
+}
+
+/// Why a command was not applied. Nothing is stored then.
+#[derive(Debug, thiserror::Error)]
+pub enum TransactError<E> {
+    /// There is no such chat.
+    #[error("there is no such chat")]
+    ChatNotFound,
+    /// The caller's own rules refuse.
+    #[error("refused")]
+    Refused(E),
+    /// The request id was used with another body.
+    #[error("the request id was used with another body")]
+    RequestIdReused,
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// What became of a compare-and-set.
+enum Attempt {
+    Applied,
+    Lost,
+}
+
+impl Store {
+    /// Changes a chat. `authorize` is asked before a repeat is answered, `decide` after;
+    /// both are pure and may be asked again.
+    ///
+    /// # Errors
+    ///
+    /// `ChatNotFound`, what the closures refuse, or what the database says.
+    pub async fn transact<E>(
+        &self,
+        chat: ChatId,
+        ask: &Ask,
+        authorize: impl Fn(&Snapshot) -> Result<(), E>,
+        decide: impl Fn(&Snapshot) -> Result<Decision, E>,
+    ) -> Result<Transacted, TransactError<E>> {
+        for losses in 0..LOSSES_MAX {
+            let mut held = if losses < LOSSES_BEFORE_LOCK {
+                Held::Unlocked(self.pool.acquire().await.map_err(Error::from)?)
+            } else {
+                Held::Locked(lock(self.pool.begin().await.map_err(Error::from)?, chat).await?)
+            };
+            let connection = held.connection();
+            let read = read(connection, chat, ask).await?;
+            let (snapshot, request) = read.ok_or(TransactError::ChatNotFound)?;
+            authorize(&snapshot).map_err(TransactError::Refused)?;
+            if let (Some(stored), Some(request)) = (request, &ask.request) {
+                return replay(stored, request);
+            }
+            let decision = decide(&snapshot).map_err(TransactError::Refused)?;
+            let reply = reply_of(&snapshot, &decision);
+            let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
+            match attempt(connection, &write).await? {
+                Attempt::Lost => {}
+                Attempt::Applied => {
+                    if let Held::Locked(transaction) = held {
+                        transaction.commit().await.map_err(Error::from)?;
+                    }
+                    return Ok(Transacted::Applied(Box::new(Applied { snapshot, decision, reply })));
+                }
+            }
+        }
+        Err(Error::Unavailable(sqlx::Error::PoolTimedOut).into())
+    }
+
+    /// Takes the chat that has been runnable for the longest time and that nobody else
+    /// is taking, and leases it to a session. Answers none when there is none.
+    ///
+    /// # Errors
+    ///
+    /// What the closure refuses, or what the database says.
+    pub async fn claim<E>(
+        &self,
+        turn_bytes_max: i64,
+        decide: impl Fn(&Snapshot) -> Result<Decision, E>,
+    ) -> Result<Option<Box<Applied>>, TransactError<E>> {
+        let mut transaction = self.pool.begin().await.map_err(Error::from)?;
+        // Only the locked row's own columns may be used: after a wait PostgreSQL
+        // re-checks no other row.
+        let claimed = sqlx::query_scalar!(
+            "select c.chat_id \
+             from chats c \
+             where c.runnable_since is not null \
+             order by c.runnable_since, c.chat_id \
+             limit 1 \
+             for update skip locked"
+        )
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(Error::from)?;
+        let Some(claimed) = claimed else { return Ok(None) };
+        let ask = Ask { turn_bytes_max: Some(turn_bytes_max), ..Ask::default() };
+        let read = read(&mut transaction, ChatId(claimed), &ask).await?;
+        let (snapshot, _) = read.ok_or(TransactError::ChatNotFound)?;
+        let decision = decide(&snapshot).map_err(TransactError::Refused)?;
+        let reply = reply_of(&snapshot, &decision);
+        let write = Write { snapshot: &snapshot, decision: &decision, ask: &ask, reply: &reply };
+        match attempt(&mut transaction, &write).await? {
+            Attempt::Lost => Ok(None),
+            Attempt::Applied => {
+                transaction.commit().await.map_err(Error::from)?;
+                Ok(Some(Box::new(Applied { snapshot, decision, reply })))
+            }
+        }
+    }
+
+    /// Stores a chat that was just decided. A repeat gets the reply of then.
+    ///
+    /// # Errors
+    ///
+    /// `RequestIdReused`, or what the database says.
+    pub async fn create<E>(
+        &self,
+        decision: &Decision,
+        ask: &Ask,
+        metadata: MetadataView,
+        now: DateTime<Utc>,
+    ) -> Result<Transacted, TransactError<E>> {
+        let snapshot = Snapshot {
+            chat: decision.chat.clone(),
+            now,
+            create_time: now,
+            update_time: now,
+            metadata,
+            target_role: None,
+            turn_input: Some(Vec::new()),
+            workspace: None,
+        };
+        let reply = reply_of(&snapshot, decision);
+        let write = Write { snapshot: &snapshot, decision, ask, reply: &reply };
+        match apply::create(&self.pool, &write).await {
+            Ok(()) => Ok(Transacted::Applied(Box::new(Applied {
+                snapshot,
+                decision: decision.clone(),
+                reply,
+            }))),
+            Err(error) => match &ask.request {
+                Some(request) if violates(&error, "requests_pkey") => {
+                    let stored = self.stored_request(request).await?;
+                    replay(stored.ok_or(Error::RowInvalid)?, request)
+                }
+                Some(_) | None => Err(Error::from(error).into()),
+            },
+        }
+    }
+
+    /// The reply of a request that was accepted before.
+    ///
+    /// # Errors
+    ///
+    /// `RequestIdReused`, or what the database says.
+    pub async fn replay_of<E>(&self, request: &Request) -> Result<Option<Reply>, TransactError<E>> {
+        match self.stored_request(request).await? {
+            None => Ok(None),
+            Some(stored) => match replay(stored, request)? {
+                Transacted::Replayed(reply) => Ok(Some(*reply)),
+                Transacted::Applied(_) => Ok(None),
+            },
+        }
+    }
+
+    async fn stored_request(&self, request: &Request) -> Result<Option<StoredRequest>, Error> {
+        let row = sqlx::query!(
+            r#"select method, encode(body_sha256, 'hex') as "body_sha256!", result as "reply: Json<Reply>"
+               from requests
+               where actor_id = $1
+               and request_id = $2"#,
+            request.actor,
+            request.id.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| StoredRequest {
+            method: row.method,
+            body_sha256: row.body_sha256,
+            reply: row.reply.0,
+        }))
+    }
+
+    /// Reads a chat as a decision would, without changing it.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub async fn read(&self, chat: ChatId, ask: &Ask) -> Result<Option<Snapshot>, Error> {
+        let mut connection = self.pool.acquire().await?;
+        Ok(read(&mut connection, chat, ask).await?.map(|(snapshot, _)| snapshot))
+    }
+}
+
+/// What a write goes through.
+enum Held {
+    Unlocked(PoolConnection<Postgres>),
+    Locked(Transaction<'static, Postgres>),
+}
+
+impl Held {
+    fn connection(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Unlocked(connection) => connection,
+            Self::Locked(transaction) => transaction,
+        }
+    }
+}
+
+/// Later statements of the transaction see the row as it is once it is locked.
+async fn lock(
+    mut transaction: Transaction<'static, Postgres>,
+    chat: ChatId,
+) -> Result<Transaction<'static, Postgres>, Error> {
+    sqlx::query_scalar!("select c.chat_id from chats c where c.chat_id = $1 for update", chat.0)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    Ok(transaction)
+}
+
+async fn read(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    ask: &Ask,
+) -> Result<Option<(Snapshot, Option<StoredRequest>)>, Error> {
+    let row = sqlx::query_file_as!(
+        ChatRow,
+        "src/store/read_chat.sql",
+        chat.0,
+        ask.request.as_ref().map(|request| request.actor),
+        ask.request.as_ref().map(|request| request.id.0),
+        ask.turn_bytes_max,
+        ask.target.map(|target| target.0),
+    )
+    .fetch_optional(connection)
+    .await?;
+    let Some(mut row) = row else { return Ok(None) };
+    let turn_input = row.turn_input.take().map(|rows| rows.0.into_iter().map(MessageRow::view).collect());
+    let snapshot = Snapshot {
+        chat: row.chat()?,
+        now: row.now,
+        create_time: row.create_time,
+        update_time: row.update_time,
+        metadata: row.metadata(),
+        target_role: row.target_role()?,
+        turn_input: turn_input.transpose()?,
+        workspace: row.workspace.map(|workspace| workspace.0),
+    };
+    Ok(Some((snapshot, row.request.map(|request| request.0))))
+}
+
+async fn attempt(connection: &mut PgConnection, write: &Write<'_>) -> Result<Attempt, Error> {
+    match apply::update(connection, write).await {
+        Ok(true) => Ok(Attempt::Applied),
+        Ok(false) => Ok(Attempt::Lost),
+        Err(error) if is_race(&error) => Ok(Attempt::Lost),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether reading and deciding again will find out what happened.
+fn is_race(error: &sqlx::Error) -> bool {
+    let deadlock = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == "40P01" || code == "40001");
+    deadlock || violates(error, "requests_pkey")
+}
+
+fn violates(error: &sqlx::Error, constraint: &str) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::constraint) == Some(constraint)
+}
+
+fn replay<E>(stored: StoredRequest, request: &Request) -> Result<Transacted, TransactError<E>> {
+    if stored.method != request.method || stored.body_sha256 != apply::hex(&request.body_sha256) {
+        return Err(TransactError::RequestIdReused);
+    }
+    Ok(Transacted::Replayed(Box::new(stored.reply)))
+}
+
+fn reply_of(snapshot: &Snapshot, decision: &Decision) -> Reply {
+    let update_time = if decision.change.is_some() { snapshot.now } else { snapshot.update_time };
+    let chat =
+        ChatView::of(&decision.chat, snapshot.metadata.clone(), snapshot.create_time, update_time);
+    let (entered, queued) = match &decision.outcome {
+        Outcome::Client { entered, queued } => (entered.clone(), queued.as_ref()),
+        Outcome::Written(_) | Outcome::Replayed(_) | Outcome::Applied => (Vec::new(), None),
+    };
+    let queued = queued.map(|queued| {
+        let content = decision.change.as_ref().and_then(|change| change.queue_content.as_ref());
+        apply::queued_view(queued, content, snapshot.now)
+    });
+    Reply { chat, entered, queued }
+}

@@ -1,0 +1,177 @@
+//! What the store answers: chats, messages and queue entries as they are read.
+//!
+//! These are the types of `app`; `grpc` converts them to the contract's.
+
+use std::collections::BTreeMap;
+
+use chatplane_domain::{
+    Body, Chat, ChatError, ChatId, Effort, Fence, MessageId, OrganizationId, QueuedMessageId, Retry, State, UserId,
+    Versions, Visibility, WorkspaceId,
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// A chat as its readers see it. Serializable, since replies are kept for repeats.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatView {
+    /// Its id.
+    pub chat_id: ChatId,
+    /// Organization of its owner.
+    pub organization_id: OrganizationId,
+    /// User under whose identity the agent acts.
+    pub owner_id: UserId,
+    /// Workspace whose tools the agent may use.
+    pub workspace_id: Option<WorkspaceId>,
+    /// What it is doing.
+    pub state: State,
+    /// Whether it is archived.
+    pub archived: bool,
+    /// Name of the model that answers.
+    pub model: String,
+    /// How much it should think.
+    pub effort: Effort,
+    /// How many messages wait.
+    pub queue_length: usize,
+    /// Why it stopped; in state `error` only.
+    pub last_error: Option<ChatError>,
+    /// The retry in progress.
+    pub retry: Option<Retry>,
+    /// What changed when.
+    pub versions: Versions,
+    /// Fence of the last lease; none before the first.
+    pub fence: Option<Fence>,
+    /// Whether that lease is alive.
+    pub leased: bool,
+    /// When it was created.
+    pub create_time: DateTime<Utc>,
+    /// When its execution last changed.
+    pub update_time: DateTime<Utc>,
+    /// Title, labels and their version.
+    pub metadata: MetadataView,
+}
+
+/// What a chat is called. Changes apart from its execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetadataView {
+    /// Grows by one with every change.
+    pub metadata_version: i64,
+    /// Short title.
+    pub title: String,
+    /// Labels by key.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ChatView {
+    /// The view of a chat as `decide` left it.
+    #[must_use]
+    pub fn of(
+        chat: &Chat,
+        metadata: MetadataView,
+        create_time: DateTime<Utc>,
+        update_time: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            chat_id: chat.id,
+            organization_id: chat.organization,
+            owner_id: chat.owner,
+            workspace_id: chat.settings.workspace,
+            state: chat.state(),
+            archived: chat.archived(),
+            model: chat.settings.model.clone(),
+            effort: chat.settings.effort,
+            queue_length: chat.queue.len(),
+            last_error: chat.last_error().cloned(),
+            retry: chat.retry.clone(),
+            versions: chat.versions,
+            fence: chat.last_lease.as_ref().map(|lease| lease.fence),
+            leased: chat.live_lease().is_some(),
+            create_time,
+            update_time,
+            metadata,
+        }
+    }
+}
+
+/// A message of a history, live or deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageView {
+    /// Its id.
+    pub id: MessageId,
+    /// Who gets to see it.
+    pub visibility: Visibility,
+    /// What it says. Provider state is read only for workers and empty otherwise.
+    pub body: Body,
+    /// The snapshot in which the row last changed.
+    pub revision: i64,
+    /// Bytes of its content, by which pages are cut.
+    pub content_bytes: i64,
+    /// When it was stored.
+    pub create_time: DateTime<Utc>,
+}
+
+/// A queued message without its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuedView {
+    /// Its id.
+    pub id: QueuedMessageId,
+    /// Its place; lower enters first.
+    pub position: i64,
+    /// Whether it joins the running turn.
+    pub steering: bool,
+    /// The beginning of its text.
+    pub preview_text: String,
+    /// Who wrote it.
+    pub created_by: UserId,
+    /// Model that shall answer it.
+    pub model: Option<String>,
+    /// How much it should think.
+    pub effort: Option<Effort>,
+    /// When it was queued.
+    pub create_time: DateTime<Utc>,
+}
+
+/// What has changed in a chat since a position, read in one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncPage {
+    /// The chat in that snapshot.
+    pub chat: ChatView,
+    /// Visible messages by `(revision, id)`.
+    pub messages: Vec<MessageChange>,
+    /// Queue entries by `(revision, id)`; empty while `more`.
+    pub queue: Vec<QueueChange>,
+    /// Whether more messages follow; the rest of the page is then not yet to be shown.
+    pub more: bool,
+}
+
+/// A row of the history that has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageChange {
+    /// It is there.
+    Live(MessageView),
+    /// It was deleted.
+    Deleted {
+        /// Its id.
+        id: MessageId,
+        /// When.
+        revision: i64,
+    },
+}
+
+/// A queue entry that has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueChange {
+    /// It waits.
+    Upserted {
+        /// The entry.
+        entry: QueuedView,
+        /// When it changed.
+        revision: i64,
+    },
+    /// It entered the history or was deleted.
+    Removed {
+        /// Its id.
+        id: QueuedMessageId,
+        /// When.
+        revision: i64,
+    },
+}
