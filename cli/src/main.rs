@@ -1,3 +1,60 @@
-//! The chatplane binary.
+//! The chatplane binary: every role is a subcommand, and always a process of its own.
+//!
+//! - `arguments`: what can be typed;
+//! - `roles`, `admin`, `dev`: what is then done;
+//! - `demo_model`: the model that answers in `dev` when there is no key;
+//! - `exit`, `signals`, `lifeline`, `logging`, `system`: what every process needs.
 
-fn main() {}
+use std::{io, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{
+    arguments::{Arguments, Role},
+    exit::Exit,
+    signals::Signals,
+};
+
+mod admin;
+mod arguments;
+mod demo_model;
+mod dev;
+mod exit;
+mod lifeline;
+mod logging;
+mod roles;
+mod signals;
+#[allow(unsafe_code, reason = "calls for which the standard library has no safe form")]
+mod system;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::start(&arguments);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::complain("the runtime could not be started", &error).into(),
+    };
+    // This future runs on the main thread, which lives as long as the process: `dev` counts on it when it
+    // ties its children's lives to the thread that starts them.
+    let exit = runtime.block_on(Box::pin(run(arguments)));
+    // What still runs is a blocking call past its deadline, and must not keep the process.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+async fn run(arguments: Arguments) -> Exit {
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return exit::complain("signals cannot be received", &error),
+    };
+    if arguments.lifeline {
+        lifeline::hold(signals.shutdown());
+    }
+    match arguments.role {
+        Role::Serve(serve) => roles::serve(*serve, signals.shutdown()).await,
+        Role::Worker(config) => roles::worker(config, signals.shutdown()).await,
+        Role::WorkspaceAgent(config) => roles::workspace_agent(config, signals.shutdown()).await,
+        Role::Dev(options) => dev::dev(*options, arguments.log.as_deref(), &signals).await,
+        Role::Admin(command) => admin::admin(command, &mut io::stdout()).await,
+    }
+}

@@ -85,6 +85,8 @@ impl<'a> Draft<'a> {
     pub(crate) fn delete_from(&mut self, id: MessageId) {
         self.touch_history();
         self.change.delete_from = Some(id);
+        // A prompt that was set after the message goes with it.
+        self.chat.system_prompt = self.chat.system_prompt.filter(|prompt| *prompt < id);
     }
 
     pub(crate) fn delete_one(&mut self, id: MessageId) {

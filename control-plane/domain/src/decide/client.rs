@@ -3,8 +3,8 @@
 use super::{client_outcome, forbid, unchanged};
 use crate::{
     Body, BusyBehavior, CallKind, Chat, ConfigureChat, Context, Decision, EditMessage, EditQueuedMessage,
-    Execution, QueuedMessageId, Rejection, Role, SendMessage, SubmittedResult, SyntheticReason, ToolResult,
-    Visibility, draft::Draft, queue,
+    Execution, Outcome, QueuedMessageId, Rejection, Role, SendMessage, SubmittedResult, SyntheticReason,
+    TOOL_OUTPUT_BYTES_MAX, ToolResult, Visibility, draft::Draft, queue,
 };
 
 pub(super) fn send_message(chat: &Chat, send: SendMessage, context: Context) -> Result<Decision, Rejection> {
@@ -86,6 +86,15 @@ pub(super) fn edit_message(chat: &Chat, edit: EditMessage, context: Context) -> 
     Ok(draft.finish_client(None))
 }
 
+/// Nothing changes: the message is where it shall be.
+fn stays_queued(chat: &Chat, index: usize) -> Decision {
+    let outcome = Outcome::Client {
+        entered: Vec::new(),
+        queued: Some(chat.queue[index].clone()),
+    };
+    unchanged(chat, outcome)
+}
+
 fn queued_index(chat: &Chat, id: QueuedMessageId) -> Result<usize, Rejection> {
     queue::find(&chat.queue, id).ok_or(Rejection::QueuedMessageNotFound)
 }
@@ -142,7 +151,7 @@ pub(super) fn move_queued_message(
         .unwrap_or(index);
     let to = to.clamp(first, last);
     if to == index {
-        return Ok(unchanged(chat, client_outcome()));
+        return Ok(stays_queued(chat, index));
     }
     let mut draft = Draft::new(chat, context);
     draft.queue_move(index, to);
@@ -158,6 +167,9 @@ pub(super) fn promote_queued_message(
         return Err(forbid(chat, "PromoteQueuedMessage"));
     }
     let index = queued_index(chat, id)?;
+    if index == 0 && matches!(chat.execution, Execution::Interrupting { .. }) {
+        return Ok(stays_queued(chat, index));
+    }
     let mut draft = Draft::new(chat, context);
     draft.queue_move(index, 0);
     match chat.execution {
@@ -213,6 +225,9 @@ pub(super) fn submit_tool_results(
         if open.is_none_or(|open| open.kind != CallKind::Client) {
             return invalid("each result must name a pending call of a client tool, once");
         }
+        if result.output.len() > TOOL_OUTPUT_BYTES_MAX {
+            return invalid(&format!("an output has at most {TOOL_OUTPUT_BYTES_MAX} bytes"));
+        }
         draft.settle(result.call, |open| ToolResult {
             call: open.id,
             tool_name: open.tool_name.clone(),
@@ -237,10 +252,12 @@ pub(super) fn configure_chat(
     if chat.archived() {
         return Err(forbid(chat, "ConfigureChat"));
     }
-    let idle = matches!(
-        chat.execution,
-        Execution::Waiting { .. } | Execution::Error { .. }
-    );
+    // An error with a queue is not idle: its next message is on its way.
+    let idle = chat.queue.is_empty()
+        && matches!(
+            chat.execution,
+            Execution::Waiting { .. } | Execution::Error { .. }
+        );
     if configure.system_prompt.is_some() && (!idle || chat.answered) {
         return Err(forbid(chat, "ConfigureChat"));
     }

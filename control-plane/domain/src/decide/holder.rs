@@ -3,12 +3,14 @@
 //! The order of the checks matters: a replay is answered before staleness is looked
 //! at, or a lost reply would come back as a false SUPERSEDED.
 
-use chrono::TimeDelta;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{forbid, unchanged};
 use crate::{
-    ANSWER_BYTES_MAX, ATTEMPTS_MAX, Answer, CallKind, Chat, ChatError, CommitStep, Context, Decision,
-    Disposition, Execution, FinishedCall, HolderCommand, HolderWrite, NextStep, Outcome, PARTS_MAX,
+    ANSWER_BYTES_MAX, ATTEMPTS_MAX, Answer, COMMIT_BYTES_MAX, CallKind, Chat, ChatError, CommitStep, Context,
+    Decision, Disposition, Execution, FinishedCall, HolderCommand, HolderWrite, NextStep, Outcome, PARTS_MAX,
     Rejection, Retry, SyntheticReason, TOOL_OUTPUT_BYTES_MAX, ToolResult, WriteHeader,
     draft::{Draft, attempts_exhausted},
 };
@@ -26,13 +28,15 @@ pub(super) fn decide(chat: &Chat, command: HolderCommand, context: Context) -> R
             if chat.execution != Execution::Leased {
                 return Err(forbid(chat, "RecordRetry"));
             }
-            let delay = TimeDelta::from_std(delay).map_err(|_| invalid("delay_ms", "it is too long"))?;
-            record_retry(&mut draft, error, delay)
+            let next_attempt_time =
+                time_after(&draft, delay).ok_or_else(|| invalid("delay_ms", "it is too long"))?;
+            record_retry(&mut draft, error, next_attempt_time)
         }
         HolderWrite::FinishInterruption { partial, results } => {
             if !matches!(chat.execution, Execution::Interrupting { .. }) {
                 return Err(forbid(chat, "FinishInterruption"));
             }
+            check_size(partial.as_ref(), &results)?;
             store_results(&mut draft, results)?;
             if let Some(partial) = partial {
                 store_answer(
@@ -126,8 +130,8 @@ fn commit_step(draft: &mut Draft<'_>, step: CommitStep) -> Result<Disposition, R
                     "a chat is suspended when its only open calls are those of clients, persons or sub-agents",
                 ));
             }
-            let wait = TimeDelta::from_std(wait).map_err(|_| invalid("next", "it waits too long"))?;
-            draft.suspend(draft.now() + wait);
+            let deadline = time_after(draft, wait).ok_or_else(|| invalid("next", "it waits too long"))?;
+            draft.suspend(deadline);
             Ok(Disposition::Released)
         }
     }
@@ -150,6 +154,7 @@ fn commit_tool_results(draft: &mut Draft<'_>, results: Vec<FinishedCall>) -> Res
     if results.is_empty() {
         return Err(invalid("results", "at least one result is needed"));
     }
+    check_size(None, &results)?;
     store_results(draft, results)?;
     let running = draft.chat.execution == Execution::Leased;
     if running && draft.chat.open_calls.is_empty() {
@@ -158,13 +163,12 @@ fn commit_tool_results(draft: &mut Draft<'_>, results: Vec<FinishedCall>) -> Res
     Ok(Disposition::Continues)
 }
 
-fn record_retry(draft: &mut Draft<'_>, error: ChatError, delay: TimeDelta) -> Disposition {
+fn record_retry(draft: &mut Draft<'_>, error: ChatError, next_attempt_time: DateTime<Utc>) -> Disposition {
     if draft.chat.attempt >= ATTEMPTS_MAX {
         draft.stop_with(attempts_exhausted(Some(&error)));
         return Disposition::Released;
     }
     draft.chat.attempt += 1;
-    let next_attempt_time = draft.now() + delay;
     draft.chat.retry = Some(Retry {
         error,
         attempt: draft.chat.attempt,
@@ -183,6 +187,17 @@ fn finish_interruption(draft: &mut Draft<'_>) -> Disposition {
         draft.wait();
         Disposition::Released
     }
+}
+
+/// The bound of a commit in all; an answer and each result have their own beside it.
+fn check_size(answer: Option<&Answer>, results: &[FinishedCall]) -> Result<(), Rejection> {
+    let results_bytes: usize = results.iter().map(|result| result.output.len()).sum();
+    if answer.map_or(0, Answer::content_bytes) + results_bytes > COMMIT_BYTES_MAX {
+        let description =
+            format!("a commit has at most {COMMIT_BYTES_MAX} bytes; hand in fewer results at once");
+        return Err(invalid("results", &description));
+    }
+    Ok(())
 }
 
 fn store_answer(
@@ -236,6 +251,12 @@ fn store_results(draft: &mut Draft<'_>, results: Vec<FinishedCall>) -> Result<()
         draft.count_committed();
     }
     Ok(())
+}
+
+/// None where the calendar ends.
+fn time_after(draft: &Draft<'_>, duration: Duration) -> Option<DateTime<Utc>> {
+    let delta = TimeDelta::from_std(duration).ok()?;
+    draft.now().checked_add_signed(delta)
 }
 
 fn invalid(field: &'static str, description: &str) -> Rejection {

@@ -7,17 +7,37 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 /// more than there is stands for something unknown.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
-    Client { ask: Ask, offer: Option<u8> },
-    Lease { session: u8 },
-    Write { holder: u8, header: Header, what: Write, reply_lost: bool },
-    Repeat { holder: u8 },
-    GetTurn { holder: u8 },
-    SessionEnds { stale: bool },
+    Client {
+        ask: Ask,
+        offer: Option<u8>,
+    },
+    Lease {
+        session: u8,
+    },
+    Write {
+        holder: u8,
+        header: Header,
+        what: Write,
+        reply_lost: bool,
+    },
+    Repeat {
+        holder: u8,
+    },
+    GetTurn {
+        holder: u8,
+    },
+    SessionEnds {
+        stale: bool,
+    },
     InterruptionOverdue,
     ExpireCalls,
     FailRunnable,
-    Crashes { times: u8 },
-    Pass { seconds: u8 },
+    Crashes {
+        times: u8,
+    },
+    Pass {
+        seconds: u8,
+    },
 }
 
 /// What a client asks for.
@@ -48,10 +68,18 @@ pub(crate) enum Header {
 /// What a holder writes.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    Step { calls: Option<Vec<CallKind>>, next: Next },
-    Results { count: u8 },
+    Step {
+        calls: Option<Vec<CallKind>>,
+        next: Next,
+    },
+    Results {
+        count: u8,
+    },
     Retry,
-    Finish { partial: Option<Vec<CallKind>>, results: u8 },
+    Finish {
+        partial: Option<Vec<CallKind>>,
+        results: u8,
+    },
     Fail,
     Release,
 }

@@ -1,8 +1,8 @@
 //! What clients ask of the chat in the world.
 
 use chatplane_domain::{
-    CallKind, Command, ConfigureChat, EditMessage, EditQueuedMessage, MessageId, QueuedMessageId, SendMessage,
-    UserMessage,
+    CallKind, Command, ConfigureChat, EditMessage, EditQueuedMessage, MessageId, QueuedMessageId,
+    SendMessage, UserMessage,
 };
 
 use crate::{

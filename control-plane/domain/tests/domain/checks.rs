@@ -18,12 +18,33 @@ pub(crate) fn check_rows(database: &Database) {
     check_history(database);
     check_queue(database);
     check_fates(database);
+    check_model(database);
     let bytes = database.live().map(|(_, row)| row.body.content_bytes());
     let bytes = i64::try_from(bytes.sum::<usize>()).expect("test histories are small");
-    assert_eq!(database.chat.history_bytes, bytes, "the bytes of the live history");
+    assert_eq!(
+        database.chat.history_bytes, bytes,
+        "the bytes of the live history"
+    );
     let prompt = database.chat.system_prompt;
     let role = prompt.and_then(|id| database.role(id));
-    assert_eq!(prompt.is_some(), role.is_some(), "the chat's prompt is a live row");
+    assert_eq!(
+        prompt.is_some(),
+        role.is_some(),
+        "the chat's prompt is a live row"
+    );
+}
+
+/// The chat's model is that of the last message that entered and named one.
+fn check_model(database: &Database) {
+    let revision = database.chat.versions.snapshot;
+    let new = database.live().filter(|(_, row)| row.revision == revision);
+    let named = new.filter_map(|(_, row)| match &row.body {
+        Body::User(message) => message.model.as_ref(),
+        Body::System(_) | Body::Assistant(_) | Body::Tool(_) => None,
+    });
+    if let Some(model) = named.last() {
+        assert_eq!(&database.chat.settings.model, model);
+    }
 }
 
 /// Invariant 1: every call has exactly one result before the next user or assistant
@@ -73,7 +94,10 @@ fn check_fates(database: &Database) {
         if let Body::User(message) = &row.body
             && let Some(queued) = message.queued_message_id
         {
-            assert_eq!(message.texts, database.contents[&queued], "its last content enters");
+            assert_eq!(
+                message.texts, database.contents[&queued],
+                "its last content enters"
+            );
             reached.push((queued, *id));
         }
     }

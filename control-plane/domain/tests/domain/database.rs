@@ -109,7 +109,10 @@ impl Database {
             self.fates.entry(content.id).or_insert(Fate::Waiting);
         }
         for id in &change.queue_deleted {
-            assert!(self.queue.remove(id).is_some(), "only a queued message is deleted");
+            assert!(
+                self.queue.remove(id).is_some(),
+                "only a queued message is deleted"
+            );
             let fate = self.fates.insert(*id, Fate::Deleted);
             assert_eq!(fate, Some(Fate::Waiting));
         }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use chatplane_domain::{
     Answer, AnswerContent, AnswerPart, BusyBehavior, CallId, CallKind, Chat, ChatError, Command, CommitStep,
-    Context, Decision, EditMessage, Effort, ErrorKind, ExpireCause, ExpireLease, Fence, FinishedCall,
-    HolderCommand, HolderWrite, Inserted, MessageId, NextStep, Outcome, QueuedMessageId, Rejection, Role,
-    SendMessage, SessionId, SubmittedResult, ToolCall, Usage, UserId, UserMessage, WriteHeader, WriteOutcome,
-    decide,
+    Context, Decision, EditMessage, ErrorKind, ExpireCause, ExpireLease, Fence, FinishedCall, HolderCommand,
+    HolderWrite, Inserted, MessageId, NextStep, Outcome, QueuedMessageId, Rejection, Role, SendMessage,
+    SessionId, SubmittedResult, ToolCall, Usage, UserId, UserMessage, WriteHeader, WriteOutcome, decide,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -183,7 +182,10 @@ pub(crate) fn accepted(chat: &Chat, command: Command) -> Decision {
 
 /// Decides what must be refused.
 pub(crate) fn refused(chat: &Chat, command: Command) -> Rejection {
-    decide(chat, command, context()).expect_err("the command is refused")
+    match decide(chat, command, context()) {
+        Ok(decision) => panic!("a refusal was expected, not {:?}", decision.outcome),
+        Err(rejection) => rejection,
+    }
 }
 
 /// Whether the refusal names this field.
@@ -218,8 +220,4 @@ pub(crate) fn queue(chat: &Chat) -> Vec<(QueuedMessageId, bool)> {
         .iter()
         .map(|queued| (queued.id, queued.steering))
         .collect()
-}
-
-pub(crate) fn effort() -> Effort {
-    Effort::High
 }

@@ -16,7 +16,7 @@ fn config(cases: u32) -> Config {
 }
 
 proptest! {
-    #![proptest_config(config(3000))]
+    #![proptest_config(config(2500))]
 
     #[test]
     fn the_invariants_hold_after_every_write(actions in actions()) {
@@ -28,7 +28,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(1000))]
+    #![proptest_config(config(700))]
 
     #[test]
     fn every_accepted_message_reaches_the_history_once_when_everybody_does_their_part(actions in actions()) {

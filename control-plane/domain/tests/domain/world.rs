@@ -34,7 +34,7 @@ struct Holder {
 }
 
 /// How a holder's write must be answered, by its header alone.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Verdict {
     LeaseLost,
     Replayed(WriteOutcome),
@@ -143,7 +143,7 @@ impl World {
         let compared = self.database.write(before.versions.snapshot, &decision);
         assert_eq!(compared, Ok(()));
         if decision.change.is_some() {
-            let late = self.database.clone().write(before.versions.snapshot, &decision);
+            let late = self.database.write(before.versions.snapshot, &decision);
             assert!(late.is_err(), "what was read before this write is too old now");
         }
         for effect in &decision.effects {
@@ -208,7 +208,7 @@ impl World {
         let told = match decided {
             Ok(decision) => self.check_accepted(&before, &decision, verdict),
             Err(rejection) => {
-                check_refused(&rejection, &verdict);
+                check_refused(&rejection, verdict);
                 None
             }
         };
@@ -268,7 +268,11 @@ impl World {
     ) -> Option<WriteOutcome> {
         match decision.outcome {
             Outcome::Replayed(outcome) => {
-                assert_eq!(Verdict::Replayed(outcome), verdict, "a repeat gets the same answer");
+                assert_eq!(
+                    Verdict::Replayed(outcome),
+                    verdict,
+                    "a repeat gets the same answer"
+                );
                 Some(outcome)
             }
             Outcome::Written(outcome) => {
@@ -337,7 +341,10 @@ impl World {
         };
         let fence = Fence(newest.fence.0 - i64::from(stale));
         let expired = self.apply(expire(fence, cause), None);
-        assert!(!stale || expired.is_err(), "only the lease that the sweep saw ends");
+        assert!(
+            !stale || expired.is_err(),
+            "only the lease that the sweep saw ends"
+        );
     }
 
     /// A worker takes the chat and dies, or has died.
@@ -409,19 +416,25 @@ fn next_step(calls: Option<&[CallKind]>, next: Next) -> NextStep {
         Some(calls) if calls.contains(&CallKind::Worker) => Next::Continue,
         Some(_) | None => Next::Suspend,
     };
-    match if matches!(next, Next::Fitting) { fitting } else { next } {
+    match if matches!(next, Next::Fitting) {
+        fitting
+    } else {
+        next
+    } {
         Next::Continue => NextStep::Continue,
         Next::Finish => NextStep::Finish,
         Next::Suspend | Next::Fitting => NextStep::Suspend(Duration::from_secs(60)),
     }
 }
 
-fn check_refused(rejection: &Rejection, verdict: &Verdict) {
+fn check_refused(rejection: &Rejection, verdict: Verdict) {
     let fits = match rejection {
-        Rejection::LeaseLost => *verdict == Verdict::LeaseLost,
-        Rejection::Superseded => *verdict == Verdict::Superseded,
-        Rejection::FieldInvalid { field: "write_no", .. } => *verdict == Verdict::WrongNumber,
-        Rejection::FieldInvalid { .. } | Rejection::StateForbids { .. } => *verdict == Verdict::Considered,
+        Rejection::LeaseLost => verdict == Verdict::LeaseLost,
+        Rejection::Superseded => verdict == Verdict::Superseded,
+        Rejection::FieldInvalid {
+            field: "write_no", ..
+        } => verdict == Verdict::WrongNumber,
+        Rejection::FieldInvalid { .. } | Rejection::StateForbids { .. } => verdict == Verdict::Considered,
         _ => false,
     };
     assert!(fits, "{rejection:?} instead of {verdict:?}");
@@ -438,7 +451,11 @@ fn check_outcome(before: &Chat, decision: &Decision, outcome: &WriteOutcome) {
     let released = outcome.disposition == Disposition::Released;
     assert_eq!(released, after.live_lease().is_none());
 
-    let inserted = &decision.change.as_ref().expect("a write changes something").inserted;
+    let inserted = &decision
+        .change
+        .as_ref()
+        .expect("a write changes something")
+        .inserted;
     let committed = usize::try_from(outcome.committed).expect("counts are not negative");
     let added = usize::try_from(outcome.added).expect("counts are not negative");
     assert_eq!(inserted.len(), committed + added);

@@ -14,7 +14,14 @@ use crate::{
 const UNKNOWN: u128 = 99;
 
 pub(super) fn lines() -> Vec<Line> {
-    let groups = [sending(), editing(), queue(), interrupting(), settling(), configuring()];
+    let groups = [
+        sending(),
+        editing(),
+        queue(),
+        interrupting(),
+        settling(),
+        configuring(),
+    ];
     groups.into_iter().flatten().collect()
 }
 
@@ -29,8 +36,10 @@ fn full(mut chat: Chat) -> Chat {
 /// Two queued messages, where the state allows it the first of them steering.
 fn steered(chat: Chat) -> Chat {
     let mut chat = with_two_queued(chat);
-    if !matches!(chat.state(), chatplane_domain::State::Error | chatplane_domain::State::Interrupting)
-        && let Some(head) = chat.queue.first_mut()
+    if !matches!(
+        chat.state(),
+        chatplane_domain::State::Error | chatplane_domain::State::Interrupting
+    ) && let Some(head) = chat.queue.first_mut()
     {
         head.steering = true;
     }
@@ -126,6 +135,11 @@ fn settling() -> Vec<Line> {
         Line::new("SubmitToolResults, all", submit(&[0])),
         Line::new("SubmitToolResults, all of 2", submit(&[1, 0])).given(with_two_client_calls),
         Line::new("SubmitToolResults, 1 of 2", submit(&[1])).given(with_two_client_calls),
+        Line::new("SubmitToolResults, all, steering queued", submit(&[0])).given(|chat| {
+            let mut chat = steered(chat);
+            chat.queue.truncate(1);
+            chat
+        }),
         Line::new("SubmitToolResults, all, 1 of 2 steering", submit(&[0])).given(steered),
         Line::new("SubmitToolResults, all, after the deadline", submit(&[0])).at(later(61)),
         Line::new("SubmitToolResults, all, lease offered", submit(&[0])).offered(),

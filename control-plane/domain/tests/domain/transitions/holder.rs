@@ -8,7 +8,8 @@ use chatplane_domain::{
 use super::Line;
 use crate::{
     fixtures::{
-        answer, chat_error, expire, finished, holder, later, next_header, retry, session, step, suspend, write,
+        answer, chat_error, expire, finished, holder, later, next_header, retry, session, step, suspend,
+        write,
     },
     states::{call_id, chat_in, push, with_calls, with_two_queued},
 };
@@ -100,10 +101,12 @@ fn headers() -> Vec<Line> {
             write_no: 2,
             ..header
         }),
-        any_write("any write, the last one again, old history", |header| WriteHeader {
-            write_no: 2,
-            history_version: 5,
-            ..header
+        any_write("any write, the last one again, old history", |header| {
+            WriteHeader {
+                write_no: 2,
+                history_version: 5,
+                ..header
+            }
         }),
         any_write("any write, an older number", |header| WriteHeader {
             write_no: 1,
@@ -137,9 +140,21 @@ fn steps() -> Vec<Line> {
         written("CommitStep finish, no answer", nothing(NextStep::Finish)),
         written("CommitStep suspend", plain(suspend())),
         written("CommitStep suspend, no answer", nothing(suspend())),
-        written("CommitStep suspend, no answer, client call open", nothing(suspend())).given(with_client_call),
-        written("CommitStep suspend, no answer, worker call open", nothing(suspend())).given(with_worker_call),
-        written("CommitStep suspend, no answer, both kinds open", nothing(suspend())).given(with_both_calls),
+        written(
+            "CommitStep suspend, no answer, client call open",
+            nothing(suspend()),
+        )
+        .given(with_client_call),
+        written(
+            "CommitStep suspend, no answer, worker call open",
+            nothing(suspend()),
+        )
+        .given(with_worker_call),
+        written(
+            "CommitStep suspend, no answer, both kinds open",
+            nothing(suspend()),
+        )
+        .given(with_both_calls),
         written("CommitStep over an open call", plain(NextStep::Continue)).given(with_worker_call),
     ]
 }
@@ -150,15 +165,37 @@ fn steps_with_calls() -> Vec<Line> {
     let settled: &[CallKind] = &[CallKind::Client, CallKind::Approval, CallKind::Child];
     let both: &[CallKind] = &[CallKind::Worker, CallKind::Client];
     vec![
-        written("CommitStep continue, worker call", calling(worker, NextStep::Continue)),
-        written("CommitStep continue, worker call, steering queued", calling(worker, NextStep::Continue))
-            .given(steered),
-        written("CommitStep continue, client call", calling(settled, NextStep::Continue)),
-        written("CommitStep finish, worker call", calling(worker, NextStep::Finish)),
-        written("CommitStep finish, client call", calling(settled, NextStep::Finish)),
+        written(
+            "CommitStep continue, worker call",
+            calling(worker, NextStep::Continue),
+        ),
+        written(
+            "CommitStep continue, worker call, steering queued",
+            calling(worker, NextStep::Continue),
+        )
+        .given(steered),
+        written(
+            "CommitStep continue, client call",
+            calling(settled, NextStep::Continue),
+        ),
+        written(
+            "CommitStep finish, worker call",
+            calling(worker, NextStep::Finish),
+        ),
+        written(
+            "CommitStep finish, client call",
+            calling(settled, NextStep::Finish),
+        ),
         written("CommitStep suspend, worker call", calling(worker, suspend())),
-        written("CommitStep suspend, client, approval and child call", calling(settled, suspend())),
-        written("CommitStep suspend, client call, steering queued", calling(settled, suspend())).given(steered),
+        written(
+            "CommitStep suspend, client, approval and child call",
+            calling(settled, suspend()),
+        ),
+        written(
+            "CommitStep suspend, client call, steering queued",
+            calling(settled, suspend()),
+        )
+        .given(steered),
         written("CommitStep suspend, both kinds", calling(both, suspend())),
     ]
 }
@@ -201,10 +238,21 @@ fn interruptions() -> Vec<Line> {
         written("FinishInterruption, nothing, 2 queued", finish(None, &[])).given(with_two_queued),
         written("FinishInterruption, nothing, worker call open", finish(None, &[])).given(with_worker_call),
         written("FinishInterruption, an answer", finish(Some(&[]), &[])),
-        written("FinishInterruption, an answer with a call", finish(Some(worker), &[])),
-        written("FinishInterruption, an answer over an open call", finish(Some(&[]), &[])).given(with_worker_call),
+        written(
+            "FinishInterruption, an answer with a call",
+            finish(Some(worker), &[]),
+        ),
+        written(
+            "FinishInterruption, an answer over an open call",
+            finish(Some(&[]), &[]),
+        )
+        .given(with_worker_call),
         written("FinishInterruption, a result", finish(None, &[0])).given(with_worker_call),
-        written("FinishInterruption, a result and an answer", finish(Some(&[]), &[0])).given(with_worker_call),
+        written(
+            "FinishInterruption, a result and an answer",
+            finish(Some(&[]), &[0]),
+        )
+        .given(with_worker_call),
         written("FinishInterruption, a result of no open call", finish(None, &[0])),
     ]
 }

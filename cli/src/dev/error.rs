@@ -1,0 +1,121 @@
+//! Why `dev` ends without an answer, in words for the person in front of the terminal.
+
+use std::{io, path::PathBuf, process::ExitStatus};
+
+use chatplane_control_plane::admin::AdminError;
+use chatplane_embedded_postgres::StartError;
+
+use crate::exit::Exit;
+
+/// Why `dev` ends without an answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DevError {
+    #[error("--dir {dir:?} is not a directory that can be entered")]
+    WorkspaceUnusable { dir: PathBuf },
+    #[error("no home directory is known, so say with --data-dir (CHATPLANE_DATA_DIR) where to keep the data")]
+    DataDirUnknown,
+    #[error(
+        "the data directory {data:?} would lie inside {workspace:?}, where the agent works: choose another \
+         one with --data-dir (CHATPLANE_DATA_DIR)"
+    )]
+    DataDirInside { data: PathBuf, workspace: PathBuf },
+    #[error(
+        "{workspace:?}, where the agent would work, lies inside the data directory {data:?}: choose another \
+         one with --data-dir (CHATPLANE_DATA_DIR)"
+    )]
+    WorkspaceInside { data: PathBuf, workspace: PathBuf },
+
+    #[error("the data directory {dir:?} holds other files: choose an empty one with --data-dir")]
+    DataDirForeign { dir: PathBuf },
+    #[error("the data directory {dir:?} belongs to another user: choose another one with --data-dir")]
+    DataDirNotOwned { dir: PathBuf },
+    #[error(
+        "the data directory {dir:?} was written by another version of chatplane: choose another one with --data-dir"
+    )]
+    DataDirVersion { dir: PathBuf },
+    #[error(
+        "the data directory {dir:?} is in use by {holder}: stop it, or choose another one with --data-dir"
+    )]
+    InUse { dir: PathBuf, holder: String },
+    #[error("could not {action} {path:?}")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+
+    #[error("the demo model could not be started")]
+    DemoModelUnavailable(#[source] io::Error),
+    #[error("port {port} on 127.0.0.1 cannot be used: choose another one with --port, or 0 for any")]
+    PortUnusable { port: u16, source: io::Error },
+    #[error(transparent)]
+    Postgres(#[from] StartError),
+    #[error("PostgreSQL ended unexpectedly; the file `log` beside its data may say why")]
+    PostgresEnded,
+    #[error("the database cannot be used")]
+    Admin(#[from] AdminError),
+    #[error("{role} could not be started")]
+    Spawn { role: &'static str, source: io::Error },
+    #[error("{role} ended unexpectedly ({status}). The end of its log, {log:?}:\n{tail}")]
+    RoleEnded {
+        role: &'static str,
+        status: ExitStatus,
+        log: PathBuf,
+        tail: String,
+    },
+    #[error("{role} was not ready within {seconds} s. The end of its log, {log:?}:\n{tail}")]
+    NotReady {
+        role: &'static str,
+        seconds: u64,
+        log: PathBuf,
+        tail: String,
+    },
+
+    #[error("the control plane refused to {action}: {}", .status.message())]
+    Refused {
+        action: &'static str,
+        status: Box<tonic::Status>,
+    },
+    #[error("the control plane did not answer within {seconds} s")]
+    Unanswered { seconds: u64 },
+    #[error("the answer could not be written to standard output")]
+    Output(#[source] io::Error),
+    /// A signal came first.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl DevError {
+    /// What the process ends with.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::WorkspaceUnusable { .. }
+            | Self::DataDirUnknown
+            | Self::DataDirInside { .. }
+            | Self::WorkspaceInside { .. } => Exit::Usage,
+            Self::Interrupted => Exit::Interrupted,
+            Self::DataDirForeign { .. }
+            | Self::DataDirNotOwned { .. }
+            | Self::DataDirVersion { .. }
+            | Self::InUse { .. }
+            | Self::Io { .. }
+            | Self::DemoModelUnavailable(_)
+            | Self::PortUnusable { .. }
+            | Self::Postgres(_)
+            | Self::PostgresEnded
+            | Self::Admin(_)
+            | Self::Spawn { .. }
+            | Self::RoleEnded { .. }
+            | Self::NotReady { .. }
+            | Self::Refused { .. }
+            | Self::Unanswered { .. }
+            | Self::Output(_) => Exit::Failed,
+        }
+    }
+}
+
+/// Turns an error of the system into ours: `.map_err(failed("open", &path))`.
+pub(crate) fn failed(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> DevError {
+    let path = path.to_owned();
+    move |source| DevError::Io { action, path, source }
+}

@@ -1,0 +1,299 @@
+use chatplane_proto::chat::v1::{
+    ErrorChanged, ErrorKind, Part, PreviewReset, PreviewTruncated, RetryChanged, StateChanged, TextPart,
+    ToolCallPart,
+};
+
+use super::*;
+
+const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+/// What a person sees, and a note in brackets where it appears.
+#[derive(Default)]
+struct Screen {
+    transcript: Transcript,
+    text: String,
+}
+
+impl Screen {
+    fn see(&mut self, event: Event) -> &mut Self {
+        for output in self.transcript.apply(event, NOW) {
+            match output {
+                Output::Answer(bytes) => self.text.push_str(std::str::from_utf8(&bytes).unwrap()),
+                Output::NewLine if self.text.is_empty() || self.text.ends_with('\n') => {}
+                Output::NewLine => self.text.push('\n'),
+                Output::Note(note) => self.text.push_str(&format!("[{note}]")),
+            }
+        }
+        self
+    }
+}
+
+fn stream(base_version: i64) -> StreamId {
+    StreamId {
+        base_version,
+        index: 0,
+    }
+}
+
+fn started(base: i64, part: i32, kind: PartKind) -> Event {
+    let header = PartStarted {
+        stream: Some(stream(base)),
+        part,
+        kind: kind.into(),
+        ..Default::default()
+    };
+    Event::PartStarted(header)
+}
+
+fn append(base: i64, part: i32, offset: i64, text: &str) -> Event {
+    Event::PartAppend(PartAppend {
+        stream: Some(stream(base)),
+        part,
+        offset,
+        data: text.as_bytes().to_vec().into(),
+    })
+}
+
+fn text(text: &str) -> Part {
+    Part {
+        kind: Some(part::Kind::Text(TextPart {
+            text: text.to_owned(),
+        })),
+    }
+}
+
+fn call(name: &str) -> Part {
+    let call = ToolCallPart {
+        tool_name: name.to_owned(),
+        arguments_json: "{}".to_owned(),
+        call_index: 0,
+    };
+    Part {
+        kind: Some(part::Kind::ToolCall(call)),
+    }
+}
+
+fn message(message_id: i64, revision: i64, role: Role, parts: Vec<Part>) -> Event {
+    Event::Message(Message {
+        message_id,
+        revision,
+        role: role.into(),
+        parts,
+        ..Default::default()
+    })
+}
+
+fn state(state: ChatState) -> Event {
+    Event::State(StateChanged {
+        state: state.into(),
+        ..Default::default()
+    })
+}
+
+fn reset(base: Option<i64>) -> Event {
+    Event::PreviewReset(PreviewReset {
+        stream: base.map(stream),
+    })
+}
+
+#[test]
+fn streamed_text_is_printed_once_and_its_commit_adds_nothing() {
+    let mut screen = Screen::default();
+
+    screen
+        .see(message(1, 1, Role::User, vec![text("hello?")]))
+        .see(state(ChatState::Running))
+        .see(started(2, 0, PartKind::Reasoning))
+        .see(append(2, 0, 0, "hmm"))
+        .see(started(2, 1, PartKind::Text))
+        .see(append(2, 1, 0, "Hel"))
+        .see(append(2, 1, 3, "lo"))
+        .see(message(2, 3, Role::Assistant, vec![text("Hello")]))
+        .see(state(ChatState::Waiting));
+
+    assert_eq!(screen.text, "Hello");
+    assert_eq!(screen.transcript.outcome(), Some(&Outcome::Answered));
+}
+
+#[test]
+fn what_the_preview_missed_is_printed_from_the_commit() {
+    let mut screen = Screen::default();
+
+    screen
+        .see(started(2, 0, PartKind::Text))
+        .see(append(2, 0, 0, "One, "))
+        .see(Event::PreviewTruncated(PreviewTruncated {
+            stream: Some(stream(2)),
+        }))
+        .see(append(2, 0, 5, "never shown"))
+        .see(message(2, 3, Role::Assistant, vec![text("One, "), text("two")]));
+
+    assert_eq!(screen.text, "One, two");
+}
+
+#[test]
+fn without_any_preview_the_commit_is_printed() {
+    let mut screen = Screen::default();
+
+    screen
+        .see(message(2, 3, Role::Assistant, vec![text("Hello")]))
+        .see(state(ChatState::Waiting));
+
+    assert_eq!(screen.text, "Hello");
+}
+
+#[test]
+fn a_gap_in_the_preview_is_closed_by_the_commit() {
+    let mut screen = Screen::default();
+
+    screen
+        .see(started(2, 0, PartKind::Text))
+        .see(append(2, 0, 0, "a"))
+        .see(append(2, 0, 2, "c"))
+        .see(append(2, 0, 1, "b"))
+        .see(message(2, 3, Role::Assistant, vec![text("abc")]));
+
+    assert_eq!(screen.text, "abc");
+}
+
+#[test]
+fn a_stream_sent_again_after_a_reconnect_is_not_printed_again() {
+    let mut screen = Screen::default();
+
+    screen
+        .see(started(2, 0, PartKind::Text))
+        .see(append(2, 0, 0, "Hello, "))
+        .see(reset(None))
+        .see(started(2, 0, PartKind::Text))
+        .see(append(2, 0, 0, "Hel"))
+        .see(append(2, 0, 3, "lo, you"))
+        .see(message(2, 3, Role::Assistant, vec![text("Hello, you")]))
+        .see(message(2, 3, Role::Assistant, vec![text("Hello, you")]));
+
+    assert_eq!(screen.text, "Hello, you");
+}
+
+#[test]
+fn a_repeated_model_call_that_answers_differently_begins_again_and_says_so() {
+    let mut screen = Screen::default();
+
+    screen
+        .see(started(2, 0, PartKind::Text))
+        .see(append(2, 0, 0, "It is red"))
+        .see(reset(Some(2)))
+        .see(started(4, 0, PartKind::Text))
+        .see(append(4, 0, 0, "It is"))
+        .see(append(4, 0, 5, " blue"))
+        .see(append(2, 0, 9, ", late"))
+        .see(message(2, 5, Role::Assistant, vec![text("It is blue.")]));
+
+    assert_eq!(
+        screen.text,
+        format!("It is red\n[{}]It is blue.", words::ANSWER_BEGINS_AGAIN)
+    );
+}
+
+#[test]
+fn a_newer_stream_replaces_an_older_one_without_a_reset() {
+    let mut screen = Screen::default();
+
+    screen
+        .see(started(2, 0, PartKind::Text))
+        .see(append(2, 0, 0, "Yes"))
+        .see(started(4, 0, PartKind::Text))
+        .see(append(4, 0, 0, "Yes!"));
+
+    assert_eq!(screen.text, "Yes!");
+}
+
+#[test]
+fn an_answer_kept_shorter_than_printed_is_printed_as_kept() {
+    let mut screen = Screen::default();
+
+    screen
+        .see(started(2, 0, PartKind::Text))
+        .see(append(2, 0, 0, "Too much"))
+        .see(message(2, 3, Role::Assistant, vec![text("Too")]));
+
+    assert_eq!(
+        screen.text,
+        format!("Too much\n[{}]Too", words::ANSWER_BEGINS_AGAIN)
+    );
+}
+
+#[test]
+fn texts_of_several_steps_are_lines_with_their_tool_calls_as_notes() {
+    let mut screen = Screen::default();
+
+    screen
+        .see(started(2, 0, PartKind::Text))
+        .see(append(2, 0, 0, "Let me look."))
+        .see(message(
+            2,
+            3,
+            Role::Assistant,
+            vec![text("Let me look."), call("list_dir")],
+        ))
+        .see(started(2, 0, PartKind::Text))
+        .see(append(2, 0, 0, "an old stream"))
+        .see(started(3, 0, PartKind::ToolOutput))
+        .see(append(3, 0, 0, "raw output"))
+        .see(message(3, 4, Role::Tool, vec![]))
+        .see(started(4, 0, PartKind::Text))
+        .see(append(4, 0, 0, "Two files."))
+        .see(message(4, 5, Role::Assistant, vec![text("Two files.")]));
+
+    assert_eq!(screen.text, "Let me look.[→ list_dir {}]\nTwo files.");
+}
+
+#[test]
+fn every_retry_is_told_once() {
+    let attempt = |attempt| {
+        let error = ChatError {
+            kind: ErrorKind::Overloaded.into(),
+            message: "busy".to_owned(),
+            ..Default::default()
+        };
+        let retry = RetryState {
+            error: Some(error),
+            attempt,
+            next_attempt_time: Some(NOW.into()),
+        };
+        Event::Retry(RetryChanged { retry: Some(retry) })
+    };
+    let mut screen = Screen::default();
+
+    screen
+        .see(attempt(2))
+        .see(attempt(2))
+        .see(attempt(3))
+        .see(Event::Retry(RetryChanged { retry: None }));
+
+    assert_eq!(
+        screen.text,
+        "[OVERLOADED: busy; attempt 2 in 0.0 s][OVERLOADED: busy; attempt 3 in 0.0 s]"
+    );
+}
+
+#[test]
+fn a_chat_in_error_ends_with_that_error() {
+    let error = ChatError {
+        kind: ErrorKind::Authentication.into(),
+        ..Default::default()
+    };
+    let mut screen = Screen::default();
+
+    screen.see(state(ChatState::Running));
+    let before = screen.transcript.outcome().cloned();
+    screen
+        .see(Event::Error(ErrorChanged {
+            error: Some(error.clone()),
+        }))
+        .see(state(ChatState::Error));
+
+    assert_eq!(before, None);
+    assert_eq!(
+        screen.transcript.outcome(),
+        Some(&Outcome::Failed(Box::new(error)))
+    );
+}
