@@ -130,13 +130,18 @@ async fn answer(request: Request<Incoming>) -> Result<Vec<wire::Event>, Refusal>
 }
 
 async fn read(body: impl Body<Data = Bytes, Error = hyper::Error>) -> Result<Bytes, Refusal> {
+    let too_large = (
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "request_too_large",
+        "The request is larger than 32 MiB.",
+    );
+    // A length that is known beforehand is refused before it is read.
+    if body.size_hint().lower() > REQUEST_BYTES_MAX as u64 {
+        return Err(too_large);
+    }
     match Limited::new(body, REQUEST_BYTES_MAX).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err((
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "request_too_large",
-            "The request is larger than 32 MiB.",
-        )),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large),
         Err(_) => Err((
             StatusCode::BAD_REQUEST,
             "invalid_request_error",

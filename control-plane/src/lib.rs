@@ -1,3 +1,22 @@
 //! The control plane: owns PostgreSQL, authorization and chat state.
+//!
+//! `grpc` decodes and encodes, `app` names the use case, `store` holds all SQL, and the
+//! rules of a chat's life are in `chatplane-domain`.
 
-pub mod store;
+pub mod admin;
+mod app;
+mod authz;
+mod config;
+mod grpc;
+mod limits;
+mod process;
+mod pubsub;
+mod relay;
+mod scheduler;
+mod store;
+mod watch;
+
+pub use config::{Config, ConfigError};
+pub use limits::Limits;
+pub use process::{RunError, run, run_with};
+pub use scheduler::SchedulerLimits;

@@ -77,7 +77,7 @@ async fn ask(call: ModelCall) -> Answer {
 
 /// Runs a call as the workspace's tools would.
 fn run_tool(files: &Files, tool_name: &str, arguments_json: &str) -> String {
-    let arguments: serde_json::Value = serde_json::from_str(arguments_json).unwrap();
+    let arguments: Value = serde_json::from_str(arguments_json).unwrap();
     let path = arguments["path"].as_str().unwrap();
     match tool_name {
         "list_dir" => {

@@ -78,7 +78,7 @@ impl PromptRun {
         match timeout(INTERRUPT_TIME_MAX, self.client.interrupt_chat(request)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::warn!(code = ?error.code(), "the running turn could not be interrupted")
+                tracing::warn!(code = ?error.code(), "the running turn could not be interrupted");
             }
             Err(_) => tracing::warn!("the running turn could not be interrupted in time"),
         }

@@ -13,6 +13,7 @@ mod rows;
 mod sessions;
 mod sync;
 mod transact;
+mod turn;
 mod views;
 
 use std::time::Duration;
@@ -26,9 +27,12 @@ pub use chats::{ChatPage, ChatPosition};
 pub use identity::{TokenKind, TokenSubject};
 pub use messages::{MessageBounds, MessagePage};
 pub use rows::{ToolDefinition, WorkspaceRow};
-pub use sessions::*;
+pub use sessions::{
+    Overdue, RenewedSession, ResumedSession, SessionLease, SessionOpening, SessionRenewal,
+};
 pub use sync::*;
 pub use transact::{Applied, Ask, ModelCall, Reply, Request, Snapshot, TransactError, Transacted};
+pub use turn::{TurnBounds, TurnPage};
 pub use views::{
     ChatView, MessageChange, MessageView, MetadataView, QueueChange, QueuedView, SyncPage,
 };

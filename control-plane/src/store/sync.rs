@@ -1,1 +1,224 @@
-//! What has changed in a chat.
+//! What has changed in a chat since a position.
+
+mod position;
+
+use std::collections::BTreeMap;
+
+use chatplane_domain::{
+    CallId, ChatError, ChatId, Effort, MessageId, QueuedMessageId, Retry, UserId,
+};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{
+    Error, MessageChange, QueueChange, QueuedView, Store, SyncPage, chats::ChatViewRow, content,
+    rows::MessageRow,
+};
+
+pub use position::{QueuePosition, QueueThrough, RowPosition, SyncFrom};
+
+/// A page has at most this many rows, and as many entries of the queue.
+const PAGE_ROWS_MAX: i64 = 200;
+/// A page has at most this many bytes of content, which is what a watcher holds at a
+/// time; a larger message is a page of its own.
+const PAGE_BYTES_MAX: i64 = 1024 * 1024;
+
+/// A change of the history as `sync.sql` gives it.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum MessageChangeRow {
+    Live(Box<MessageRow>),
+    Deleted { id: i64, revision: i64 },
+}
+
+/// A change of the queue as `sync.sql` gives it.
+#[derive(Deserialize)]
+struct QueueChangeRow {
+    queued_message_id: Uuid,
+    position: i64,
+    steering: bool,
+    preview_text: String,
+    created_by: Uuid,
+    model: Option<String>,
+    effort: Option<Effort>,
+    create_time: DateTime<Utc>,
+    removed: bool,
+    revision: i64,
+}
+
+/// What of a chat is asked for.
+struct Newer {
+    row: RowPosition,
+    queue: QueuePosition,
+    removed_after: i64,
+}
+
+impl Store {
+    /// What is newer in a chat than what a reader has; none when there is no such chat.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub async fn sync(&self, chat: ChatId, from: SyncFrom) -> Result<Option<SyncPage>, Error> {
+        let newer = match from {
+            // What is removed or added between this statement and the next is seen by the
+            // next: the limit is about, the page is of one snapshot.
+            SyncFrom::Start { history_limit } => Newer {
+                row: self.before_last_messages(chat, history_limit).await?,
+                queue: QueuePosition::START,
+                removed_after: i64::MAX,
+            },
+            SyncFrom::After { row, queue, removed_after } => Newer { row, queue, removed_after },
+        };
+        self.sync_newer(chat, newer).await
+    }
+
+    async fn sync_newer(&self, chat: ChatId, newer: Newer) -> Result<Option<SyncPage>, Error> {
+        let queue_entry = match newer.queue.through {
+            QueueThrough::Entry(id) => id.0,
+            QueueThrough::All => Uuid::max(),
+        };
+        let Some(row) = sqlx::query_file!(
+            "src/store/sync.sql",
+            chat.0,
+            newer.row.revision,
+            newer.row.id.0,
+            newer.queue.revision,
+            queue_entry,
+            newer.removed_after,
+            PAGE_ROWS_MAX,
+            PAGE_BYTES_MAX,
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        else {
+            return Ok(None);
+        };
+        let view = ChatViewRow {
+            chat_id: row.chat_id,
+            organization_id: row.organization_id,
+            owner_id: row.owner_id,
+            workspace_id: row.workspace_id,
+            model: row.model,
+            effort: row.effort,
+            state: row.state,
+            archived: row.archived,
+            queue_length: row.queue_length,
+            snapshot_version: row.snapshot_version,
+            history_version: row.history_version,
+            queue_version: row.queue_version,
+            retry_version: row.retry_version,
+            error_version: row.error_version,
+            retry: row.retry,
+            last_error: row.last_error,
+            fence: row.fence,
+            leased: row.leased,
+            create_time: row.create_time,
+            update_time: row.update_time,
+            metadata_version: row.metadata_version,
+            title: row.title,
+            labels: row.labels,
+        };
+        let messages = row.messages.map(|rows| rows.0).unwrap_or_default();
+        let mut queue = row.queue.map(|rows| rows.0).unwrap_or_default();
+        let page_rows_max = usize::try_from(PAGE_ROWS_MAX).expect("a page is small");
+        let messages_missing = usize::try_from(row.messages_found).unwrap_or(usize::MAX) > messages.len();
+        let queue_missing = queue.len() > page_rows_max;
+        queue.truncate(if messages_missing { 0 } else { page_rows_max });
+        Ok(Some(SyncPage {
+            chat: view.view()?,
+            open_calls: row.open_calls.map(|calls| calls.0).unwrap_or_default(),
+            messages: messages.into_iter().map(MessageChangeRow::change).collect::<Result<_, _>>()?,
+            start: newer.row,
+            queue: queue.into_iter().map(QueueChangeRow::change).collect(),
+            more: messages_missing || queue_missing,
+        }))
+    }
+
+    /// The place behind which a chat has this many live messages.
+    async fn before_last_messages(
+        &self,
+        chat: ChatId,
+        history_limit: Option<u32>,
+    ) -> Result<RowPosition, Error> {
+        let Some(limit) = history_limit else {
+            return Ok(RowPosition::START);
+        };
+        let row = sqlx::query!(
+            "select revision, id \
+             from messages \
+             where chat_id = $1 \
+             and not deleted \
+             and role <> 'system' \
+             and visibility <> 'model' \
+             order by id desc \
+             offset $2 \
+             limit 1",
+            chat.0,
+            i64::from(limit),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map_or(RowPosition::START, |row| RowPosition {
+            revision: row.revision,
+            id: MessageId(row.id),
+        }))
+    }
+
+    /// The versions of chats, `(snapshot, metadata)`, in any order.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub async fn versions(&self, chats: &[ChatId]) -> Result<Vec<(ChatId, (i64, i64))>, Error> {
+        let chats: Vec<Uuid> = chats.iter().map(|chat| chat.0).collect();
+        let rows = sqlx::query!(
+            "select c.chat_id, c.snapshot_version, d.metadata_version \
+             from chats c \
+             join chat_metadata d on d.chat_id = c.chat_id \
+             where c.chat_id = any ($1)",
+            &chats,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let versions = rows.into_iter();
+        Ok(versions
+            .map(|row| (ChatId(row.chat_id), (row.snapshot_version, row.metadata_version)))
+            .collect())
+    }
+}
+
+impl MessageChangeRow {
+    fn change(self) -> Result<MessageChange, Error> {
+        match self {
+            Self::Live(row) => Ok(MessageChange::Live(row.view()?)),
+            Self::Deleted { id, revision } => {
+                let id = MessageId(id);
+                Ok(MessageChange::Deleted { id, revision })
+            }
+        }
+    }
+}
+
+impl QueueChangeRow {
+    fn change(self) -> QueueChange {
+        let id = QueuedMessageId(self.queued_message_id);
+        let revision = self.revision;
+        if self.removed {
+            return QueueChange::Removed { id, revision };
+        }
+        let entry = QueuedView {
+            id,
+            position: self.position,
+            steering: self.steering,
+            preview_text: content::unescape(self.preview_text),
+            created_by: UserId(self.created_by),
+            model: self.model,
+            effort: self.effort,
+            create_time: self.create_time,
+        };
+        QueueChange::Upserted { entry, revision }
+    }
+}

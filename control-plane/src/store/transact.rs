@@ -6,7 +6,7 @@
 //! after three losses the row is locked first, so that nobody starves.
 
 use chatplane_domain::{
-    Chat, ChatError, ChatId, Decision, LastWrite, MessageId, Outcome, RequestId, Retry, Role, Usage,
+    Body, Chat, ChatError, ChatId, Decision, Inserted, LastWrite, MessageId, Outcome, RequestId, Retry, Role, Usage,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,36 @@ pub struct Applied {
     pub decision: Decision,
     /// What a client is answered.
     pub reply: Reply,
+}
+
+impl Applied {
+    /// The rows that the write added, as far as their content is at hand: all but
+    /// messages that came from the queue.
+    #[must_use]
+    pub fn new_messages(&self) -> Vec<MessageView> {
+        let chat = &self.decision.chat;
+        let inserted = self.decision.change.iter().flat_map(|change| &change.inserted);
+        inserted
+            .filter_map(|inserted| match inserted {
+                Inserted::New(message) => Some(message),
+                Inserted::Queued { .. } => None,
+            })
+            .map(|message| {
+                let mut body = message.body.clone();
+                if let Body::User(user) = &mut body {
+                    user.model.get_or_insert_with(|| chat.settings.model.clone());
+                }
+                MessageView {
+                    id: message.id,
+                    visibility: message.visibility,
+                    content_bytes: i64::try_from(body.content_bytes()).unwrap_or(i64::MAX),
+                    body,
+                    revision: chat.versions.snapshot,
+                    create_time: self.snapshot.now,
+                }
+            })
+            .collect()
+    }
 }
 
 /// Why a command was not applied. Nothing is stored then.
@@ -242,6 +272,7 @@ impl Store {
         decision: &Decision,
         ask: &Ask,
         metadata: MetadataView,
+        workspace: Option<WorkspaceRow>,
         now: DateTime<Utc>,
     ) -> Result<Transacted, TransactError<E>> {
         let snapshot = Snapshot {
@@ -252,7 +283,7 @@ impl Store {
             metadata,
             target_role: None,
             turn_input: Some(Vec::new()),
-            workspace: None,
+            workspace,
         };
         let reply = reply_of(&snapshot, decision);
         let write = Write { snapshot: &snapshot, decision, ask, reply: &reply };
@@ -272,18 +303,37 @@ impl Store {
         }
     }
 
-    /// The reply of a request that was accepted before.
+    /// The database's clock, and the reply of a request that was accepted before.
     ///
     /// # Errors
     ///
     /// `RequestIdReused`, or what the database says.
-    pub async fn replay_of<E>(&self, request: &Request) -> Result<Option<Reply>, TransactError<E>> {
-        match self.stored_request(request).await? {
-            None => Ok(None),
-            Some(stored) => match replay(stored, request)? {
-                Transacted::Replayed(reply) => Ok(Some(*reply)),
-                Transacted::Applied(_) => Ok(None),
-            },
+    pub async fn now_and_replay<E>(
+        &self,
+        request: Option<&Request>,
+    ) -> Result<(DateTime<Utc>, Option<Reply>), TransactError<E>> {
+        let row = sqlx::query!(
+            r#"select
+                   clock_timestamp() as "now!",
+                   r.method as "method?",
+                   encode(r.body_sha256, 'hex') as "body_sha256?",
+                   r.result as "reply?: Json<Reply>"
+               from (select 1) as one
+               left join requests r on r.actor_id = $1 and r.request_id = $2"#,
+            request.map(|request| request.actor),
+            request.map(|request| request.id.0),
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(Error::from)?;
+        let (Some(request), Some(method), Some(body_sha256), Some(reply)) =
+            (request, row.method, row.body_sha256, row.reply)
+        else {
+            return Ok((row.now, None));
+        };
+        match replay(StoredRequest { method, body_sha256, reply: reply.0 }, request)? {
+            Transacted::Replayed(reply) => Ok((row.now, Some(*reply))),
+            Transacted::Applied(_) => Ok((row.now, None)),
         }
     }
 

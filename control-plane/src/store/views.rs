@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 
 use chatplane_domain::{
-    Body, Chat, ChatError, ChatId, Effort, Fence, MessageId, OrganizationId, QueuedMessageId, Retry, State, UserId,
+    Body, CallId, Chat, ChatError, ChatId, Effort, Fence, MessageId, OrganizationId, QueuedMessageId, Retry, State, UserId,
     Versions, Visibility, WorkspaceId,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+
+use super::RowPosition;
 
 /// A chat as its readers see it. Serializable, since replies are kept for repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,11 +137,16 @@ pub struct QueuedView {
 pub struct SyncPage {
     /// The chat in that snapshot.
     pub chat: ChatView,
+    /// Its calls without a result.
+    pub open_calls: Vec<CallId>,
     /// Visible messages by `(revision, id)`.
     pub messages: Vec<MessageChange>,
-    /// Queue entries by `(revision, id)`; empty while `more`.
+    /// The place before the first of them.
+    pub start: RowPosition,
+    /// Queue entries by `(revision, id)`; empty while messages are missing.
     pub queue: Vec<QueueChange>,
-    /// Whether more messages follow; the rest of the page is then not yet to be shown.
+    /// Whether more messages or entries follow; the rest of the chat is then not yet to
+    /// be shown.
     pub more: bool,
 }
 

@@ -1,7 +1,11 @@
 //! Model providers: a small common language, and a file per wire format.
 
 mod answer;
+mod anthropic;
+mod http;
+mod sse;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +13,7 @@ use chatplane_domain::{ChatError, Effort, Usage};
 use futures::stream::BoxStream;
 
 pub use answer::Answer;
+pub use http::install_crypto_provider;
 
 /// One call of a model: everything a provider needs, nothing it may look up.
 #[derive(Clone)]
@@ -177,4 +182,22 @@ pub trait Provider: Send + Sync {
     /// Calls the model. The stream ends after `Finished` or a failure; dropping it
     /// closes the connection. What it holds back is bounded.
     fn call(&self, call: ModelCall) -> BoxStream<'static, Result<ModelEvent, CallFailure>>;
+}
+
+/// The providers that this build knows, each with its own connections. Made once
+/// a process and shared by its turns.
+#[derive(Default)]
+pub struct Providers {
+    anthropic: Arc<anthropic::Anthropic>,
+}
+
+impl Providers {
+    /// The provider of a model, by its wire format; `None` for one that is unknown.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<dyn Provider>> {
+        match name {
+            anthropic::NAME => Some(Arc::clone(&self.anthropic) as Arc<dyn Provider>),
+            _ => None,
+        }
+    }
 }

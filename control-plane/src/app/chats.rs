@@ -1,0 +1,76 @@
+//! Reading chats, and commands that need nothing but the chat.
+
+use chatplane_domain::{ChatId, Command, decide};
+
+use super::{App, Call, Error};
+use crate::{
+    authz::{self, Action, Actor, Resource},
+    store::{ChatPage, ChatPosition, ChatView},
+};
+
+impl App {
+    /// Returns one chat.
+    ///
+    /// # Errors
+    ///
+    /// `ChatNotFound`.
+    pub async fn get_chat(&self, actor: &Actor, chat: ChatId) -> Result<ChatView, Error> {
+        authz::may(actor, Action::ReadChat, Resource::Deployment).map_err(Error::chat_denied)?;
+        let view = self.inner.store.chat(chat).await?.ok_or(Error::ChatNotFound)?;
+        authz::may(actor, Action::ReadChat, Resource::Chat(view.owner_id)).map_err(Error::chat_denied)?;
+        Ok(view)
+    }
+
+    /// Lists the caller's chats.
+    ///
+    /// # Errors
+    ///
+    /// `CredentialsInvalid`, or what the database says.
+    pub async fn list_chats(
+        &self,
+        actor: &Actor,
+        archived: bool,
+        after: Option<ChatPosition>,
+        limit: usize,
+    ) -> Result<ChatPage, Error> {
+        authz::may(actor, Action::ReadChat, Resource::Deployment).map_err(Error::chat_denied)?;
+        let Actor::User { id, .. } = actor else {
+            return Err(Error::ActionForbidden);
+        };
+        Ok(self.inner.store.chats(*id, archived, after, limit).await?)
+    }
+
+    /// Stops the running turn.
+    ///
+    /// # Errors
+    ///
+    /// `ChatNotFound`, `StateForbids`, `RequestIdReused`.
+    pub async fn interrupt_chat(&self, call: &Call, chat: ChatId) -> Result<ChatView, Error> {
+        self.simple_command(call, chat, Command::InterruptChat).await
+    }
+
+    /// Archives an idle chat.
+    ///
+    /// # Errors
+    ///
+    /// `ChatNotFound`, `StateForbids`, `RequestIdReused`.
+    pub async fn archive_chat(&self, call: &Call, chat: ChatId) -> Result<ChatView, Error> {
+        self.simple_command(call, chat, Command::ArchiveChat).await
+    }
+
+    /// Brings an archived chat back.
+    ///
+    /// # Errors
+    ///
+    /// `ChatNotFound`, `StateForbids`, `RequestIdReused`.
+    pub async fn unarchive_chat(&self, call: &Call, chat: ChatId) -> Result<ChatView, Error> {
+        self.simple_command(call, chat, Command::UnarchiveChat).await
+    }
+
+    async fn simple_command(&self, call: &Call, chat: ChatId, command: Command) -> Result<ChatView, Error> {
+        let effected = self
+            .command(call, chat, |snapshot, context| Ok(decide(&snapshot.chat, command.clone(), context)?))
+            .await?;
+        Ok(effected.into_reply().chat)
+    }
+}

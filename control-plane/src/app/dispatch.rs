@@ -1,0 +1,100 @@
+//! Dispatch: the tasks that speak with workers, and those that keep leases alive and
+//! clean up after them.
+//!
+//! Each session has a task for as long as its stream and its grace last; renewals,
+//! sweeps and claims have one each. All of them end with the replica: session tasks when
+//! streams shall end, the others when [`Background::stop`] says so.
+
+mod claims;
+mod session;
+mod sweeps;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use chatplane_domain::{Lease, SessionId};
+use tokio::time;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::App;
+use crate::{
+    scheduler::{LeaseKey, LeaseRow, Promise, SettingsMark, TurnInput},
+    store::{Applied, SessionLease},
+};
+
+/// Opens a session, or resumes one here.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenSession {
+    /// The session to resume; none for a new one.
+    pub(crate) session: Option<SessionId>,
+    /// Name of the worker for operators.
+    pub(crate) worker_name: String,
+    /// How many chats the worker runs at a time.
+    pub(crate) slots_total: usize,
+    /// Leases it holds.
+    pub(crate) leases: BTreeSet<LeaseKey>,
+}
+
+/// The tasks of a replica that nobody calls.
+#[derive(Debug)]
+pub(crate) struct Background {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    sessions: TaskTracker,
+    /// How long the tasks may take to end.
+    patience: Duration,
+}
+
+impl Background {
+    /// Ends the tasks, and waits for them and for those of the sessions.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.sessions.close();
+        let ended = async { tokio::join!(self.tasks.wait(), self.sessions.wait()) };
+        if time::timeout(self.patience, ended).await.is_err() {
+            tracing::warn!("tasks of dispatch were still running when the drain timeout ended");
+        }
+    }
+}
+
+impl App {
+    /// Starts renewals, sweeps and claims.
+    #[must_use]
+    pub(crate) fn start_dispatch(&self) -> Background {
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        tasks.spawn(self.clone().renew_sessions(stop.clone()));
+        tasks.spawn(self.clone().sweep(stop.clone()));
+        tasks.spawn(self.clone().claim_runnable(stop.clone()));
+        Background {
+            stop,
+            tasks,
+            sessions: self.inner.scheduler.tasks().clone(),
+            patience: self.inner.limits.drain,
+        }
+    }
+
+    /// A write gave a session a lease: if the session is here, the chat goes down to it.
+    /// Elsewhere its own replica finds the lease in the row.
+    pub(crate) async fn deliver(&self, applied: &Applied, lease: &Lease, promise: Option<Promise>) {
+        let scheduler = &self.inner.scheduler;
+        if scheduler.has_session(lease.session) {
+            let key = LeaseKey { chat: applied.decision.chat.id, fence: lease.fence };
+            let input = TurnInput::written(applied, self.inner.limits.lease_input_bytes_max);
+            scheduler.granted(lease.session, key, input.map(Box::new));
+        }
+        drop(promise);
+    }
+}
+
+/// A lease as the session's rules see it.
+fn lease_row(lease: &SessionLease) -> LeaseRow {
+    LeaseRow {
+        key: LeaseKey { chat: lease.chat, fence: lease.fence },
+        interrupting: lease.state == chatplane_domain::State::Interrupting,
+        snapshot_version: lease.snapshot_version,
+        history_version: lease.history_version,
+        last_write_version: lease.last_write.map_or(0, |write| write.outcome.snapshot_version),
+        settings: SettingsMark::of(&lease.settings),
+    }
+}

@@ -1,0 +1,236 @@
+//! Renewals and sweeps: what keeps the sessions of this replica alive, and what ends the
+//! leases of those that are gone, whoever's they were.
+
+use std::{
+    collections::HashMap,
+    time::Duration,
+};
+
+use chatplane_domain::{Command, ExpireCause, ExpireLease, SessionId};
+use tokio::time::{self, Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::lease_row;
+use crate::{
+    app::{App, Error},
+    scheduler::{Event, LeaseRow, Renewal},
+    store::{self, Overdue, RenewedSession, SessionRenewal},
+};
+
+/// Why a look at the database came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the database did not answer in time")]
+    Timeout,
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Act(#[from] Error),
+}
+
+/// Whether sessions may be closed by the clock: only after one TTL of unbroken successful
+/// sweeps ⚠. An outage of the database keeps everybody from renewing, and a replica that
+/// was paused has renewed nobody; neither must end every turn at once.
+#[derive(Debug)]
+struct SweepClock {
+    ttl: Duration,
+    /// Since when sweeps have succeeded one after the other, and the last of them.
+    unbroken: Option<(Instant, Instant)>,
+}
+
+impl SweepClock {
+    fn new(ttl: Duration) -> Self {
+        Self { ttl, unbroken: None }
+    }
+
+    fn may_close(&self, now: Instant) -> bool {
+        self.unbroken.is_some_and(|(since, last)| now - since >= self.ttl && now - last < self.ttl / 2)
+    }
+
+    fn succeeded(&mut self, now: Instant) {
+        let since = match self.unbroken {
+            Some((since, last)) if now - last < self.ttl / 2 => since,
+            Some(_) | None => now,
+        };
+        self.unbroken = Some((since, now));
+    }
+
+    fn failed(&mut self) {
+        self.unbroken = None;
+    }
+}
+
+impl App {
+    /// Renews the sessions of this replica, all in one statement, until `stop`.
+    pub(super) async fn renew_sessions(self, stop: CancellationToken) {
+        let limits = *self.inner.scheduler.limits();
+        let mut due = time::interval(limits.renew_every);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = due.tick() => {}
+            }
+            let renewals = self.inner.scheduler.renewals();
+            if renewals.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.renew(&renewals).await {
+                tracing::warn!(%error, sessions = renewals.len(), "sessions could not be renewed");
+            }
+        }
+    }
+
+    async fn renew(&self, renewals: &[Renewal]) -> Result<(), Failure> {
+        let scheduler = &self.inner.scheduler;
+        let limits = scheduler.limits();
+        let asked: Vec<SessionRenewal> = renewals
+            .iter()
+            .map(|renewal| SessionRenewal {
+                session: renewal.session,
+                connection: renewal.connection,
+                pong_age: renewal.pong_age,
+            })
+            .collect();
+        let asked_at = scheduler.now();
+        let renewed = self.inner.store.renew_sessions(self.inner.replica, limits.session_ttl, &asked);
+        let renewed = time::timeout(limits.statement_timeout, renewed).await.map_err(|_| Failure::Timeout)??;
+        let mut rows: HashMap<SessionId, Vec<LeaseRow>> = renewed
+            .into_iter()
+            .map(|RenewedSession { session, leases }| (session, leases.iter().map(lease_row).collect()))
+            .collect();
+        for renewal in renewals {
+            let event = match rows.remove(&renewal.session) {
+                Some(rows) => Event::Renewed { asked_at, rows },
+                None => Event::NotRenewed,
+            };
+            scheduler.handle_and_wake(renewal.session, renewal.connection, event);
+        }
+        Ok(())
+    }
+
+    /// Ends what is overdue, until `stop`.
+    pub(super) async fn sweep(self, stop: CancellationToken) {
+        let limits = *self.inner.scheduler.limits();
+        let mut clock = SweepClock::new(limits.session_ttl);
+        let mut due = time::interval(limits.sweep_every);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = due.tick() => {}
+            }
+            let may_close = clock.may_close(Instant::now());
+            match self.sweep_once(may_close, &stop).await {
+                Ok(()) => clock.succeeded(Instant::now()),
+                Err(error) => {
+                    clock.failed();
+                    tracing::warn!(%error, "a sweep failed; the next one goes on");
+                }
+            }
+            // The net for chats whose hint was lost.
+            self.inner.scheduler.look();
+        }
+    }
+
+    async fn sweep_once(&self, may_close: bool, stop: &CancellationToken) -> Result<(), Failure> {
+        let timeout = self.inner.scheduler.limits().statement_timeout;
+        let store = &self.inner.store;
+        let look = async {
+            if may_close {
+                let closed = store.close_expired_sessions().await?;
+                if closed > 0 {
+                    tracing::info!(sessions = closed, "sessions were closed that nobody renewed");
+                }
+            }
+            store.overdue().await
+        };
+        let overdue = time::timeout(timeout, look).await.map_err(|_| Failure::Timeout)??;
+        for overdue in overdue {
+            if stop.is_cancelled() {
+                break;
+            }
+            self.expire(overdue).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the leases of a session that has just been closed, without waiting for a sweep.
+    pub(super) async fn expire_leases_of(&self, session: SessionId) -> Result<(), Error> {
+        for overdue in self.inner.store.leases_of_closed(session).await? {
+            self.expire(overdue).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends one thing that is overdue, if it still is.
+    async fn expire(&self, overdue: Overdue) -> Result<(), Error> {
+        let (chat, command) = match overdue {
+            Overdue::Lease(chat, fence) => {
+                (chat, Command::ExpireLease(ExpireLease { fence, cause: ExpireCause::SessionEnded }))
+            }
+            Overdue::Interruption(chat, fence) => {
+                let cause = ExpireCause::InterruptionOverdue;
+                (chat, Command::ExpireLease(ExpireLease { fence, cause }))
+            }
+            Overdue::Calls(chat) => (chat, Command::ExpireCalls),
+        };
+        match self.act(chat, |_| command.clone()).await {
+            Ok(()) => Ok(()),
+            // Another replica was faster, or the holder was.
+            Err(Error::Superseded | Error::StateForbids { .. } | Error::ChatNotFound) => Ok(()),
+            // One chat that cannot be read must not keep the others waiting.
+            Err(Error::Internal(error)) => {
+                tracing::error!(chat_id = %chat, %error, "a chat could not be swept");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Instant, SweepClock};
+
+    const TTL: Duration = Duration::from_secs(8);
+
+    fn clock_after(base: Instant, successes: std::ops::RangeInclusive<u64>) -> SweepClock {
+        let mut clock = SweepClock::new(TTL);
+        for second in successes {
+            clock.succeeded(base + Duration::from_secs(second));
+        }
+        clock
+    }
+
+    #[test]
+    fn sessions_are_closed_by_clock_only_after_a_ttl_of_unbroken_sweeps() {
+        let base = Instant::now();
+
+        assert!(!clock_after(base, 0..=7).may_close(base + Duration::from_millis(7999)));
+        assert!(clock_after(base, 0..=7).may_close(base + TTL));
+    }
+
+    #[test]
+    fn an_outage_of_the_database_starts_the_count_anew() {
+        let base = Instant::now();
+        let mut clock = clock_after(base, 0..=20);
+
+        clock.failed();
+        clock.succeeded(base + Duration::from_secs(21));
+
+        assert!(!clock.may_close(base + Duration::from_secs(22)));
+    }
+
+    #[test]
+    fn a_replica_that_was_paused_closes_nobody_when_it_wakes() {
+        let base = Instant::now();
+        let mut clock = clock_after(base, 0..=20);
+
+        let awake = base + Duration::from_secs(60);
+        assert!(!clock.may_close(awake));
+
+        clock.succeeded(awake);
+        assert!(!clock.may_close(awake + Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,198 @@
+//! Use cases: what the control plane does, without gRPC and without SQL.
+//!
+//! Every change of a chat takes one path: the use case names the command, the store
+//! transacts (read, decide, compare and set), and effects follow after commit.
+
+mod authenticate;
+mod catalog;
+mod chats;
+mod create_chat;
+mod dispatch;
+mod effects;
+mod error;
+mod messages;
+mod models;
+mod send_message;
+mod tools;
+mod watch_chat;
+
+use std::sync::Arc;
+
+use chatplane_domain::{Context, Decision, ReplicaId};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    authz::{self, Action, Actor, Resource},
+    limits::Limits,
+    pubsub::Hub,
+    relay::Relay,
+    scheduler::Scheduler,
+    store::{Applied, Ask, Reply, Request, Snapshot, Store, Transacted},
+};
+
+pub use authenticate::hash_token;
+pub use catalog::{ModelPage, WorkspacePage};
+pub use create_chat::CreateChat;
+pub use dispatch::*;
+pub use error::{Error, FieldViolation};
+pub use messages::{MessageQuery, MessageReply};
+pub use models::{Credentials, ModelCatalog};
+pub use send_message::{SendMessage, SentMessage};
+pub use tools::*;
+pub use watch_chat::*;
+
+/// What every use case needs.
+#[derive(Clone)]
+pub struct App {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) replica: ReplicaId,
+    pub(crate) store: Store,
+    pub(crate) hub: Hub,
+    pub(crate) relay: Relay,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) workspaces: Workspaces,
+    pub(crate) models: ModelCatalog,
+    pub(crate) tokens: authenticate::TokenCache,
+    pub(crate) limits: Limits,
+    pub(crate) deployment_prompt: Option<String>,
+    /// Cancelled when streams shall end.
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// A client's request as the handlers got it: who asks, and how a repeat is known.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// On whose behalf.
+    pub actor: Actor,
+    /// Makes a repeat harmless.
+    pub request: Option<Request>,
+}
+
+/// What a client's command comes to.
+pub(crate) enum Effected {
+    /// Applied now.
+    Applied(Box<Applied>),
+    /// Applied before.
+    Replayed(Box<Reply>),
+}
+
+impl Effected {
+    pub(crate) fn reply(&self) -> &Reply {
+        match self {
+            Self::Applied(applied) => &applied.reply,
+            Self::Replayed(reply) => reply,
+        }
+    }
+
+    pub(crate) fn into_reply(self) -> Reply {
+        match self {
+            Self::Applied(applied) => applied.reply,
+            Self::Replayed(reply) => *reply,
+        }
+    }
+}
+
+impl App {
+    /// Puts a replica together.
+    #[must_use]
+    pub fn new(parts: AppParts) -> Self {
+        let AppParts { replica, store, hub, relay, scheduler, credentials, limits, deployment_prompt, shutdown } =
+            parts;
+        let inner = Inner {
+            replica,
+            models: ModelCatalog::new(credentials, limits.model_cache_ttl),
+            tokens: authenticate::TokenCache::new(limits.token_cache_ttl),
+            workspaces: Workspaces::default(),
+            store,
+            hub,
+            relay,
+            scheduler,
+            limits,
+            deployment_prompt,
+            shutdown,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    pub async fn ping(&self) -> Result<(), Error> {
+        Ok(self.inner.store.ping().await?)
+    }
+
+    /// A client's command on a chat that exists, with its effects.
+    async fn command(
+        &self,
+        call: &Call,
+        chat: chatplane_domain::ChatId,
+        decide: impl Fn(&Snapshot, Context) -> Result<Decision, Error>,
+    ) -> Result<Effected, Error> {
+        let inner = &self.inner;
+        let promise = inner.scheduler.promise(None);
+        let lease_offer = promise.as_ref().map(|promise| promise.session());
+        let ask = Ask {
+            request: call.request.clone(),
+            turn_bytes_max: lease_offer.map(|_| inner.limits.lease_input_bytes_max),
+            ..Ask::default()
+        };
+        let context = |snapshot: &Snapshot| Context {
+            now: snapshot.now,
+            queue_max: inner.limits.queue_max,
+            lease_offer,
+        };
+        let transacted = inner
+            .store
+            .transact(
+                chat,
+                &ask,
+                |snapshot| require_chat(&call.actor, Action::WriteChat, snapshot),
+                |snapshot| decide(snapshot, context(snapshot)),
+            )
+            .await?;
+        match transacted {
+            Transacted::Replayed(reply) => Ok(Effected::Replayed(reply)),
+            Transacted::Applied(applied) => {
+                self.after_commit(&applied, promise).await;
+                Ok(Effected::Applied(applied))
+            }
+        }
+    }
+}
+
+/// What a replica is put together from.
+pub struct AppParts {
+    /// The replica's id.
+    pub replica: ReplicaId,
+    /// The database.
+    pub store: Store,
+    /// Hints.
+    pub hub: Hub,
+    /// Live parts.
+    pub relay: Relay,
+    /// Sessions and leases.
+    pub scheduler: Scheduler,
+    /// Keys of providers.
+    pub credentials: Credentials,
+    /// Limits.
+    pub limits: Limits,
+    /// What every chat begins with.
+    pub deployment_prompt: Option<String>,
+    /// Cancelled when streams shall end.
+    pub shutdown: CancellationToken,
+}
+
+/// Another's chat is no chat.
+pub(crate) fn require_chat(actor: &Actor, action: Action, snapshot: &Snapshot) -> Result<(), Error> {
+    authz::may(actor, action, Resource::Chat(snapshot.chat.owner)).map_err(Error::chat_denied)
+}
+
+pub(crate) fn new_id() -> Uuid {
+    Uuid::now_v7()
+}

@@ -1,0 +1,85 @@
+//! Adding a user message.
+
+use chatplane_domain::{
+    BusyBehavior, ChatId, Command, Effort, QueuedMessageId, UserMessage, decide,
+};
+
+use super::{App, Call, Effected, Error, new_id};
+use crate::{
+    authz::{self, Action, Actor, Resource},
+    store::{ChatView, MessageView, QueuedView},
+};
+
+/// A message that is to be sent.
+#[derive(Clone, Debug)]
+pub struct SendMessage {
+    /// The chat.
+    pub chat: ChatId,
+    /// Text parts.
+    pub texts: Vec<String>,
+    /// Model that answers from here on.
+    pub model: Option<String>,
+    /// How much it should think.
+    pub effort: Option<Effort>,
+    /// What becomes of the message while a turn runs.
+    pub busy: BusyBehavior,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub struct SentMessage {
+    /// The chat right after it was stored.
+    pub chat: ChatView,
+    /// Messages that entered the history.
+    pub messages: Vec<MessageView>,
+    /// The message, if it was queued.
+    pub queued: Option<QueuedView>,
+}
+
+impl App {
+    /// Adds a user message: it starts a turn, waits in the queue, or interrupts.
+    ///
+    /// # Errors
+    ///
+    /// `ChatNotFound`, `ModelNotFound`, `StateForbids`, `QueueFull`, `RequestIdReused`.
+    pub async fn send_message(&self, call: &Call, send: SendMessage) -> Result<SentMessage, Error> {
+        authz::may(&call.actor, Action::WriteChat, Resource::Deployment).map_err(Error::chat_denied)?;
+        let Actor::User { id: created_by, organization, .. } = call.actor else {
+            return Err(Error::ActionForbidden);
+        };
+        let known = match &send.model {
+            Some(model) => self.model(organization, Some(model)).await.map(|_| ()),
+            None => Ok(()),
+        };
+        let queued_id = QueuedMessageId(new_id());
+        let effected = self
+            .command(call, send.chat, |snapshot, context| {
+                // Another's chat is not found before anything is said about the model.
+                if let Err(Error::ModelNotFound) = known {
+                    return Err(Error::ModelNotFound);
+                }
+                let message = UserMessage {
+                    created_by,
+                    texts: send.texts.clone(),
+                    model: send.model.clone(),
+                    effort: send.effort,
+                    queued_message_id: None,
+                };
+                let command = Command::SendMessage(chatplane_domain::SendMessage {
+                    id: queued_id,
+                    message,
+                    busy: send.busy,
+                });
+                Ok(decide(&snapshot.chat, command, context)?)
+            })
+            .await?;
+        self.sent_message(effected).await
+    }
+
+    /// What a client is told of a message that it sent now, or before.
+    pub(super) async fn sent_message(&self, effected: Effected) -> Result<SentMessage, Error> {
+        let messages = self.entered(&effected).await?;
+        let reply = effected.into_reply();
+        Ok(SentMessage { chat: reply.chat, messages, queued: reply.queued })
+    }
+}

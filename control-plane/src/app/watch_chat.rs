@@ -1,0 +1,167 @@
+//! Watching a chat: the shell around the watcher's core.
+//!
+//! It is a stream that is pulled: nothing runs for a watcher but what its client waits
+//! for, and a client that does not read holds one page and one event here.
+
+use std::{collections::HashMap, pin::Pin, time::Duration};
+
+use chatplane_domain::ChatId;
+use futures::{FutureExt, Stream, future::BoxFuture, stream};
+use tokio::time::{self, Instant};
+
+use super::{App, Error};
+use crate::{
+    authz::Actor,
+    pubsub::Subscription,
+    relay::Watched,
+    store::{self, SyncFrom, SyncPage},
+    watch::{Action, Emitted, End, Malformed, Timing, Watcher},
+};
+
+/// Chats whose versions are read by one statement of the poll.
+const POLL_CHATS_MAX: usize = 10_000;
+
+/// A chat to watch.
+pub(crate) struct WatchChat {
+    /// The chat.
+    pub(crate) chat: ChatId,
+    /// Where to begin.
+    pub(crate) from: WatchFrom,
+}
+
+/// Where a watch begins.
+pub(crate) enum WatchFrom {
+    /// With the present.
+    Start {
+        /// How many of the last messages are sent; none for all.
+        history_limit: Option<u32>,
+    },
+    /// After the event with this cursor.
+    Cursor(String),
+}
+
+type Read = Result<Option<SyncPage>, store::Error>;
+
+/// One watcher and what it listens to.
+struct Shell {
+    app: App,
+    chat: ChatId,
+    watcher: Watcher,
+    start: Instant,
+    hints: Subscription,
+    live: Watched,
+    sync: Option<BoxFuture<'static, Read>>,
+}
+
+/// What a shell has waited for.
+enum Waited {
+    Read(Read),
+    Hint,
+    /// Live streams have changed, or it is time.
+    Look,
+    Shutdown,
+}
+
+impl App {
+    /// Streams a chat: what it is, then everything that happens to it.
+    ///
+    /// # Errors
+    ///
+    /// `ChatNotFound`, `FieldInvalid`, `CursorExpired`, `LimitExceeded`.
+    pub(crate) async fn watch_chat(
+        &self,
+        actor: &Actor,
+        watch: WatchChat,
+    ) -> Result<impl Stream<Item = Result<Emitted, Error>> + Send + use<>, Error> {
+        self.get_chat(actor, watch.chat).await?;
+        let timing = Timing {
+            progress_interval: self.inner.limits.progress_interval,
+            ..Timing::default()
+        };
+        let watcher = match watch.from {
+            WatchFrom::Start { history_limit } => {
+                Watcher::start(watch.chat, history_limit, timing, Duration::ZERO)
+            }
+            WatchFrom::Cursor(cursor) => Watcher::resume(watch.chat, &cursor, timing, Duration::ZERO)
+                .map_err(|Malformed| Error::invalid("cursor", "it is the cursor of an event of this chat"))?,
+        };
+        let live = self.inner.relay.watch(watch.chat).map_err(|_| {
+            Error::LimitExceeded("this replica watches as many chats as it can".to_owned())
+        })?;
+        let mut shell = Shell {
+            app: self.clone(),
+            chat: watch.chat,
+            watcher,
+            start: Instant::now(),
+            // Before the first look, or a change in between would go unseen.
+            hints: self.inner.hub.subscribe(watch.chat),
+            live,
+            sync: None,
+        };
+        // What is wrong with the request is said before the stream begins.
+        let first = shell.next().await?;
+        let rest = stream::try_unfold(shell, |mut shell| async move {
+            let emitted = shell.next().await?;
+            Ok(Some((emitted, shell)))
+        });
+        Ok(stream::iter([Ok(first)]).chain(rest))
+    }
+
+    /// The net for lost hints: looks at all watched chats together, until shutdown.
+    pub(crate) async fn poll_watched(&self) {
+        let mut known = HashMap::new();
+        loop {
+            tokio::select! {
+                () = self.inner.shutdown.cancelled() => return,
+                () = time::sleep(self.inner.limits.watch_poll_interval) => {}
+            }
+            known = self.poll_watched_once(known).await;
+        }
+    }
+
+    /// Hints at the chats whose versions are not those of the last poll.
+    async fn poll_watched_once(
+        &self,
+        known: HashMap<ChatId, (i64, i64)>,
+    ) -> HashMap<ChatId, (i64, i64)> {
+        let mut found = HashMap::new();
+        for chats in self.inner.hub.watched().chunks(POLL_CHATS_MAX) {
+            match self.inner.store.versions(chats).await {
+                Ok(versions) => found.extend(versions),
+                Err(error) => {
+                    // Each watcher's own sync says more when it fails.
+                    tracing::warn!(%error, "the watched chats could not be polled");
+                    return known;
+                }
+            }
+        }
+        for (chat, versions) in &found {
+            if known.get(chat) != Some(versions) {
+                self.inner.hub.chat_changed(*chat);
+            }
+        }
+        found
+    }
+}
+
+impl Shell {
+    /// The next event.
+    async fn next(&mut self) -> Result<Emitted, Error> {
+        loop {
+            if self.app.inner.shutdown.is_cancelled() {
+                return Err(Error::ShuttingDown);
+            }
+            self.take_what_is_ready();
+            let now = self.start.elapsed();
+            let action = self.live.read(|live| self.watcher.poll(live, now));
+            match action {
+                Action::Emit(emitted) => return Ok(emitted),
+                Action::RunSync(from) => self.sync = Some(self.read(from)),
+                Action::Wait(until) => self.wait(self.start + until).await,
+                Action::End(End::CursorExpired) => return Err(Error::CursorExpired),
+                Action::End(End::ChatNotFound) => return Err(Error::ChatNotFound),
+                Action::End(End::Unavailable) => todo!(),
+            }
+        }
+    }
+}

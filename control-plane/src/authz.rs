@@ -1,0 +1,114 @@
+//! Who may do what.
+//!
+//! Every RPC names its action. The answer is one of three: allowed; readable but not
+//! allowed, ACTION_FORBIDDEN; not even readable, the resource's NOT_FOUND.
+
+use chatplane_domain::{OrganizationId, UserId, WorkspaceId};
+use uuid::Uuid;
+
+/// On whose behalf a call is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A user.
+    User {
+        /// Who.
+        id: UserId,
+        /// Their organization.
+        organization: OrganizationId,
+        /// Whether they own the deployment.
+        is_owner: bool,
+    },
+    /// A worker.
+    Worker,
+    /// The agent of one workspace.
+    WorkspaceAgent(WorkspaceId),
+}
+
+/// Something that an RPC does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `chat:create`
+    CreateChat,
+    /// `chat:read`
+    ReadChat,
+    /// `chat:write`
+    WriteChat,
+    /// `model:list`
+    ListModels,
+    /// `workspace:list`
+    ListWorkspaces,
+    /// `workspace:use`
+    UseWorkspace,
+    /// `worker:dispatch`
+    Dispatch,
+    /// `workspace:attach`
+    AttachWorkspace,
+}
+
+/// What it is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// The deployment as such.
+    Deployment,
+    /// A chat of this owner.
+    Chat(UserId),
+    /// A workspace of this owner.
+    Workspace(UserId),
+}
+
+/// Why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The token is of the wrong kind for the action.
+    WrongKind,
+    /// The caller may not know that the resource exists.
+    NotFound,
+}
+
+impl Actor {
+    /// The id under which the actor's requests are kept.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        match self {
+            Self::User { id, .. } => id.0,
+            Self::Worker => Uuid::nil(),
+            Self::WorkspaceAgent(workspace) => workspace.0,
+        }
+    }
+}
+
+/// Answers whether the actor may do the action to the resource.
+///
+/// # Errors
+///
+/// Why not.
+pub fn may(actor: &Actor, action: Action, resource: Resource) -> Result<(), Denial> {
+    match (action, actor) {
+        (Action::Dispatch, Actor::Worker) | (Action::AttachWorkspace, Actor::WorkspaceAgent(_)) => Ok(()),
+        (
+            Action::CreateChat
+            | Action::ReadChat
+            | Action::WriteChat
+            | Action::ListModels
+            | Action::ListWorkspaces
+            | Action::UseWorkspace,
+            Actor::User { id, .. },
+        ) => match resource {
+            Resource::Deployment => Ok(()),
+            // Owners of the deployment see no more chats than others: roles come later.
+            Resource::Chat(owner) | Resource::Workspace(owner) if owner == *id => Ok(()),
+            Resource::Chat(_) | Resource::Workspace(_) => Err(Denial::NotFound),
+        },
+        (
+            Action::CreateChat
+            | Action::ReadChat
+            | Action::WriteChat
+            | Action::ListModels
+            | Action::ListWorkspaces
+            | Action::UseWorkspace,
+            Actor::Worker | Actor::WorkspaceAgent(_),
+        )
+        | (Action::Dispatch, Actor::User { .. } | Actor::WorkspaceAgent(_))
+        | (Action::AttachWorkspace, Actor::User { .. } | Actor::Worker) => Err(Denial::WrongKind),
+    }
+}

@@ -1,0 +1,176 @@
+//! Settings of a replica. Every flag is an environment variable too.
+
+use std::{collections::BTreeMap, fmt, fs, io, net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use tonic::transport::Identity;
+
+use crate::{
+    app::Credentials,
+    store::ModelRow,
+};
+
+/// Anthropic's own address.
+const ANTHROPIC_BASE_URL: &str = "https://api.anthropic.com";
+
+/// Settings of `chatplane serve`.
+#[derive(Args, Clone)]
+pub struct Config {
+    /// Address to listen on. Without TLS it must be a loopback address, or --allow-plaintext be given.
+    #[arg(long, env = "CHATPLANE_LISTEN", default_value = "127.0.0.1:7400")]
+    pub listen: SocketAddr,
+
+    /// The control plane's database, `postgres://user:password@host/name`, PostgreSQL 14 or newer with
+    /// encoding UTF8. The schema is brought up to date at start.
+    #[arg(long, env = "CHATPLANE_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: String,
+
+    /// Connections to the database at most.
+    #[arg(long, env = "CHATPLANE_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub database_connections: u32,
+
+    /// Key of Anthropic's API. Kept in memory; workers get it with a lease.
+    #[arg(long, env = "ANTHROPIC_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub anthropic_api_key: Option<String>,
+
+    /// Address of Anthropic's API, or of a server that speaks like it.
+    #[arg(long, env = "ANTHROPIC_BASE_URL", default_value = ANTHROPIC_BASE_URL, value_name = "URL")]
+    pub anthropic_base_url: String,
+
+    /// The provider's name of the model that chats use by default. It is written to the table of models at
+    /// each start; without it the table stays as it is.
+    #[arg(long, env = "CHATPLANE_MODEL", value_name = "NAME")]
+    pub model: Option<String>,
+
+    /// Tokens that fit the model's context.
+    #[arg(long, env = "CHATPLANE_MODEL_CONTEXT_TOKENS", default_value_t = 200_000, value_name = "TOKENS",
+          value_parser = clap::value_parser!(i64).range(1..=100_000_000))]
+    pub model_context_tokens: i64,
+
+    /// Tokens that an answer of the model may have.
+    #[arg(long, env = "CHATPLANE_MODEL_OUTPUT_TOKENS", default_value_t = 32_000, value_name = "TOKENS",
+          value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
+    pub model_output_tokens: i64,
+
+    /// Seconds that the model's first token may take.
+    #[arg(long, env = "CHATPLANE_MODEL_FIRST_TOKEN_TIMEOUT", default_value_t = 120, value_name = "SECONDS",
+          value_parser = clap::value_parser!(i64).range(1..=3600))]
+    pub model_first_token_timeout: i64,
+
+    /// Seconds that the model may be silent after that.
+    #[arg(long, env = "CHATPLANE_MODEL_SILENCE_TIMEOUT", default_value_t = 300, value_name = "SECONDS",
+          value_parser = clap::value_parser!(i64).range(1..=3600))]
+    pub model_silence_timeout: i64,
+
+    /// Instructions that every new chat begins with.
+    #[arg(long, env = "CHATPLANE_DEPLOYMENT_PROMPT", value_name = "TEXT")]
+    pub deployment_prompt: Option<String>,
+
+    /// Listen without TLS on an address that is not loopback: tokens and chats cross the network readable.
+    #[arg(long, env = "CHATPLANE_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new(),
+          action = clap::ArgAction::SetTrue)]
+    pub allow_plaintext: bool,
+
+    /// Certificate chain of the server, PEM.
+    #[arg(long, env = "CHATPLANE_TLS_CERT", requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, PEM.
+    #[arg(long, env = "CHATPLANE_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Seconds that open streams get to end when the replica stops.
+    #[arg(long, env = "CHATPLANE_DRAIN_TIMEOUT", default_value_t = 10, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub drain_timeout: u64,
+
+    /// Milliseconds that a worker may be gone before its chats go to others.
+    #[arg(long, env = "CHATPLANE_SESSION_GRACE_MS", default_value_t = 500, value_name = "MILLISECONDS",
+          value_parser = clap::value_parser!(u64).range(0..=8000))]
+    pub session_grace_ms: u64,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Plaintext on a public address.
+    #[error("{0} is not a loopback address: give --tls-cert and --tls-key, or --allow-plaintext if a proxy adds TLS")]
+    Plaintext(SocketAddr),
+    /// A certificate or key that cannot be read.
+    #[error("{path} cannot be read, check --tls-cert and --tls-key")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A base URL that is none.
+    #[error("--anthropic-base-url (ANTHROPIC_BASE_URL) must begin with http:// or https://")]
+    BaseUrl,
+}
+
+impl Config {
+    /// The server's certificate, if it has one.
+    pub(crate) fn identity(&self, address: SocketAddr) -> Result<Option<Identity>, ConfigError> {
+        let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else {
+            if !address.ip().is_loopback() && !self.allow_plaintext {
+                return Err(ConfigError::Plaintext(address));
+            }
+            return Ok(None);
+        };
+        Ok(Some(Identity::from_pem(read(cert)?, read(key)?)))
+    }
+
+    /// The model that the flags name.
+    pub(crate) fn model(&self) -> Result<Option<ModelRow>, ConfigError> {
+        let Some(name) = given(self.model.as_ref()) else { return Ok(None) };
+        let endpoint = match self.anthropic_base_url.trim_end_matches('/') {
+            "" => ANTHROPIC_BASE_URL,
+            url => url,
+        };
+        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
+            return Err(ConfigError::BaseUrl);
+        }
+        Ok(Some(ModelRow {
+            name: name.clone(),
+            provider: "anthropic".to_owned(),
+            endpoint: endpoint.to_owned(),
+            provider_model: name.clone(),
+            is_default: true,
+            context_tokens_max: self.model_context_tokens,
+            output_tokens_max: self.model_output_tokens,
+            first_token_timeout_ms: self.model_first_token_timeout * 1000,
+            silence_timeout_ms: self.model_silence_timeout * 1000,
+        }))
+    }
+
+    /// The keys that the flags name.
+    pub(crate) fn credentials(&self) -> Credentials {
+        let key = given(self.anthropic_api_key.as_ref());
+        let keys: BTreeMap<String, String> =
+            key.map(|key| ("anthropic".to_owned(), key.trim().to_owned())).into_iter().collect();
+        Credentials::new(keys)
+    }
+}
+
+/// An empty variable counts as none: compose files set them so.
+fn given(value: Option<&String>) -> Option<&String> {
+    value.filter(|value| !value.trim().is_empty())
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
+    fs::read(path).map_err(|source| ConfigError::Tls { path: path.clone(), source })
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // URL and key are secrets.
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("model", &self.model)
+            .field("anthropic_base_url", &self.anthropic_base_url)
+            .finish_non_exhaustive()
+    }
+}

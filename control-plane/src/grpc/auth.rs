@@ -1,0 +1,98 @@
+//! Turns the bearer token of a call into an `Actor`, or refuses the call.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tonic::{Status, body::Body, server::NamedService};
+use tower::{Layer, Service};
+
+use crate::{
+    app::{App, Error},
+    authz::Actor,
+};
+
+/// Calls that need no token: health and reflection.
+const ANONYMOUS: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection."];
+
+/// Adds authentication to a service.
+#[derive(Clone)]
+pub(crate) struct Authenticate {
+    app: App,
+}
+
+impl Authenticate {
+    pub(crate) fn new(app: App) -> Self {
+        Self { app }
+    }
+}
+
+impl<S> Layer<S> for Authenticate {
+    type Service = Authenticated<S>;
+
+    fn layer(&self, inner: S) -> Authenticated<S> {
+        Authenticated { app: self.app.clone(), inner }
+    }
+}
+
+/// A service whose calls carry an `Actor`.
+#[derive(Clone)]
+pub(crate) struct Authenticated<S> {
+    app: App,
+    inner: S,
+}
+
+impl<S: NamedService> NamedService for Authenticated<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<Request<Body>> for Authenticated<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // The clone takes the place of the service that is ready, as tower asks.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let app = self.app.clone();
+        Box::pin(async move {
+            let path = request.uri().path();
+            if ANONYMOUS.iter().any(|prefix| path.starts_with(prefix)) {
+                return inner.call(request).await;
+            }
+            let token = bearer(&request);
+            match authenticate(&app, token.as_deref()).await {
+                Ok(actor) => {
+                    request.extensions_mut().insert(actor);
+                    inner.call(request).await
+                }
+                Err(error) => Ok(Status::from(error).into_http()),
+            }
+        })
+    }
+}
+
+fn bearer(request: &Request<Body>) -> Option<String> {
+    let header = request.headers().get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+}
+
+async fn authenticate(app: &App, token: Option<&str>) -> Result<Actor, Error> {
+    let missing = Error::CredentialsInvalid("send a token as `authorization: Bearer TOKEN` metadata");
+    app.authenticate(token.ok_or(missing)?).await
+}

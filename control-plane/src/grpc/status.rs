@@ -1,0 +1,157 @@
+//! The one place where a `tonic::Status` is made.
+//!
+//! Every error carries `google.rpc.ErrorInfo` with a reason of the contract's
+//! `ErrorReason`, and where it helps the details that say what to do.
+
+use std::{collections::HashMap, error::Error as _, time::Duration};
+
+use chatplane_proto::chat::v1::ErrorReason;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use uuid::Uuid;
+
+use crate::app;
+
+const DOMAIN: &str = "chatplane";
+/// A database that restarts is back within seconds; more callers at once would not help it.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+impl From<app::Error> for Status {
+    fn from(error: app::Error) -> Self {
+        match error {
+            app::Error::CredentialsInvalid(sentence) => {
+                plain(Code::Unauthenticated, ErrorReason::CredentialsInvalid, sentence)
+            }
+            app::Error::ChatNotFound => plain(
+                Code::NotFound,
+                ErrorReason::ChatNotFound,
+                "there is no such chat; ListChats shows yours",
+            ),
+            app::Error::ModelNotFound => plain(
+                Code::NotFound,
+                ErrorReason::ModelNotFound,
+                "there is no such model; ListModels shows those that can be used",
+            ),
+            app::Error::WorkspaceNotFound => plain(
+                Code::NotFound,
+                ErrorReason::WorkspaceNotFound,
+                "there is no such workspace; ListWorkspaces shows yours",
+            ),
+            app::Error::ActionForbidden => {
+                plain(Code::PermissionDenied, ErrorReason::ActionForbidden, "you may not do this")
+            }
+            app::Error::FieldInvalid(violations) => field_invalid(violations),
+            app::Error::StateForbids { state, archived, command } => {
+                state_forbids(state.as_str(), archived, command)
+            }
+            app::Error::LeaseLost => plain(
+                Code::FailedPrecondition,
+                ErrorReason::LeaseLost,
+                "the lease has ended or is somebody else's; drop its work",
+            ),
+            app::Error::SessionLost => plain(
+                Code::FailedPrecondition,
+                ErrorReason::SessionLost,
+                "the session is closed; open a new one",
+            ),
+            app::Error::Superseded => plain(
+                Code::Aborted,
+                ErrorReason::Superseded,
+                "the history has changed; call GetTurn and go on from there",
+            ),
+            app::Error::CursorExpired => plain(
+                Code::OutOfRange,
+                ErrorReason::CursorExpired,
+                "the cursor is ahead of the database; watch again without one",
+            ),
+            app::Error::QueueFull { queue_max } => limit(
+                ErrorReason::QueueFull,
+                &format!("the chat's queue holds {queue_max} messages; wait for the turn to end, or interrupt it"),
+            ),
+            app::Error::LimitExceeded(sentence) => limit(ErrorReason::LimitExceeded, &sentence),
+            app::Error::RequestIdReused => plain(
+                Code::AlreadyExists,
+                ErrorReason::RequestIdReused,
+                "the request_id was used with another request; take a new UUID",
+            ),
+            app::Error::Unavailable(_) => {
+                tracing::warn!(cause = %chain(&error), "a call failed for want of the database");
+                retry(ErrorReason::Unavailable, "the database does not answer; try again")
+            }
+            app::Error::ShuttingDown => {
+                retry(ErrorReason::ShuttingDown, "this replica is shutting down; any other will do")
+            }
+            app::Error::Internal(_) => internal(&error),
+        }
+    }
+}
+
+fn info(reason: ErrorReason, metadata: HashMap<String, String>) -> ErrorDetails {
+    let name = reason.as_str_name().trim_start_matches("ERROR_REASON_");
+    ErrorDetails::with_error_info(name, DOMAIN, metadata)
+}
+
+fn plain(code: Code, reason: ErrorReason, message: &str) -> Status {
+    Status::with_error_details(code, message, info(reason, HashMap::new()))
+}
+
+fn retry(reason: ErrorReason, message: &str) -> Status {
+    let mut details = info(reason, HashMap::new());
+    details.set_retry_info(Some(RETRY_DELAY));
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
+fn limit(reason: ErrorReason, message: &str) -> Status {
+    let mut details = info(reason, HashMap::new());
+    details.add_quota_failure_violation("chat", message);
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+fn field_invalid(violations: Vec<app::FieldViolation>) -> Status {
+    let mut details = info(ErrorReason::FieldInvalid, HashMap::new());
+    let message = violations
+        .first()
+        .map_or_else(String::new, |first| format!("{}: {}", first.field, first.description));
+    for violation in violations {
+        details.add_bad_request_violation(violation.field, violation.description);
+    }
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+fn state_forbids(state: &str, archived: bool, command: &str) -> Status {
+    let metadata = HashMap::from([
+        ("state".to_owned(), state.to_owned()),
+        ("archived".to_owned(), archived.to_string()),
+        ("command".to_owned(), command.to_owned()),
+    ]);
+    let mut details = info(ErrorReason::StateForbids, metadata);
+    let shown = if archived { "archived" } else { state };
+    let message = format!("{command} is not possible while the chat is {shown}");
+    details.add_precondition_failure_violation("STATE", "chat", message.clone());
+    Status::with_error_details(Code::FailedPrecondition, message, details)
+}
+
+/// The client gets an id, the log gets the chain.
+fn internal(error: &app::Error) -> Status {
+    let error_id = Uuid::now_v7();
+    tracing::error!(%error_id, cause = %chain(error), "a call failed by a defect");
+    let metadata = HashMap::from([("error_id".to_owned(), error_id.to_string())]);
+    Status::with_error_details(
+        Code::Internal,
+        format!("a defect of chatplane; the log has more under {error_id}"),
+        info(ErrorReason::Internal, metadata),
+    )
+}
+
+/// An error with its sources. Messages of the database name constraints and columns;
+/// its detail lines, which may quote values, are no part of them.
+fn chain(error: &app::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

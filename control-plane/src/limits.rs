@@ -1,0 +1,68 @@
+//! Limits of the control plane: named, with a unit and a reason.
+
+use std::time::Duration;
+
+/// What tests shorten and operators may change.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Messages that a chat's queue may hold.
+    pub queue_max: usize,
+    /// A token is looked up again after this long, so that a revoked one stops working.
+    pub token_cache_ttl: Duration,
+    /// The catalog of models is read again after this long.
+    pub model_cache_ttl: Duration,
+    /// A lease carries the turn's input up to this size; a larger one is streamed.
+    pub lease_input_bytes_max: i64,
+    /// How long streams may take to end when the replica stops.
+    pub drain: Duration,
+    /// A watcher that got nothing for this long gets a progress event: proxies cut silent streams.
+    pub progress_interval: Duration,
+    /// All watched chats are looked at this often, whatever hints were lost.
+    pub watch_poll_interval: Duration,
+    /// How long a tool call waits for its workspace agent to come back.
+    pub workspace_return: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            queue_max: 50,
+            token_cache_ttl: Duration::from_secs(1),
+            model_cache_ttl: Duration::from_secs(1),
+            lease_input_bytes_max: 256 * 1024,
+            drain: Duration::from_secs(10),
+            progress_interval: Duration::from_secs(15),
+            watch_poll_interval: Duration::from_secs(5),
+            workspace_return: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Parts of one message page, chats of one list: what an answer may hold.
+pub mod pages {
+    /// Messages of a page when the client names no number.
+    pub const MESSAGES_DEFAULT: usize = 50;
+    /// Messages of a page at most.
+    pub const MESSAGES_MAX: usize = 200;
+    /// Chats of a page when the client names no number.
+    pub const CHATS_DEFAULT: usize = 25;
+    /// Chats of a page at most: a chat with its labels has up to 20 KiB.
+    pub const CHATS_MAX: usize = 100;
+    /// Models and workspaces of a page when the client names no number.
+    pub const CATALOG_DEFAULT: usize = 50;
+    /// Models and workspaces of a page at most.
+    pub const CATALOG_MAX: usize = 200;
+}
+
+/// Labels of a chat.
+pub mod labels {
+    /// How many.
+    pub const COUNT_MAX: usize = 50;
+    /// Characters of a key.
+    pub const KEY_CHARS_MAX: usize = 64;
+    /// Characters of a value.
+    pub const VALUE_CHARS_MAX: usize = 256;
+}
+
+/// A chat's title is cut to this many characters.
+pub const TITLE_CHARS_MAX: usize = 80;

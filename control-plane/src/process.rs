@@ -1,0 +1,117 @@
+//! A replica's life: connect, serve, and leave in two acts.
+
+use std::{io, time::Duration};
+
+use chatplane_domain::ReplicaId;
+use tokio::{net::TcpListener, time};
+use tokio_util::sync::CancellationToken;
+use tonic_health::{ServingStatus, server::HealthReporter};
+use uuid::Uuid;
+
+use crate::{
+    app::{App, AppParts},
+    config::{Config, ConfigError},
+    grpc::{self, Serving},
+    limits::Limits,
+    pubsub::Hub,
+    relay::Relay,
+    scheduler::{Scheduler, SchedulerLimits},
+    store::{self, DEFAULT_ORGANIZATION, Store},
+};
+
+/// Why a replica ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database cannot be used.
+    #[error("the database cannot be used, check --database-url (CHATPLANE_DATABASE_URL)")]
+    Store(#[from] store::Error),
+    /// The socket cannot be used.
+    #[error("the socket cannot be used")]
+    Socket(#[source] io::Error),
+    /// The server failed.
+    #[error("the server failed")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Runs a replica on a socket that the caller owns, until `shutdown`.
+///
+/// # Errors
+///
+/// What kept it from starting, or ended it.
+pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RunError> {
+    let limits = Limits { drain: Duration::from_secs(config.drain_timeout), ..Limits::default() };
+    let scheduler = SchedulerLimits {
+        close_grace: Duration::from_millis(config.session_grace_ms),
+        ..SchedulerLimits::default()
+    };
+    run_with(config, limits, scheduler, listener, shutdown).await
+}
+
+/// As `run`, with limits that tests shorten.
+///
+/// # Errors
+///
+/// What kept it from starting, or ended it.
+pub async fn run_with(
+    config: Config,
+    limits: Limits,
+    scheduler_limits: SchedulerLimits,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let address = listener.local_addr().map_err(RunError::Socket)?;
+    let tls = config.identity(address)?;
+    let model = config.model()?;
+    let store = Store::connect(&config.database_url, config.database_connections).await?;
+    store.migrate().await?;
+    if let Some(model) = &model {
+        store.put_model(DEFAULT_ORGANIZATION, model).await?;
+    }
+    let replica = ReplicaId(Uuid::now_v7());
+    let streams_end = CancellationToken::new();
+    let drain = limits.drain;
+    let app = App::new(AppParts {
+        replica,
+        store: store.clone(),
+        hub: Hub::default(),
+        relay: Relay::default(),
+        scheduler: Scheduler::new(scheduler_limits),
+        credentials: config.credentials(),
+        limits,
+        deployment_prompt: config.deployment_prompt.clone().filter(|prompt| !prompt.trim().is_empty()),
+        shutdown: streams_end.clone(),
+    });
+    let background = app.start_background();
+    let health = HealthReporter::new();
+    grpc::set_health(&health, ServingStatus::Serving).await;
+    let stop = CancellationToken::new();
+    tracing::info!(%address, replica = %replica, "the control plane takes calls");
+    let serving = Serving { listener, tls, stop: stop.clone() };
+    let serve = grpc::serve(app.clone(), serving, &health);
+    tokio::pin!(serve);
+    let served = tokio::select! {
+        served = &mut serve => served,
+        () = shutdown.cancelled() => {
+            // First act: nobody is sent here any more, workers are asked to leave, streams end.
+            grpc::set_health(&health, ServingStatus::NotServing).await;
+            app.drain();
+            streams_end.cancel();
+            stop.cancel();
+            // Second act: what is open gets a moment.
+            if let Ok(served) = time::timeout(drain, &mut serve).await {
+                served
+            } else {
+                tracing::warn!("calls were still open when the drain timeout ended");
+                Ok(())
+            }
+        }
+    };
+    streams_end.cancel();
+    background.stop().await;
+    store.close().await;
+    tracing::info!("the control plane has stopped");
+    Ok(served?)
+}

@@ -1,0 +1,75 @@
+-- What a watcher of a chat does not have yet, in one snapshot and one round trip.
+-- $1 chat; $2, $3 revision and id of the last row it has; $4, $5 the same of the queue;
+-- $6 it has nothing that was removed in this revision or before; $7 rows and entries
+-- of a page, $8 bytes of its rows.
+with newer_messages as (
+    select
+        m.id, m.role, m.visibility, m.content_version, m.content, m.content_bytes, m.created_by, m.model,
+        m.usage, m.runtime_ms, m.interrupted, m.queued_message_id, m.revision, m.deleted, m.create_time
+    from messages m
+    where m.chat_id = $1
+    and (m.revision, m.id) > ($2, $3)
+    and m.role <> 'system'
+    and m.visibility <> 'model'
+    and (not m.deleted or m.revision > $6)
+    order by m.revision, m.id
+    -- One more than a page has, by which it is seen that more follow.
+    limit $7 + 1
+),
+measured_messages as (
+    select
+        m.*,
+        row_number() over in_order as place,
+        sum(case when m.deleted then 0 else m.content_bytes end) over in_order as bytes
+    from newer_messages m
+    window in_order as (order by m.revision, m.id)
+),
+newer_queue as (
+    select
+        q.queued_message_id, q.position, q.steering, q.preview_text, q.created_by, q.model, q.effort,
+        q.create_time, q.removed, q.revision
+    from queued_messages q
+    where q.chat_id = $1
+    and (q.revision, q.queued_message_id) > ($4, $5)
+    and (not q.removed or q.revision > $6)
+    order by q.revision, q.queued_message_id
+    limit $7 + 1
+)
+select
+    c.chat_id, c.organization_id, c.owner_id, c.workspace_id, c.model, c.effort, c.state, c.archived,
+    c.queue_length, c.snapshot_version, c.history_version, c.queue_version, c.retry_version,
+    c.error_version, c.retry as "retry: Json<Retry>", c.last_error as "last_error: Json<ChatError>",
+    c.fence, c.leased, c.create_time, c.update_time, d.metadata_version, d.title,
+    d.labels as "labels: Json<BTreeMap<String, String>>",
+    (select count(*) from newer_messages) as "messages_found!",
+    (
+        select jsonb_agg(
+            case
+                when m.deleted
+                then jsonb_build_object(
+                    'deleted', jsonb_build_object('id', m.id, 'revision', m.revision)
+                )
+                else jsonb_build_object('live', to_jsonb(m))
+            end
+            order by m.revision, m.id
+        )
+        from measured_messages m
+        where m.place = 1
+        or (m.place <= $7 and m.bytes <= $8)
+    ) as "messages: Json<Vec<MessageChangeRow>>",
+    (
+        select jsonb_agg(to_jsonb(q) order by q.revision, q.queued_message_id)
+        from newer_queue q
+    ) as "queue: Json<Vec<QueueChangeRow>>",
+    case when c.open_call_count > 0 then (
+        select jsonb_agg(
+            jsonb_build_object('message', o.message_id, 'index', o.call_index)
+            order by o.message_id, o.call_index
+        )
+        from calls o
+        where o.chat_id = c.chat_id
+        and not o.settled
+    ) end as "open_calls: Json<Vec<CallId>>"
+from chats c
+join chat_metadata d on d.chat_id = c.chat_id
+where c.chat_id = $1

@@ -1,0 +1,107 @@
+//! One PostgreSQL per test binary, one database per test, copied from a template.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, Ordering},
+};
+
+use chatplane_control_plane::admin;
+use chatplane_embedded_postgres::{Postgres, Settings};
+use sqlx::{Connection, Executor, PgConnection};
+use tokio::sync::{Mutex, OnceCell};
+
+static POSTGRES: OnceLock<std::sync::Mutex<Postgres>> = OnceLock::new();
+static TEMPLATE: OnceCell<()> = OnceCell::const_new();
+/// PostgreSQL copies a template for one session at a time.
+static COPYING: Mutex<()> = Mutex::const_new(());
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+const TEMPLATE_NAME: &str = "chatplane_template";
+
+/// A database of this test alone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    name: String,
+    url: String,
+}
+
+impl Database {
+    /// A fresh database with the current schema.
+    ///
+    /// # Panics
+    ///
+    /// With the launcher's sentence, when no PostgreSQL is installed.
+    pub async fn create() -> Self {
+        let maintenance = url("postgres").await;
+        TEMPLATE.get_or_init(|| make_template(&maintenance)).await;
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let _copying = COPYING.lock().await;
+        run(&maintenance, format!("create database {name} template {TEMPLATE_NAME}")).await;
+        let url = url(&name).await;
+        Self { name, url }
+    }
+
+    /// Where roles find it.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A connection for what the API does not show.
+    ///
+    /// # Panics
+    ///
+    /// When the database cannot be reached.
+    pub async fn connection(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.expect("the test's database answers")
+    }
+}
+
+/// Crashes the server and starts it again: kill -9, as if the machine had lost power.
+///
+/// # Panics
+///
+/// When it does not come back.
+pub async fn crash_postgres() {
+    tokio::task::spawn_blocking(|| {
+        let mut postgres = server();
+        postgres.kill();
+        postgres.restart().expect("PostgreSQL starts again");
+    })
+    .await
+    .expect("the restart does not panic");
+}
+
+fn server() -> std::sync::MutexGuard<'static, Postgres> {
+    let postgres = POSTGRES.get_or_init(|| {
+        let settings = Settings { max_connections: 300, ..Settings::temporary() };
+        match Postgres::start(settings) {
+            Ok(postgres) => std::sync::Mutex::new(postgres),
+            Err(error) => panic!("{error}"),
+        }
+    });
+    postgres.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+async fn url(database: &str) -> String {
+    let database = database.to_owned();
+    tokio::task::spawn_blocking(move || server().url(&database)).await.expect("PostgreSQL starts")
+}
+
+async fn make_template(maintenance: &str) {
+    run(maintenance, format!("create database {TEMPLATE_NAME} encoding 'UTF8' template template0")).await;
+    let admin = admin::connect(&url(TEMPLATE_NAME).await).await.expect("the migrations apply");
+    admin.close().await;
+}
+
+async fn run(url: &str, statement: String) {
+    let mut connection = PgConnection::connect(url).await.expect("PostgreSQL answers");
+    connection.execute(sqlx::AssertSqlSafe(statement)).await.expect("the statement is right");
+    connection.close().await.expect("the connection closes");
+}

@@ -1,0 +1,19 @@
+//! The only gRPC of the worker: calls, the session's stream, and what they carry.
+
+mod client;
+mod convert;
+mod dial;
+mod live;
+mod status;
+mod stream;
+mod types;
+
+pub(crate) use client::{Client, Timeouts};
+pub(crate) use dial::Dial;
+pub(crate) use live::{LeaseStreams, LiveStream, LiveStreams, StreamOpener};
+pub(crate) use status::CallError;
+pub(crate) use stream::{Command, SessionStream, Worker};
+pub(crate) use types::{
+    Disposition, Holder, LeaseInput, LivePartKind, NewAnswer, NewResult, Outcome, Settings, TurnHeader,
+    TurnNews, UsageReport, Write, WriteNo,
+};

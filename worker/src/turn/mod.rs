@@ -1,0 +1,259 @@
+//! The event loop of one lease.
+//!
+//! # Theory of operation
+//!
+//! The loop looks at what it knows of the chat, does the one thing that comes next, and
+//! looks again: end an interruption, read what has changed, give the lease back, run the
+//! open calls, or call the model. Whatever goes wrong in between leads back to the top
+//! with better knowledge, or out with the lease lost. So there is no state but the
+//! history, the settings and three versions ([`Versions`]).
+//!
+//! Writes are numbered and one at a time; a write whose reply is lost is repeated under
+//! its number until there is a reply ([`write`]). Its reply is the only thing that tells
+//! this holder what it wrote.
+//!
+//! A task is one lease. Losing the lease drops the whole loop at whatever it waits for,
+//! which closes the provider's connection and lets go of running tools.
+
+mod control;
+mod model;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod tools;
+mod usage;
+mod versions;
+mod write;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt, future::BoxFuture};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    limits::Limits,
+    link::{
+        CallError, Client, Holder, LeaseInput, LeaseStreams, LiveStreams, Settings, TurnHeader, TurnNews,
+        Write,
+    },
+    llm::Provider,
+    session::{Control, Drain, RunEnd},
+    step::{self, History, Next},
+};
+use control::Signal;
+pub(crate) use usage::{UsageReports, report_all};
+use versions::Versions;
+pub(crate) use write::give_back;
+
+/// Finds the wire format of a provider by its name.
+pub(crate) type Providers = Arc<dyn Fn(&str) -> Option<Arc<dyn Provider>> + Send + Sync>;
+
+/// What every lease needs.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) live: LiveStreams,
+    pub(crate) providers: Providers,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) usage: UsageReports,
+}
+
+impl Context {
+    /// How long to wait before the same call is made again.
+    fn pause_before_repeat(&self, failures: u32, asked: Option<Duration>) -> Duration {
+        let pause = self.limits.rewrite.pause(failures, rand::random());
+        // A longer wish than our longest pause is not worth the turn.
+        pause.max(asked.unwrap_or_default().min(self.limits.rewrite.max))
+    }
+}
+
+/// Why the loop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// By a write of this holder.
+    Released,
+    /// It is another's, or over: nothing more is sent for it.
+    Lost,
+    /// The control plane refuses what this worker writes.
+    Refused,
+}
+
+/// One lease at work.
+struct Turn {
+    context: Context,
+    holder: Holder,
+    control: watch::Receiver<Control>,
+    live: LeaseStreams,
+    history: History,
+    settings: Settings,
+    versions: Versions,
+    /// The history has rows above this revision that are not known here.
+    unread_after: Option<i64>,
+    /// The chat is known to be interrupting.
+    interrupting: bool,
+    /// Number of the last write that was applied.
+    write_no: i64,
+    /// Writes in a row that found the chat changed.
+    stale_writes: u32,
+    /// Tries of the current model call.
+    attempt: i32,
+    /// Model calls of this lease.
+    model_calls: i64,
+    tries: Tries,
+}
+
+/// The tries of the current model call under this lease.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tries {
+    /// When the first one began.
+    since: Option<Instant>,
+    failures: u32,
+    /// The next one waits until then.
+    not_before: Option<Instant>,
+}
+
+/// Runs a lease to its end, or until it is lost.
+pub(crate) async fn run(
+    context: Context,
+    holder: Holder,
+    input: LeaseInput,
+    control: watch::Receiver<Control>,
+    lost: CancellationToken,
+) -> RunEnd {
+    let turn = Turn::new(context, holder, input, control);
+    let exit = tokio::select! {
+        biased;
+        () = lost.cancelled() => Exit::Lost,
+        exit = Box::pin(turn.run()) => exit,
+    };
+    match exit {
+        Exit::Released | Exit::Lost => RunEnd::LeaseEnded,
+        Exit::Refused => RunEnd::Failed,
+    }
+}
+
+impl Turn {
+    fn new(context: Context, holder: Holder, input: LeaseInput, control: watch::Receiver<Control>) -> Self {
+        let TurnHeader {
+            snapshot_version,
+            history_version,
+            ..
+        } = input.header;
+        let mut history = History::default();
+        let unread_after = if input.messages.is_some() { None } else { Some(0) };
+        for message in input.messages.into_iter().flatten() {
+            history.put(message);
+        }
+        Turn {
+            live: context.live.lease(holder.key, snapshot_version),
+            context,
+            holder,
+            control,
+            history,
+            settings: input.header.settings,
+            versions: Versions::read(snapshot_version, history_version),
+            unread_after,
+            interrupting: input.header.interrupting,
+            write_no: input.header.last_write_no,
+            stale_writes: 0,
+            attempt: input.header.attempt,
+            model_calls: 0,
+            tries: Tries::default(),
+        }
+    }
+
+    async fn run(mut self) -> Exit {
+        loop {
+            if let Err(exit) = self.advance().await {
+                if exit == Exit::Lost {
+                    self.context.live.forget(self.holder.key);
+                }
+                return exit;
+            }
+        }
+    }
+
+    /// Does the one thing that comes next.
+    async fn advance(&mut self) -> Result<(), Exit> {
+        if self.unread_after.is_some() {
+            return self.read().await;
+        }
+        match self.signal() {
+            Some(Signal::Interrupt) => return self.finish_interruption(None, Vec::new()).await,
+            Some(Signal::Reload) => return self.read().await,
+            Some(Signal::GiveBack) => return self.release().await,
+            None => {}
+        }
+        // Between two steps is where a draining worker stops.
+        if self.control.borrow().drain != Drain::No {
+            return self.release().await;
+        }
+        match step::next(&self.history, self.context.limits.model_calls_max) {
+            Ok(Next::CallModel(prompt)) => self.call_model(prompt).await,
+            Ok(Next::RunTools(calls)) => self.run_tools(calls).await,
+            Err(error) => self.fail(error).await,
+        }
+    }
+
+    async fn release(&mut self) -> Result<(), Exit> {
+        self.write(Write::Release).await?.settled()
+    }
+
+    /// Reads what is newer than what is known, and the settings.
+    async fn read(&mut self) -> Result<(), Exit> {
+        let news = self.reading().await?;
+        self.learn(news);
+        Ok(())
+    }
+
+    /// A read that goes on beside other work, repeated until there is a reply.
+    fn reading(&self) -> BoxFuture<'static, Result<TurnNews, Exit>> {
+        let after_revision = self.unread_after.unwrap_or(self.versions.history);
+        let (context, holder) = (self.context.clone(), self.holder.clone());
+        let read = async move {
+            let mut failures = 0;
+            loop {
+                match context.client.get_turn(&holder, after_revision).await {
+                    Ok(news) => return Ok(news),
+                    Err(CallError::LeaseLost) => return Err(Exit::Lost),
+                    Err(CallError::Unavailable { pause, .. }) => {
+                        failures += 1;
+                        sleep(context.pause_before_repeat(failures, pause)).await;
+                    }
+                    Err(error @ (CallError::Stale | CallError::Refused { .. })) => {
+                        tracing::error!(chat_id = %holder.key.chat_id, %error, "the turn cannot be read");
+                        return Err(Exit::Refused);
+                    }
+                }
+            }
+        };
+        read.boxed()
+    }
+
+    fn learn(&mut self, news: TurnNews) {
+        let TurnNews {
+            header,
+            deleted_from,
+            messages,
+        } = news;
+        if let Some(id) = deleted_from {
+            self.history.truncate(id);
+        }
+        for message in messages {
+            self.history.put(message);
+        }
+        if header.history_version != self.versions.history {
+            self.tries = Tries::default();
+        }
+        self.unread_after = None;
+        self.versions = Versions::read(header.snapshot_version, header.history_version);
+        self.live.rebase(header.snapshot_version);
+        self.interrupting = header.interrupting;
+        self.attempt = header.attempt;
+        self.settings = header.settings;
+    }
+}

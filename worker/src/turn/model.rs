@@ -1,0 +1,258 @@
+//! One model call: stream the answer, show it as it grows, commit it.
+
+use chatplane_domain::{ChatError, ErrorKind};
+use futures::{
+    StreamExt,
+    future::{BoxFuture, pending},
+    stream::BoxStream,
+};
+use tokio::time::Instant;
+
+use super::{
+    Exit, Turn,
+    control::Signal,
+    usage::UsageGuard,
+    write::{Written, settle},
+};
+use crate::{
+    limits::ANSWER_BYTES_MAX,
+    link::{LivePartKind, LiveStream, NewAnswer, Write},
+    llm::{Answer, CallFailure, CallLimits, ModelCall, ModelEvent, PartKind},
+    step::{self, Content, Message, Prompt},
+};
+
+/// An answer on its way.
+struct AnswerInProgress {
+    answer: Answer,
+    /// The model that was called; the settings may change meanwhile.
+    model: String,
+    live: LiveStream,
+    /// Reports the tokens unless a write has stored them.
+    usage: UsageGuard,
+}
+
+/// How a model call ends.
+enum CallEnd {
+    /// The answer is complete.
+    Answered,
+    /// The provider failed.
+    Failed(CallFailure),
+    /// The user stopped it.
+    Interrupted,
+    /// The answer would be to an outdated history, or the lease is given back.
+    Dropped,
+}
+
+type ModelStream = BoxStream<'static, Result<ModelEvent, CallFailure>>;
+
+impl Turn {
+    /// Calls the model once and hands in what comes of it.
+    pub(super) async fn call_model(&mut self, prompt: Prompt) -> Result<(), Exit> {
+        let model = self.settings.model.clone();
+        let Some(provider) = (self.context.providers)(&model.provider) else {
+            return self.fail(unknown_provider(&model.provider)).await;
+        };
+        if !self.may_start().await {
+            return Ok(());
+        }
+        self.model_calls += 1;
+        self.tries.not_before = None;
+        self.tries.since.get_or_insert_with(Instant::now);
+        let usage = self
+            .context
+            .usage
+            .guard(self.holder.clone(), self.model_calls, model.name.clone());
+        let live = self.live.open();
+        let mut progress = AnswerInProgress {
+            answer: Answer::default(),
+            model: model.name,
+            live,
+            usage,
+        };
+        let mut stream = provider.call(self.model_call(prompt));
+        let end = self.follow(&mut stream, &mut progress).await?;
+        drop(stream);
+        match end {
+            CallEnd::Answered => self.commit(progress).await,
+            CallEnd::Failed(failure) => {
+                drop(progress);
+                self.call_failed(failure).await
+            }
+            CallEnd::Interrupted => self.commit_partial(progress).await,
+            CallEnd::Dropped => Ok(()),
+        }
+    }
+
+    fn model_call(&self, prompt: Prompt) -> ModelCall {
+        let model = &self.settings.model;
+        ModelCall {
+            endpoint: model.endpoint.clone(),
+            api_key: model.api_key.0.clone(),
+            provider_model: model.provider_model.clone(),
+            effort: self.settings.effort,
+            output_tokens_max: model.output_tokens_max,
+            system: prompt.system,
+            messages: prompt.messages,
+            tools: self.settings.tools.to_vec(),
+            limits: CallLimits {
+                first_token_timeout: model.first_token_timeout,
+                silence_timeout: model.silence_timeout,
+                answer_duration_max: self.context.limits.answer_duration_max,
+                answer_bytes_max: ANSWER_BYTES_MAX,
+            },
+        }
+    }
+
+    async fn follow(
+        &mut self,
+        stream: &mut ModelStream,
+        progress: &mut AnswerInProgress,
+    ) -> Result<CallEnd, Exit> {
+        // A read goes on beside the answer: a control plane that is slow to tell the news
+        // must not stall a model that is answering.
+        let mut reading = None;
+        loop {
+            let known = reading.as_ref().map(|_| Signal::Reload);
+            tokio::select! {
+                biased;
+                signal = self.next_signal_but(known) => match signal {
+                    Signal::Interrupt => return Ok(CallEnd::Interrupted),
+                    Signal::GiveBack => return Ok(CallEnd::Dropped),
+                    Signal::Reload => reading = Some(self.reading()),
+                },
+                news = wait_for(&mut reading) => {
+                    reading = None;
+                    let known_history = self.versions.history;
+                    self.learn(news?);
+                    if self.versions.history != known_history {
+                        return Ok(CallEnd::Dropped);
+                    }
+                }
+                event = stream.next() => match event {
+                    Some(Ok(event)) => {
+                        if progress.apply(&event) {
+                            return Ok(CallEnd::Answered);
+                        }
+                    }
+                    Some(Err(failure)) => return Ok(CallEnd::Failed(failure)),
+                    None => return Ok(CallEnd::Failed(cut_short(&self.settings.model.provider))),
+                },
+            }
+        }
+    }
+
+    async fn commit(&mut self, progress: AnswerInProgress) -> Result<(), Exit> {
+        let parts = match step::check(&progress.answer) {
+            Ok(parts) => parts,
+            Err(error) => return self.fail(error).await,
+        };
+        let after = step::after(&progress.answer);
+        let answer = self.new_answer(&progress, parts.clone());
+        let known_history = self.versions.history;
+        let Written::Applied(outcome) = self.write(Write::CommitStep { answer, after }).await? else {
+            // Not stored: the stream is given up and the tokens are reported by themselves.
+            return Ok(());
+        };
+        progress.stored();
+        match outcome.committed_ids[..] {
+            [id] => {
+                let content = Content::Assistant { parts };
+                self.history.put(Message {
+                    id,
+                    hidden_from_model: false,
+                    content,
+                });
+            }
+            _ => self.read_back(known_history),
+        }
+        settle(&outcome)
+    }
+
+    async fn commit_partial(&mut self, progress: AnswerInProgress) -> Result<(), Exit> {
+        let parts = step::partial(&progress.answer);
+        if parts.is_empty() {
+            drop(progress);
+            return self.finish_interruption(None, Vec::new()).await;
+        }
+        let partial = self.new_answer(&progress, parts);
+        let written = self.write_interruption(Some(partial), Vec::new()).await?;
+        if matches!(written, Written::Applied(_)) {
+            progress.stored();
+        }
+        written.settled()
+    }
+
+    fn new_answer(&self, progress: &AnswerInProgress, parts: Vec<crate::llm::AnswerPart>) -> NewAnswer {
+        NewAnswer {
+            parts,
+            model: progress.model.clone(),
+            usage: progress.answer.usage,
+            runtime: self.tries.since.map(|since| since.elapsed()).unwrap_or_default(),
+            model_call: self.model_calls,
+        }
+    }
+}
+
+impl AnswerInProgress {
+    /// Takes the next event; true when the answer is complete.
+    fn apply(&mut self, event: &ModelEvent) -> bool {
+        self.answer.apply(event);
+        match event {
+            ModelEvent::PartStarted(kind) => self.live.start_part(live_kind(kind)),
+            ModelEvent::Delta(text) => self.live.append(text.as_bytes()),
+            ModelEvent::PartFinished { .. } => {}
+            ModelEvent::Usage(usage) => self.usage.spent(*usage),
+            ModelEvent::Finished(_) => return true,
+        }
+        false
+    }
+
+    /// A write has stored the answer and its tokens.
+    fn stored(self) {
+        self.usage.stored();
+        self.live.commit();
+    }
+}
+
+async fn wait_for<T>(work: &mut Option<BoxFuture<'static, T>>) -> T {
+    match work {
+        Some(work) => work.await,
+        None => pending().await,
+    }
+}
+
+fn live_kind(kind: &PartKind) -> LivePartKind {
+    match kind {
+        PartKind::Text => LivePartKind::Text,
+        PartKind::Reasoning => LivePartKind::Reasoning,
+        PartKind::ToolCall { tool_name } => LivePartKind::ToolCall {
+            tool_name: tool_name.clone(),
+        },
+    }
+}
+
+fn unknown_provider(provider: &str) -> ChatError {
+    ChatError {
+        kind: ErrorKind::ModelUnusable,
+        message: "This worker does not know the model's provider. Choose another model.".to_owned(),
+        detail: String::new(),
+        provider: provider.to_owned(),
+        status_code: None,
+        retryable: false,
+    }
+}
+
+fn cut_short(provider: &str) -> CallFailure {
+    let error = ChatError {
+        kind: ErrorKind::MalformedResponse,
+        message: "The provider's answer ended in the middle.".to_owned(),
+        detail: String::new(),
+        provider: provider.to_owned(),
+        status_code: None,
+        retryable: true,
+    };
+    CallFailure {
+        error,
+        retry_after: None,
+    }
+}

@@ -1,0 +1,489 @@
+//! A control plane with one chat, in memory: it checks what holders write in the order
+//! of the contract, and does to replies what a test asks for.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use chatplane_proto::{
+    chat::v1 as chat,
+    worker::v1::{
+        self as proto, session_request::Message as Up, session_response::Message as Down,
+        worker_service_server::WorkerServiceServer,
+    },
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Code, Status, transport::Server};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::service::Service;
+
+pub(super) const CHAT_ID: &str = "0198c5a0-0000-7000-8000-000000000001";
+pub(super) const TOKEN: &str = "cp_worker_token";
+
+/// What happens to the next write.
+pub(super) enum Fault {
+    /// It is applied, but the reply is lost.
+    LoseReply,
+    /// It is not applied: nobody answers.
+    Unreachable,
+    /// It is refused.
+    Refuse(Code, &'static str),
+}
+
+/// How a tool behaves.
+#[derive(Clone)]
+pub(super) enum Tool {
+    /// Writes, and ends with what it wrote.
+    Ends(&'static str),
+    /// Writes, and does not end.
+    Hangs(&'static str),
+    /// Breaks off once, then ends.
+    BreaksOnce(&'static str),
+}
+
+/// The chat, what was done to it, and what shall go wrong.
+pub(super) struct State {
+    pub(super) snapshot: i64,
+    pub(super) history: i64,
+    pub(super) fence: i64,
+    pub(super) leased: bool,
+    pub(super) interrupting: bool,
+    pub(super) attempt: i32,
+    pub(super) messages: Vec<proto::TurnMessage>,
+    pub(super) queue: VecDeque<String>,
+    pub(super) error: Option<chat::ChatError>,
+    pub(super) model: String,
+    pub(super) tools: HashMap<&'static str, Tool>,
+    pub(super) faults: VecDeque<Fault>,
+    /// Results are refused as if nobody were there.
+    pub(super) results_unreachable: bool,
+    pub(super) positions: Vec<proto::LivePosition>,
+    /// Every write as it came in: its name and its number.
+    pub(super) writes: Vec<(&'static str, i64)>,
+    pub(super) retries: Vec<proto::RecordRetryRequest>,
+    pub(super) usage: Vec<proto::ReportUsageRequest>,
+    pub(super) tool_calls: Vec<proto::CallToolRequest>,
+    pub(super) turns_read: usize,
+    /// What came up each connection, the latest last.
+    pub(super) connections: Vec<Vec<Up>>,
+    pub(super) deleted_from: Option<(i64, i64)>,
+    pub(super) last_write_no: i64,
+    last_outcome: proto::WriteOutcome,
+    pub(super) down: Option<mpsc::Sender<Result<proto::SessionResponse, Status>>>,
+}
+
+pub(super) struct Shared {
+    pub(super) state: Mutex<State>,
+    pub(super) changed: watch::Sender<()>,
+}
+
+/// A handle of the control plane; dropped, it is gone.
+pub(super) struct ControlPlane {
+    pub(super) address: String,
+    shared: Arc<Shared>,
+    _server: JoinSet<()>,
+}
+
+impl ControlPlane {
+    /// A control plane whose chat has one message of a user.
+    pub(super) async fn start() -> Self {
+        let state = State::new();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: watch::Sender::new(()),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let service = WorkerServiceServer::new(Service(shared.clone()));
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let incoming = TcpListenerStream::new(listener);
+            Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming)
+                .await
+                .unwrap();
+        });
+        ControlPlane {
+            address,
+            shared,
+            _server: server,
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap()
+    }
+
+    /// Waits for a condition.
+    pub(super) async fn until(&self, what: &str, mut condition: impl FnMut(&State) -> bool) {
+        let mut changed = self.shared.changed.subscribe();
+        let wait = async {
+            while !condition(&self.state()) {
+                changed.changed().await.unwrap();
+            }
+        };
+        if timeout(Duration::from_secs(20), wait).await.is_err() {
+            let state = self.state();
+            panic!(
+                "not seen: {what}; writes {:?}, connections {:?}",
+                state.writes, state.connections
+            );
+        }
+    }
+
+    /// Gives the chat to the worker, once it is there.
+    pub(super) async fn lease(&self) {
+        self.until("a session", |state| state.down.is_some()).await;
+        self.state().lease();
+    }
+
+    /// Delivers the lease once more.
+    pub(super) fn deliver_again(&self) {
+        self.state().deliver();
+    }
+
+    pub(super) fn send(&self, message: Down) {
+        self.state().send(message);
+    }
+
+    /// The user stops the turn; whether the message comes now is up to the test.
+    pub(super) fn interrupt(&self) -> proto::Interrupt {
+        let mut state = self.state();
+        state.snapshot += 1;
+        state.interrupting = true;
+        proto::Interrupt {
+            lease: state.key(),
+            snapshot_version: state.snapshot,
+        }
+    }
+
+    /// The user replaces the history from a message on.
+    pub(super) fn edit(&self, from_id: i64, text: &str) -> proto::Reload {
+        let mut state = self.state();
+        state.snapshot += 1;
+        let snapshot = state.snapshot;
+        state
+            .messages
+            .retain(|message| message.message.as_ref().unwrap().message_id < from_id);
+        state.deleted_from = Some((snapshot, from_id));
+        state.user(text);
+        proto::Reload {
+            lease: state.key(),
+            snapshot_version: snapshot,
+        }
+    }
+
+    /// The stream breaks.
+    pub(super) fn break_stream(&self) {
+        self.state().down = None;
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        let mut state = State {
+            snapshot: 1,
+            history: 1,
+            fence: 0,
+            leased: false,
+            interrupting: false,
+            attempt: 0,
+            messages: Vec::new(),
+            queue: VecDeque::new(),
+            error: None,
+            model: "smart".to_owned(),
+            tools: HashMap::new(),
+            faults: VecDeque::new(),
+            results_unreachable: false,
+            positions: Vec::new(),
+            writes: Vec::new(),
+            retries: Vec::new(),
+            usage: Vec::new(),
+            tool_calls: Vec::new(),
+            turns_read: 0,
+            connections: Vec::new(),
+            deleted_from: None,
+            last_write_no: 0,
+            last_outcome: proto::WriteOutcome::default(),
+            down: None,
+        };
+        state.user("hi");
+        state
+    }
+
+    fn lease(&mut self) {
+        self.snapshot += 1;
+        self.fence += 1;
+        self.attempt += 1;
+        self.leased = true;
+        self.last_write_no = 0;
+        self.last_outcome = proto::WriteOutcome::default();
+        self.deliver();
+    }
+
+    fn deliver(&self) {
+        let header = Some(self.header());
+        let messages = self.messages.clone();
+        self.send(Down::Lease(proto::Lease {
+            lease: self.key(),
+            header,
+            complete: true,
+            messages,
+        }));
+    }
+
+    /// The history in short.
+    pub(super) fn told(&self) -> Vec<String> {
+        let parts = self.messages.iter().map(|turn_message| {
+            let message = turn_message.message.as_ref().unwrap();
+            let parts: Vec<String> = message.parts.iter().map(short).collect();
+            format!(
+                "{}{}",
+                if message.interrupted { "interrupted " } else { "" },
+                parts.join(" | ")
+            )
+        });
+        parts.collect()
+    }
+
+    /// Live appends of a connection, joined by part, and how streams ended.
+    pub(super) fn live(&self, connection: usize) -> Vec<String> {
+        let pieces = self.connections[connection]
+            .iter()
+            .filter_map(|message| match message {
+                Up::LivePartStarted(started) => {
+                    let part = started.part_started.as_ref().unwrap();
+                    Some(format!("start {} {:?}", part.part, part.kind()))
+                }
+                Up::LivePartAppend(append) => {
+                    let part = append.part_append.as_ref().unwrap();
+                    let text = String::from_utf8_lossy(&part.data).into_owned();
+                    Some(format!("{}@{} {text}", part.part, part.offset))
+                }
+                Up::LiveStreamClosed(closed) => Some(format!("closed abandoned={}", closed.abandoned)),
+                _ => None,
+            });
+        pieces.collect()
+    }
+
+    fn key(&self) -> Option<proto::LeaseKey> {
+        Some(proto::LeaseKey {
+            chat_id: CHAT_ID.to_owned(),
+            fence: self.fence,
+        })
+    }
+
+    pub(super) fn send(&self, message: Down) {
+        let response = proto::SessionResponse {
+            message: Some(message),
+        };
+        self.down
+            .as_ref()
+            .expect("a session")
+            .try_send(Ok(response))
+            .unwrap();
+    }
+
+    pub(super) fn chat_state(&self) -> chat::ChatState {
+        if self.interrupting {
+            chat::ChatState::Interrupting
+        } else {
+            chat::ChatState::Running
+        }
+    }
+
+    pub(super) fn header(&self) -> proto::TurnHeader {
+        let tool = |name: &&'static str| chat::ToolDefinition {
+            name: (*name).to_owned(),
+            description: String::new(),
+            input_schema_json: "{}".to_owned(),
+        };
+        proto::TurnHeader {
+            state: self.chat_state().into(),
+            snapshot_version: self.snapshot,
+            history_version: self.history,
+            last_write_no: self.last_write_no,
+            attempt: self.attempt,
+            model: Some(proto::ModelConfig {
+                name: self.model.clone(),
+                provider: "scripted".to_owned(),
+                provider_model: self.model.clone(),
+                api_key: "key".to_owned(),
+                first_token_timeout_ms: 1000,
+                silence_timeout_ms: 1000,
+                ..proto::ModelConfig::default()
+            }),
+            effort: chat::Effort::High.into(),
+            tools: self.tools.keys().map(tool).collect(),
+            workspace_id: if self.tools.is_empty() {
+                String::new()
+            } else {
+                CHAT_ID.to_owned()
+            },
+        }
+    }
+
+    fn user(&mut self, text: &str) {
+        let kind = chat::part::Kind::Text(chat::TextPart {
+            text: text.to_owned(),
+        });
+        self.store(
+            chat::Role::User,
+            vec![chat::Part { kind: Some(kind) }],
+            Vec::new(),
+        );
+    }
+
+    fn store(
+        &mut self,
+        role: chat::Role,
+        parts: Vec<chat::Part>,
+        provider_states: Vec<bytes::Bytes>,
+    ) -> &mut chat::Message {
+        self.history = self.snapshot;
+        self.attempt = 0;
+        let message = chat::Message {
+            message_id: self.next_id(),
+            role: role.into(),
+            visibility: chat::Visibility::Both.into(),
+            parts,
+            revision: self.snapshot,
+            ..chat::Message::default()
+        };
+        self.messages.push(proto::TurnMessage {
+            message: Some(message),
+            provider_states,
+        });
+        self.messages.last_mut().unwrap().message.as_mut().unwrap()
+    }
+
+    fn next_id(&self) -> i64 {
+        self.messages
+            .last()
+            .map_or(1, |message| message.message.as_ref().unwrap().message_id + 1)
+    }
+
+    pub(super) fn store_answer(&mut self, answer: proto::NewMessage, interrupted: bool) -> i64 {
+        let message = self.store(chat::Role::Assistant, answer.parts, answer.provider_states);
+        message.interrupted = interrupted;
+        message.usage = answer.usage;
+        message.model = answer.model;
+        message.message_id
+    }
+
+    pub(super) fn store_results(&mut self, results: Vec<proto::ToolResult>) -> Vec<i64> {
+        let part = |result: proto::ToolResult| {
+            let call = result.call.unwrap();
+            chat::part::Kind::ToolResult(chat::ToolResultPart {
+                call_message_id: call.message_id,
+                call_index: call.call_index,
+                output: result.output,
+                is_error: result.is_error,
+                ..chat::ToolResultPart::default()
+            })
+        };
+        let kinds = results.into_iter().map(part).collect::<Vec<_>>();
+        let store = |kind| {
+            self.store(chat::Role::Tool, vec![chat::Part { kind: Some(kind) }], vec![])
+                .message_id
+        };
+        kinds.into_iter().map(store).collect()
+    }
+
+    /// Ends the turn: the queue's head enters, or the lease ends.
+    pub(super) fn finish_turn(&mut self, outcome: &mut proto::WriteOutcome) {
+        self.interrupting = false;
+        if let Some(text) = self.queue.pop_front() {
+            outcome.added_message_ids.push(self.next_id());
+            self.user(&text);
+            outcome.set_disposition(proto::Disposition::NextTurn);
+        } else {
+            self.leased = false;
+            outcome.set_disposition(proto::Disposition::Released);
+        }
+    }
+
+    /// The checks of a holder's write, in the order of the contract.
+    pub(super) fn write(
+        &mut self,
+        name: &'static str,
+        header: Option<proto::WriteHeader>,
+        apply: impl FnOnce(&mut State, &mut proto::WriteOutcome),
+    ) -> Result<Option<proto::WriteOutcome>, Status> {
+        let header = header.unwrap();
+        self.writes.push((name, header.write_no));
+        let fault = self.faults.pop_front();
+        match fault {
+            Some(Fault::Unreachable) => return Err(Status::unavailable("connection refused")),
+            Some(Fault::Refuse(code, reason)) => return Err(refusal(code, reason)),
+            Some(Fault::LoseReply) | None => {}
+        }
+        assert_eq!(
+            (header.chat_id.as_str(), header.session_id.as_str()),
+            (CHAT_ID, "session")
+        );
+        if header.fence != self.fence {
+            return Err(refusal(Code::FailedPrecondition, "LEASE_LOST"));
+        }
+        if header.write_no == self.last_write_no {
+            return Ok(Some(self.last_outcome.clone()));
+        }
+        assert_eq!(header.write_no, self.last_write_no + 1, "{name}");
+        if !self.leased {
+            return Err(refusal(Code::FailedPrecondition, "LEASE_LOST"));
+        }
+        if header.history_version != self.history {
+            return Err(refusal(Code::Aborted, "SUPERSEDED"));
+        }
+        self.snapshot += 1;
+        let mut outcome = proto::WriteOutcome::default();
+        outcome.set_disposition(proto::Disposition::Continues);
+        apply(self, &mut outcome);
+        outcome.snapshot_version = self.snapshot;
+        outcome.history_version = self.history;
+        self.last_write_no = header.write_no;
+        self.last_outcome = outcome.clone();
+        if matches!(fault, Some(Fault::LoseReply)) {
+            return Err(Status::unknown("transport error"));
+        }
+        Ok(Some(outcome))
+    }
+}
+
+fn short(part: &chat::Part) -> String {
+    match part.kind.as_ref().unwrap() {
+        chat::part::Kind::Text(part) => part.text.clone(),
+        chat::part::Kind::Reasoning(part) => format!("thinks {}", part.text),
+        chat::part::Kind::ToolCall(part) => {
+            format!(
+                "call {} {}({})",
+                part.call_index, part.tool_name, part.arguments_json
+            )
+        }
+        chat::part::Kind::ToolResult(part) => {
+            let mark = if part.is_error { "error" } else { "result" };
+            format!(
+                "{mark} {} of {}: {}",
+                part.call_index, part.call_message_id, part.output
+            )
+        }
+    }
+}
+
+pub(super) fn refusal(code: Code, reason: &str) -> Status {
+    Status::with_error_details(
+        code,
+        "no",
+        ErrorDetails::with_error_info(reason, "chatplane", HashMap::new()),
+    )
+}
