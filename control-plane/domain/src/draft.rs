@@ -417,8 +417,14 @@ impl<'a> Draft<'a> {
         if self.chat.last_error() != before.last_error() {
             self.chat.versions.error = snapshot;
         }
-        if matches!(self.chat.execution, Execution::Runnable { .. }) {
-            self.effects.push(Effect::Runnable);
+        match self.chat.execution {
+            Execution::Runnable { .. } => self.effects.push(Effect::Runnable),
+            // The holder's next model call is under way with the write that asks for it.
+            Execution::Leased => self.chat.attempt = self.chat.attempt.max(1),
+            Execution::Waiting { .. }
+            | Execution::Error { .. }
+            | Execution::Interrupting { .. }
+            | Execution::Suspended { .. } => {}
         }
         Decision {
             chat: self.chat,
