@@ -30,6 +30,8 @@ pub struct Fold {
     /// How many events were folded.
     pub events: usize,
     seen_revisions: BTreeSet<(i64, i64)>,
+    /// The previews are those of an earlier stream.
+    has_stale_previews: bool,
 }
 
 /// What only the database tells.
@@ -74,6 +76,11 @@ pub struct PreviewPart {
 }
 
 impl Fold {
+    /// A new stream begins with the cursor of the last event.
+    pub fn reconnected(&mut self) {
+        self.has_stale_previews = true;
+    }
+
     /// Takes an event.
     ///
     /// # Errors
@@ -225,7 +232,7 @@ impl Fold {
         let stale = |((base, _), preview): (&(i64, i64), &Preview)| {
             preview.call.is_none() && *base < state.history_version
         };
-        if self.previews.iter().any(stale) {
+        if !self.has_stale_previews && self.previews.iter().any(stale) {
             return Err(format!("a preview outlives history {}", state.history_version));
         }
         self.durable.state = Some(state);
@@ -234,7 +241,11 @@ impl Fold {
 
     fn preview_reset(&mut self, stream: Option<StreamId>) -> Result<(), Violation> {
         match stream {
-            None => self.previews.clear(),
+            None if !self.has_stale_previews => return Err("all previews are reset unasked".to_owned()),
+            None => {
+                self.previews.clear();
+                self.has_stale_previews = false;
+            }
             Some(stream) => {
                 if self.previews.remove(&key(stream)).is_none() {
                     return Err(format!("{stream:?} is reset and was not shown"));
@@ -252,6 +263,9 @@ impl Fold {
         }
         if started.call.is_none() && stream.base_version < state.history_version {
             return Err(format!("{stream:?} is older than history {}", state.history_version));
+        }
+        if self.has_stale_previews {
+            return Err(format!("{stream:?} begins before the reset that follows a reconnect"));
         }
         let preview = self.previews.entry(key(stream)).or_default();
         let place = usize::try_from(started.part).map_err(|error| error.to_string())?;
@@ -315,17 +329,21 @@ impl Pictures {
             self.0.insert(fold.cursor.clone(), now.clone());
             return Ok(());
         };
-        let first = before.first_message_id.max(now.first_message_id);
-        let from_first = |durable: &Durable| {
-            let unknown = durable.first_message_id.is_none() || first.is_none();
-            let from = if unknown { i64::MAX } else { first.unwrap_or(i64::MAX) };
+        let known_from = |durable: &Durable| durable.first_message_id.unwrap_or(i64::MAX);
+        let both_from = known_from(now).max(known_from(before));
+        let compared = |durable: &Durable| {
+            let known = durable.messages.range(both_from..);
             Durable {
                 first_message_id: None,
-                messages: durable.messages.range(from..).map(|(id, row)| (*id, row.clone())).collect(),
+                messages: known.map(|(id, row)| (*id, row.clone())).collect(),
                 ..durable.clone()
             }
         };
-        same("fold at the same cursor", &from_first(now), &from_first(before))
+        same("folds at the same cursor", &compared(now), &compared(before))?;
+        if known_from(now) < known_from(before) {
+            self.0.insert(fold.cursor.clone(), now.clone());
+        }
+        Ok(())
     }
 }
 
@@ -372,5 +390,15 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, told: &T, is: &T) -> Result<
     if told == is {
         return Ok(());
     }
-    Err(format!("{what} differ.\ntold: {told:#?}\nis: {is:#?}"))
+    let (told, is) = (format!("{told:#?}"), format!("{is:#?}"));
+    let only = |these: &str, others: &str| {
+        let others: BTreeSet<&str> = others.lines().collect();
+        let lines: Vec<&str> = these.lines().filter(|line| !others.contains(line)).collect();
+        lines.join("\n")
+    };
+    Err(format!(
+        "{what} differ.\nonly told:\n{}\nonly in fact:\n{}\ntold: {told}",
+        only(&told, &is),
+        only(&is, &told)
+    ))
 }

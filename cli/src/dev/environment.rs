@@ -36,7 +36,7 @@ const OUTSIDE: [&str; 10] = [
     "SSL_CERT_DIR",
 ];
 /// `dev` ends when its person wants it to, not half a minute later: an unfinished step is repeated anyway.
-const WORKER_DRAIN_SECONDS: &str = "2";
+const DRAIN_SECONDS: &str = "2";
 
 /// A role's whole environment.
 pub(crate) type Environment = Vec<(&'static str, OsString)>;
@@ -46,6 +46,7 @@ pub(crate) fn serve(log: &str, database_url: &str, model: &RunningModel, listene
     let mut environment = inherited(log, &COMMON);
     environment.push(("CHATPLANE_DATABASE_URL", database_url.into()));
     environment.push(("CHATPLANE_LISTEN_FD", listener.to_string().into()));
+    environment.push(("CHATPLANE_DRAIN_TIMEOUT", DRAIN_SECONDS.into()));
     environment.push(("CHATPLANE_MODEL", (&model.endpoint.model).into()));
     environment.push(("ANTHROPIC_BASE_URL", (&model.endpoint.base_url).into()));
     environment.push(("ANTHROPIC_API_KEY", (&model.endpoint.api_key).into()));
@@ -61,7 +62,7 @@ pub(crate) fn worker(log: &str, address: SocketAddr, identity: &Identity) -> Env
         "CHATPLANE_WORKER_TOKEN_FILE",
         identity.worker_token_file.clone().into(),
     ));
-    environment.push(("CHATPLANE_WORKER_DRAIN_TIMEOUT", WORKER_DRAIN_SECONDS.into()));
+    environment.push(("CHATPLANE_WORKER_DRAIN_TIMEOUT", DRAIN_SECONDS.into()));
     environment
 }
 

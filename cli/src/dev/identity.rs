@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chatplane_control_plane::admin::{Admin, TokenKind};
+use chatplane_control_plane::admin::{Admin, AdminError, TokenKind};
 use chatplane_domain::{UserId, WorkspaceId};
 use uuid::Uuid;
 
@@ -59,7 +59,7 @@ pub(crate) async fn ensure(dir: &Path, admin: &Admin, workspace: &Path) -> Resul
         None => {
             // Whatever else is here belongs to a user that is not known any more.
             forget(dir)?;
-            let user = admin.create_user(USER_NAME, true).await?;
+            let user = create_user(admin).await?;
             write(&user_id_file, user.to_string().as_bytes())?;
             user
         }
@@ -97,6 +97,18 @@ pub(crate) fn forget(dir: &Path) -> Result<(), DevError> {
         _ => {}
     }
     make_private(dir)
+}
+
+/// A start that was cut short may have left a user of that name, whom nobody can be any more.
+async fn create_user(admin: &Admin) -> Result<UserId, AdminError> {
+    match admin.create_user(USER_NAME, true).await {
+        Err(AdminError::NameTaken) => {
+            admin
+                .create_user(&format!("{USER_NAME}-{}", Uuid::now_v7()), true)
+                .await
+        }
+        created => created,
+    }
 }
 
 /// A directory has one workspace for ever, so that its chats find their files again.

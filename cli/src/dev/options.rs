@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, builder::NonEmptyStringValueParser};
+use clap::Args;
 
 /// The port of `dev`'s control plane, unless it is taken.
 pub(crate) const PORT_DEFAULT: u16 = 7400;
@@ -15,7 +15,7 @@ pub(crate) struct Options {
     pub(crate) prompt: Option<String>,
 
     /// The provider's name of the model that answers. Needs a key: the demo model has no other name.
-    #[arg(long, env = "CHATPLANE_MODEL", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "CHATPLANE_MODEL", value_name = "NAME")]
     pub(crate) model: Option<String>,
 
     /// Directory that the agent works in.

@@ -60,7 +60,7 @@ impl Background {
 impl App {
     /// Starts renewals, sweeps and claims.
     #[must_use]
-    pub(crate) fn start_dispatch(&self) -> Background {
+    pub(crate) fn start_background(&self) -> Background {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(self.clone().renew_sessions(stop.clone()));
@@ -74,12 +74,20 @@ impl App {
         }
     }
 
+    /// Sends the workers to other replicas: this one is leaving.
+    pub(crate) fn drain(&self) {
+        self.inner.scheduler.drain();
+    }
+
     /// A write gave a session a lease: if the session is here, the chat goes down to it.
     /// Elsewhere its own replica finds the lease in the row.
     pub(crate) async fn deliver(&self, applied: &Applied, lease: &Lease, promise: Option<Promise>) {
         let scheduler = &self.inner.scheduler;
         if scheduler.has_session(lease.session) {
-            let key = LeaseKey { chat: applied.decision.chat.id, fence: lease.fence };
+            let key = LeaseKey {
+                chat: applied.decision.chat.id,
+                fence: lease.fence,
+            };
             let input = TurnInput::written(applied, self.inner.limits.lease_input_bytes_max);
             scheduler.granted(lease.session, key, input.map(Box::new));
         }
@@ -90,7 +98,10 @@ impl App {
 /// A lease as the session's rules see it.
 fn lease_row(lease: &SessionLease) -> LeaseRow {
     LeaseRow {
-        key: LeaseKey { chat: lease.chat, fence: lease.fence },
+        key: LeaseKey {
+            chat: lease.chat,
+            fence: lease.fence,
+        },
         interrupting: lease.state == chatplane_domain::State::Interrupting,
         snapshot_version: lease.snapshot_version,
         history_version: lease.history_version,

@@ -63,6 +63,9 @@ pub enum Error {
     /// The request id was used with another body.
     #[error("the request id was used with another body")]
     RequestIdReused,
+    /// A newer agent of the same workspace has registered.
+    #[error("a newer agent of the same workspace has registered")]
+    WorkspaceReplaced,
     /// The database or a peer does not answer.
     #[error("the database does not answer")]
     Unavailable(#[source] store::Error),

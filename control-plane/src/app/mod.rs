@@ -10,10 +10,12 @@ mod create_chat;
 mod dispatch;
 mod effects;
 mod error;
+mod holder;
 mod messages;
 mod models;
 mod send_message;
 mod tools;
+mod turn;
 mod watch_chat;
 
 use std::sync::Arc;
@@ -36,10 +38,12 @@ pub use catalog::{ModelPage, WorkspacePage};
 pub use create_chat::CreateChat;
 pub use dispatch::*;
 pub use error::{Error, FieldViolation};
+pub(crate) use holder::{HolderCall, HolderReply, suspend};
 pub use messages::{MessageQuery, MessageReply};
 pub use models::{Credentials, ModelCatalog};
 pub use send_message::{SendMessage, SentMessage};
 pub use tools::*;
+pub(crate) use turn::{GetTurn, TurnPiece};
 pub use watch_chat::*;
 
 /// What every use case needs.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chatplane_domain::{
-    Chat, ChatError, ChatId, Command, Context, ErrorKind, HolderCommand, HolderWrite, MessageId,
-    SessionId, WriteHeader, decide,
+    Chat, ChatError, ChatId, Command, Context, ErrorKind, HolderCommand, HolderWrite, MessageId, SessionId,
+    WriteHeader, decide,
 };
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 
@@ -75,10 +75,16 @@ impl App {
     ) -> Result<ReadTurn, NoTurn> {
         let input = match prepared {
             Some(input) => *input,
-            None => self.turn_input(session, key, Some(self.inner.limits.lease_input_bytes_max)).await?,
+            None => {
+                self.turn_input(session, key, Some(self.inner.limits.lease_input_bytes_max))
+                    .await?
+            }
         };
         let model = self.model_or_fail(session, key, &input.chat).await?;
-        Ok(ReadTurn { settings: input.settings_mark(), turn: Box::new(input.turn(key, model)) })
+        Ok(ReadTurn {
+            settings: input.settings_mark(),
+            turn: Box::new(input.turn(key, model)),
+        })
     }
 
     /// Streams a turn's input to the holder of its lease.
@@ -92,7 +98,11 @@ impl App {
         get: GetTurn,
     ) -> Result<impl Stream<Item = Result<TurnPiece, Error>> + Send + use<>, Error> {
         authz::may(actor, Action::Dispatch, Resource::Deployment).map_err(Error::chat_denied)?;
-        let GetTurn { session, key, after_revision } = get;
+        let GetTurn {
+            session,
+            key,
+            after_revision,
+        } = get;
         // What is small comes with the header's own statement.
         let bytes_max = (after_revision == 0).then_some(PIECE_BYTES_MAX);
         let mut input = self.turn_input(session, key, bytes_max).await?;
@@ -147,11 +157,20 @@ impl App {
         key: LeaseKey,
         bytes_max: Option<i64>,
     ) -> Result<TurnInput, NoTurn> {
-        let ask = Ask { turn_bytes_max: bytes_max, ..Ask::default() };
+        let ask = Ask {
+            turn_bytes_max: bytes_max,
+            ..Ask::default()
+        };
         let read = self.inner.store.read(key.chat, &ask).await;
-        let snapshot = read.map_err(|error| NoTurn::Failed(error.into()))?.ok_or(NoTurn::LeaseLost)?;
+        let snapshot = read
+            .map_err(|error| NoTurn::Failed(error.into()))?
+            .ok_or(NoTurn::LeaseLost)?;
         let input = TurnInput::read(snapshot);
-        if input.is_leased(session, key.fence) { Ok(input) } else { Err(NoTurn::LeaseLost) }
+        if input.is_leased(session, key.fence) {
+            Ok(input)
+        } else {
+            Err(NoTurn::LeaseLost)
+        }
     }
 
     /// The model of a leased chat. A lease that cannot be built ends the turn with an
@@ -165,7 +184,9 @@ impl App {
         match self.model_config(chat).await {
             Ok(Ok(model)) => Ok(model),
             Ok(Err(unusable)) => {
-                self.fail_lease(session, key, unusable).await.map_err(NoTurn::Failed)?;
+                self.fail_lease(session, key, unusable)
+                    .await
+                    .map_err(NoTurn::Failed)?;
                 Err(NoTurn::LeaseLost)
             }
             Err(error) => Err(NoTurn::Failed(error)),
@@ -184,8 +205,9 @@ impl App {
             Err(error) => return Err(error),
         };
         let Some(key) = self.inner.models.key(&row) else {
-            let sentence =
-                format!("The control plane has no key for the model {name}; ask its operator to give it one.");
+            let sentence = format!(
+                "The control plane has no key for the model {name}; ask its operator to give it one."
+            );
             return Ok(Err(unusable(sentence, row.provider)));
         };
         Ok(Ok(ModelConfig {
@@ -212,7 +234,10 @@ impl App {
                 write_no: last_write.map_or(0, |write| write.write_no) + 1,
                 history_version: chat.versions.history,
             };
-            Command::Holder(HolderCommand { header, write: HolderWrite::Fail(error.clone()) })
+            Command::Holder(HolderCommand {
+                header,
+                write: HolderWrite::Fail(error.clone()),
+            })
         };
         match self.act(key.chat, command).await {
             // It went on without us: nothing is left to end.
@@ -222,11 +247,7 @@ impl App {
     }
 
     /// A command of the control plane itself, with its effects.
-    pub(crate) async fn act(
-        &self,
-        chat: ChatId,
-        command: impl Fn(&Chat) -> Command,
-    ) -> Result<(), Error> {
+    pub(crate) async fn act(&self, chat: ChatId, command: impl Fn(&Chat) -> Command) -> Result<(), Error> {
         let queue_max = self.inner.limits.queue_max;
         let transacted = self
             .inner
@@ -236,7 +257,11 @@ impl App {
                 &Ask::default(),
                 |_| Ok(()),
                 |snapshot| {
-                    let context = Context { now: snapshot.now, queue_max, lease_offer: None };
+                    let context = Context {
+                        now: snapshot.now,
+                        queue_max,
+                        lease_offer: None,
+                    };
                     Ok::<_, Error>(decide(&snapshot.chat, command(&snapshot.chat), context)?)
                 },
             )

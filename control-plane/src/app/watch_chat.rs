@@ -3,10 +3,14 @@
 //! It is a stream that is pulled: nothing runs for a watcher but what its client waits
 //! for, and a client that does not read holds one page and one event here.
 
-use std::{collections::HashMap, pin::Pin, time::Duration};
+use std::{collections::HashMap, mem, time::Duration};
 
 use chatplane_domain::ChatId;
-use futures::{FutureExt, Stream, future::BoxFuture, stream};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::{self, BoxFuture},
+    stream,
+};
 use tokio::time::{self, Instant};
 
 use super::{App, Error};
@@ -15,7 +19,7 @@ use crate::{
     pubsub::Subscription,
     relay::Watched,
     store::{self, SyncFrom, SyncPage},
-    watch::{Action, Emitted, End, Malformed, Timing, Watcher},
+    watch::{Action, Emitted, End, GivenUp, Malformed, Timing, Watcher},
 };
 
 /// Chats whose versions are read by one statement of the poll.
@@ -51,15 +55,7 @@ struct Shell {
     hints: Subscription,
     live: Watched,
     sync: Option<BoxFuture<'static, Read>>,
-}
-
-/// What a shell has waited for.
-enum Waited {
-    Read(Read),
-    Hint,
-    /// Live streams have changed, or it is time.
-    Look,
-    Shutdown,
+    has_begun: bool,
 }
 
 impl App {
@@ -97,6 +93,7 @@ impl App {
             hints: self.inner.hub.subscribe(watch.chat),
             live,
             sync: None,
+            has_begun: false,
         };
         // What is wrong with the request is said before the stream begins.
         let first = shell.next().await?;
@@ -111,11 +108,14 @@ impl App {
     pub(crate) async fn poll_watched(&self) {
         let mut known = HashMap::new();
         loop {
-            tokio::select! {
+            let poll = async {
+                time::sleep(self.inner.limits.watch_poll_interval).await;
+                self.poll_watched_once(mem::take(&mut known)).await
+            };
+            known = tokio::select! {
                 () = self.inner.shutdown.cancelled() => return,
-                () = time::sleep(self.inner.limits.watch_poll_interval) => {}
-            }
-            known = self.poll_watched_once(known).await;
+                found = poll => found,
+            };
         }
     }
 
@@ -151,17 +151,68 @@ impl Shell {
             if self.app.inner.shutdown.is_cancelled() {
                 return Err(Error::ShuttingDown);
             }
-            self.take_what_is_ready();
+            self.take_what_is_ready()?;
             let now = self.start.elapsed();
             let action = self.live.read(|live| self.watcher.poll(live, now));
             match action {
-                Action::Emit(emitted) => return Ok(emitted),
+                Action::Emit(emitted) => {
+                    self.has_begun = true;
+                    return Ok(emitted);
+                }
                 Action::RunSync(from) => self.sync = Some(self.read(from)),
-                Action::Wait(until) => self.wait(self.start + until).await,
+                Action::Wait(until) => self.wait(self.start + until).await?,
                 Action::End(End::CursorExpired) => return Err(Error::CursorExpired),
                 Action::End(End::ChatNotFound) => return Err(Error::ChatNotFound),
-                Action::End(End::Unavailable) => todo!(),
             }
         }
+    }
+
+    fn read(&self, from: SyncFrom) -> BoxFuture<'static, Read> {
+        let (store, chat) = (self.app.inner.store.clone(), self.chat);
+        async move { store.sync(chat, from).await }.boxed()
+    }
+
+    /// Live events may flow without a pause; a sync and hints get their turn all the same.
+    fn take_what_is_ready(&mut self) -> Result<(), Error> {
+        if self.hints.changed().now_or_never().is_some() {
+            self.watcher.on_hint();
+        }
+        match self.sync.as_mut().and_then(FutureExt::now_or_never) {
+            Some(read) => self.take_read(read),
+            None => Ok(()),
+        }
+    }
+
+    async fn wait(&mut self, until: Instant) -> Result<(), Error> {
+        let reading = async {
+            match &mut self.sync {
+                Some(sync) => sync.await,
+                None => future::pending().await,
+            }
+        };
+        tokio::select! {
+            read = reading => self.take_read(read)?,
+            () = self.hints.changed() => self.watcher.on_hint(),
+            () = self.live.changed() => {}
+            () = time::sleep_until(until) => {}
+            () = self.app.inner.shutdown.cancelled() => {}
+        }
+        Ok(())
+    }
+
+    /// A database that is away for a moment is waited for once the client has begun to
+    /// read: live events go on meanwhile.
+    fn take_read(&mut self, read: Read) -> Result<(), Error> {
+        self.sync = None;
+        match read {
+            Ok(page) => self.watcher.on_page(page),
+            Err(error @ store::Error::Unavailable(_)) if self.has_begun => {
+                tracing::debug!(chat = %self.chat, %error, "a watcher could not sync");
+                let given_up = self.watcher.on_sync_failed(self.start.elapsed());
+                given_up.map_err(|GivenUp| Error::from(error))?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 }

@@ -74,6 +74,11 @@ impl From<app::Error> for Status {
                 ErrorReason::RequestIdReused,
                 "the request_id was used with another request; take a new UUID",
             ),
+            app::Error::WorkspaceReplaced => plain(
+                Code::AlreadyExists,
+                ErrorReason::WorkspaceReplaced,
+                "a newer agent of the same workspace has registered; one at a time serves a workspace",
+            ),
             app::Error::Unavailable(_) => {
                 tracing::warn!(cause = %chain(&error), "a call failed for want of the database");
                 retry(ErrorReason::Unavailable, "the database does not answer; try again")

@@ -105,7 +105,7 @@ fn live_event(event: LiveEvent) -> ProtoEvent {
             tool_name: header.tool_name,
             call: match kind {
                 StreamKind::Call(call) => Some(convert::call_id(call)),
-                StreamKind::Answer | StreamKind::Summary => None,
+                StreamKind::Answer => None,
             },
         }),
         LiveEvent::PartAppend { stream, part, offset, data } => ProtoEvent::PartAppend(proto::PartAppend {

@@ -1,4 +1,356 @@
-//! Sessions, leases and sweeps.
+//! The sessions of this replica: which worker has a free slot, and what each is told.
+//!
+//! What is known here is in memory and only proposes; leases are made and ended by
+//! writes. The rules are pure ([`session`] for one session, [`roster`] for all of them);
+//! this is their shell: a lock, a clock, and somebody to wake. The tasks that speak with
+//! workers and the database are those of `app::dispatch`.
 
-pub(crate) mod roster;
-pub(crate) mod session;
+mod roster;
+mod session;
+mod turn;
+mod wire;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use chatplane_domain::{ChatId, SessionId};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::task::TaskTracker;
+
+pub(crate) use roster::Renewal;
+use roster::{Roster, Slot};
+pub(crate) use session::LeaseKey;
+use session::Timing;
+pub(crate) use session::{Action, Event, HangUp, LeaseRow, Opening, SettingsMark};
+pub(crate) use turn::TurnInput;
+pub(crate) use turn::{ModelConfig, Turn, TurnHeader};
+pub(crate) use wire::{AliveLease, FromWorker, Opened, ResumedLease, ToWorker};
+
+/// Times and sizes of sessions, leases and sweeps.
+#[derive(Clone, Copy, Debug)]
+pub struct SchedulerLimits {
+    /// Between two pings, and how long an answer may take.
+    pub ping_every: Duration,
+    /// How long a worker whose stream broke may be gone before its session is closed.
+    pub close_grace: Duration,
+    /// How long a session lives without a renewal.
+    pub session_ttl: Duration,
+    /// Between two renewals of all sessions.
+    pub renew_every: Duration,
+    /// Between two sweeps.
+    pub sweep_every: Duration,
+    /// How long a renewal or a sweep may wait for the database.
+    pub statement_timeout: Duration,
+}
+
+impl Default for SchedulerLimits {
+    fn default() -> Self {
+        Self {
+            ping_every: Duration::from_secs(1),
+            close_grace: Duration::from_millis(500),
+            session_ttl: Duration::from_secs(8),
+            renew_every: Duration::from_secs(2),
+            sweep_every: Duration::from_secs(1),
+            statement_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+/// The sessions of this replica.
+#[derive(Clone, Debug)]
+pub(crate) struct Scheduler {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    limits: SchedulerLimits,
+    epoch: Instant,
+    state: Mutex<State>,
+    runnable: Notify,
+    /// Chats may be waiting that no slot was free for, or that nobody has looked for yet.
+    has_backlog: AtomicBool,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct State {
+    roster: Roster,
+    /// Wakes the task of each session's connection.
+    wakes: HashMap<SessionId, Arc<Notify>>,
+    /// Inputs of leases that were read with the write that made them.
+    prepared: HashMap<LeaseKey, Box<TurnInput>>,
+}
+
+/// A slot promised to a write that may give a lease; free again when this is dropped.
+/// Once the lease is granted, it counts by itself.
+#[derive(Debug)]
+pub(crate) struct Promise {
+    scheduler: Scheduler,
+    slot: Slot,
+}
+
+impl Promise {
+    /// Whose slot it is.
+    #[must_use]
+    pub(crate) fn session(&self) -> SessionId {
+        self.slot.session
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.scheduler.lock().roster.withdraw(self.slot);
+        self.scheduler.serve_backlog();
+    }
+}
+
+impl Scheduler {
+    /// No sessions.
+    #[must_use]
+    pub(crate) fn new(limits: SchedulerLimits) -> Self {
+        let timing = Timing {
+            ping_every: limits.ping_every,
+            close_grace: limits.close_grace,
+            silence_max: limits.session_ttl,
+        };
+        let state = State {
+            roster: Roster::new(timing),
+            wakes: HashMap::new(),
+            prepared: HashMap::new(),
+        };
+        let inner = Inner {
+            limits,
+            epoch: Instant::now(),
+            state: Mutex::new(state),
+            runnable: Notify::new(),
+            has_backlog: AtomicBool::new(false),
+            tasks: TaskTracker::new(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Promises a slot for a chat, should it become runnable. Nobody gets one while
+    /// others wait: they are served in order.
+    #[must_use]
+    pub(crate) fn promise(&self, chat: Option<ChatId>) -> Option<Promise> {
+        if self.inner.has_backlog.load(SeqCst) {
+            return None;
+        }
+        self.promise_for(chat, None)
+    }
+
+    /// Promises a slot for a chat that waits.
+    pub(crate) fn promise_for(&self, chat: Option<ChatId>, ran_by: Option<SessionId>) -> Option<Promise> {
+        let slot = self.lock().roster.promise(self.now(), chat, ran_by)?;
+        Some(Promise {
+            scheduler: self.clone(),
+            slot,
+        })
+    }
+
+    /// Takes a promise back that was not used.
+    pub(crate) fn withdraw(&self, promise: Promise) {
+        drop(promise);
+    }
+
+    /// A chat is runnable: claim it, if a slot is free.
+    pub(crate) fn wake(&self) {
+        self.inner.has_backlog.store(true, SeqCst);
+        self.inner.runnable.notify_one();
+    }
+
+    /// The user stopped a turn.
+    pub(crate) fn interrupt(&self, session: SessionId, key: LeaseKey, version: i64) {
+        self.tell(session, Event::Interrupt { key, version });
+    }
+
+    /// History or settings have changed under a holder.
+    pub(crate) fn reload(&self, session: SessionId, key: LeaseKey, version: i64) {
+        self.tell(session, Event::Reload { key, version });
+    }
+
+    /// A lease was ended without its holder.
+    pub(crate) fn lost(&self, session: SessionId, key: LeaseKey) {
+        self.tell(session, Event::Lost(key));
+    }
+
+    /// A write gave a session a lease, whose input it may have read too.
+    pub(crate) fn granted(&self, session: SessionId, key: LeaseKey, input: Option<Box<TurnInput>>) {
+        {
+            let mut state = self.lock();
+            let now = self.now();
+            if !state.roster.tell(now, session, Event::Granted(key)) {
+                return;
+            }
+            if let Some(input) = input.filter(|_| state.roster.is_reading(session, key)) {
+                state.prepared.insert(key, input);
+            }
+        }
+        self.rouse(session);
+    }
+
+    /// Whether a session is here.
+    pub(crate) fn has_session(&self, session: SessionId) -> bool {
+        self.lock().roster.contains(session)
+    }
+
+    /// The input of a lease that is to be delivered, if it was read with its write.
+    pub(crate) fn take_prepared(&self, key: LeaseKey) -> Option<Box<TurnInput>> {
+        self.lock().prepared.remove(&key)
+    }
+
+    /// A session was opened here or came here. Answers what wakes its connection, or none
+    /// when a later connection is here already.
+    pub(crate) fn open(&self, session: SessionId, opening: Opening) -> Option<Arc<Notify>> {
+        let wake = Arc::new(Notify::new());
+        {
+            let mut state = self.lock();
+            if !state.roster.open(self.now(), session, opening) {
+                return None;
+            }
+            if let Some(previous) = state.wakes.insert(session, Arc::clone(&wake)) {
+                previous.notify_one();
+            }
+        }
+        self.serve_backlog();
+        Some(wake)
+    }
+
+    /// Hands an event to one connection of a session.
+    pub(crate) fn handle(&self, session: SessionId, connection: i64, event: Event) {
+        self.lock().roster.handle(self.now(), session, connection, event);
+        self.serve_backlog();
+    }
+
+    /// The same, for whoever is not the connection's own task.
+    pub(crate) fn handle_and_wake(&self, session: SessionId, connection: i64, event: Event) {
+        self.handle(session, connection, event);
+        self.rouse(session);
+    }
+
+    /// What a connection has to do; none when it is not the session's any more.
+    pub(crate) fn take_actions(&self, session: SessionId, connection: i64) -> Option<Vec<Action>> {
+        let mut state = self.lock();
+        let actions = state.roster.take_actions(session, connection);
+        if !state.roster.contains(session) {
+            state.wakes.remove(&session);
+        }
+        let ended = |action: &Action| match action {
+            Action::DropStreams(key) => Some(*key),
+            _ => None,
+        };
+        for key in actions.iter().flatten().filter_map(ended) {
+            state.prepared.remove(&key);
+        }
+        actions
+    }
+
+    /// Whether a connection's last actions are due now, whatever else waits.
+    pub(crate) fn is_ending(&self, session: SessionId, connection: i64) -> bool {
+        self.lock().roster.is_ending(session, connection)
+    }
+
+    /// When a connection is to be ticked.
+    pub(crate) fn deadline(&self, session: SessionId, connection: i64) -> Option<Instant> {
+        let deadline = self.lock().roster.deadline(session, connection)?;
+        Some(self.inner.epoch + deadline)
+    }
+
+    /// Whether a lease that was read shall still be sent.
+    pub(crate) fn awaits(&self, session: SessionId, connection: i64, key: LeaseKey) -> bool {
+        self.lock().roster.awaits(session, connection, key)
+    }
+
+    /// Whether the database gave the session this lease, as far as is known here.
+    pub(crate) fn has_lease(&self, session: SessionId, connection: i64, key: LeaseKey) -> bool {
+        self.lock().roster.has_lease(session, connection, key)
+    }
+
+    /// The sessions that shall be renewed.
+    pub(crate) fn renewals(&self) -> Vec<Renewal> {
+        self.lock().roster.renewals(self.now())
+    }
+
+    /// How many chats this replica could take now.
+    pub(crate) fn free_slots(&self) -> usize {
+        self.lock().roster.free_slots(self.now())
+    }
+
+    /// Offers nothing any more, and sends the workers to other replicas.
+    pub(crate) fn drain(&self) {
+        let wakes: Vec<Arc<Notify>> = {
+            let mut state = self.lock();
+            state.roster.drain(self.now());
+            state.wakes.values().cloned().collect()
+        };
+        for wake in wakes {
+            wake.notify_one();
+        }
+    }
+
+    /// Look for waiting chats: a hint may have been lost.
+    pub(crate) fn look(&self) {
+        self.inner.runnable.notify_one();
+    }
+
+    /// Returns when a runnable chat may be waiting.
+    pub(crate) async fn runnable(&self) {
+        self.inner.runnable.notified().await;
+    }
+
+    /// Before a look for waiting chats. Answers false when there is no slot for one; then
+    /// the next slot that comes free wakes whoever waits for [`Self::runnable`].
+    pub(crate) fn begin_claim(&self) -> bool {
+        // In this order: a slot that comes free after the look sees the backlog.
+        self.inner.has_backlog.store(true, SeqCst);
+        let is_free = self.free_slots() > 0;
+        if is_free {
+            self.inner.has_backlog.store(false, SeqCst);
+        }
+        is_free
+    }
+
+    pub(crate) fn limits(&self) -> &SchedulerLimits {
+        &self.inner.limits
+    }
+
+    /// The owner of the sessions' tasks.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.inner.tasks
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.inner.epoch.elapsed()
+    }
+
+    fn tell(&self, session: SessionId, event: Event) {
+        self.lock().roster.tell(self.now(), session, event);
+        self.rouse(session);
+    }
+
+    fn rouse(&self, session: SessionId) {
+        if let Some(wake) = self.lock().wakes.get(&session) {
+            wake.notify_one();
+        }
+    }
+
+    fn serve_backlog(&self) {
+        if self.inner.has_backlog.load(SeqCst) && self.free_slots() > 0 {
+            self.inner.runnable.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves the roster whole: its rules do not panic.
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

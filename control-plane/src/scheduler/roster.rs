@@ -26,7 +26,7 @@ pub(crate) struct Roster {
 /// A slot promised to a write that may give a lease. It is taken back in any case: once
 /// the lease is granted, it counts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Promise {
+pub(crate) struct Slot {
     /// Whose slot it is.
     pub(crate) session: SessionId,
     connection: i64,
@@ -58,7 +58,10 @@ impl Roster {
     /// A session was opened here or came here. Answers false when a later connection of
     /// it is here already.
     pub(crate) fn open(&mut self, now: Duration, id: SessionId, opening: Opening) -> bool {
-        if self.connection(id).is_some_and(|connection| connection >= opening.connection) {
+        if self
+            .connection(id)
+            .is_some_and(|connection| connection >= opening.connection)
+        {
             return false;
         }
         for row in &opening.rows {
@@ -114,6 +117,23 @@ impl Roster {
             .is_some_and(|session| session.connection() == connection && session.awaits(key))
     }
 
+    /// Whether a session is here and waits for this lease's input.
+    pub(crate) fn is_reading(&self, id: SessionId, key: LeaseKey) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.awaits(key))
+    }
+
+    /// Whether a session is here, connected or in its grace.
+    pub(crate) fn contains(&self, id: SessionId) -> bool {
+        self.sessions.contains_key(&id)
+    }
+
+    /// Whether nothing more will happen to a connection.
+    pub(crate) fn is_ending(&self, id: SessionId, connection: i64) -> bool {
+        self.sessions
+            .get(&id)
+            .is_none_or(|session| session.connection() != connection || session.deadline().is_none())
+    }
+
     /// Whether the database gave the session this lease, as far as is known here.
     pub(crate) fn has_lease(&self, id: SessionId, connection: i64, key: LeaseKey) -> bool {
         self.sessions
@@ -126,10 +146,10 @@ impl Roster {
     pub(crate) fn promise(
         &mut self,
         now: Duration,
-        chat: ChatId,
+        chat: Option<ChatId>,
         ran_by: Option<SessionId>,
-    ) -> Option<Promise> {
-        let ran_by = ran_by.or_else(|| self.last_ran.get(&chat).copied());
+    ) -> Option<Slot> {
+        let ran_by = ran_by.or_else(|| self.last_ran.get(&chat?).copied());
         let has_free = |id: &SessionId| {
             self.sessions
                 .get(id)
@@ -137,13 +157,14 @@ impl Roster {
         };
         let id = ran_by.filter(has_free).or_else(|| self.freest(now))?;
         let session = self.sessions.get_mut(&id)?;
-        session
-            .reserve(now)
-            .then(|| Promise { session: id, connection: session.connection() })
+        session.reserve(now).then(|| Slot {
+            session: id,
+            connection: session.connection(),
+        })
     }
 
     /// Takes a promise back.
-    pub(crate) fn withdraw(&mut self, promise: Promise) {
+    pub(crate) fn withdraw(&mut self, promise: Slot) {
         if let Some(session) = self.of_connection(promise.session, promise.connection) {
             session.unreserve();
         }
@@ -215,7 +236,7 @@ mod tests {
     use chatplane_domain::Fence;
     use uuid::Uuid;
 
-    use super::{ChatId, Duration, Event, LeaseKey, Opening, Promise, Roster, SessionId, Timing};
+    use super::{ChatId, Duration, Event, LeaseKey, Opening, Roster, SessionId, Slot, Timing};
 
     const NOW: Duration = Duration::from_secs(1);
 
@@ -232,7 +253,12 @@ mod tests {
     }
 
     fn opening(connection: i64, slots_total: usize) -> Opening {
-        Opening { connection, slots_total, listed: BTreeSet::new(), rows: Vec::new() }
+        Opening {
+            connection,
+            slots_total,
+            listed: BTreeSet::new(),
+            rows: Vec::new(),
+        }
     }
 
     fn session(no: u128) -> SessionId {
@@ -243,7 +269,7 @@ mod tests {
         ChatId(Uuid::from_u128(1000 + no))
     }
 
-    fn offered(promise: Option<Promise>) -> Option<SessionId> {
+    fn offered(promise: Option<Slot>) -> Option<SessionId> {
         promise.map(|promise| promise.session)
     }
 
@@ -251,7 +277,9 @@ mod tests {
     fn a_chat_is_offered_to_the_session_with_the_most_free_slots() {
         let mut roster = roster(&[1, 3, 2]);
 
-        let offers: Vec<_> = (0..7).map(|no| offered(roster.promise(NOW, chat(no), None))).collect();
+        let offers: Vec<_> = (0..7)
+            .map(|no| offered(roster.promise(NOW, Some(chat(no)), None)))
+            .collect();
 
         let of = |no| Some(session(no));
         assert_eq!(offers[0], of(1));
@@ -264,13 +292,16 @@ mod tests {
     #[test]
     fn a_chat_prefers_the_session_that_ran_it_last_while_that_has_a_free_slot() {
         let mut roster = roster(&[1, 3]);
-        let key = LeaseKey { chat: chat(0), fence: Fence(1) };
+        let key = LeaseKey {
+            chat: chat(0),
+            fence: Fence(1),
+        };
         assert!(roster.tell(NOW, session(0), Event::Granted(key)));
         roster.handle(NOW, session(0), 1, Event::LeasesChanged([key].into()));
         roster.handle(NOW, session(0), 1, Event::LeasesChanged(BTreeSet::new()));
 
-        let first = roster.promise(NOW, chat(0), None);
-        let second = roster.promise(NOW, chat(0), None);
+        let first = roster.promise(NOW, Some(chat(0)), None);
+        let second = roster.promise(NOW, Some(chat(0)), None);
 
         assert_eq!(offered(first), Some(session(0)));
         assert_eq!(offered(second), Some(session(1)));
@@ -279,8 +310,8 @@ mod tests {
     #[test]
     fn a_promise_taken_back_frees_its_slot() {
         let mut roster = roster(&[1]);
-        let promise = roster.promise(NOW, chat(0), None).expect("a slot is free");
-        assert_eq!(roster.promise(NOW, chat(1), None), None);
+        let promise = roster.promise(NOW, Some(chat(0)), None).expect("a slot is free");
+        assert_eq!(roster.promise(NOW, Some(chat(1)), None), None);
 
         roster.withdraw(promise);
 
@@ -290,9 +321,9 @@ mod tests {
     #[test]
     fn a_promise_of_an_earlier_connection_frees_nothing_of_the_next() {
         let mut roster = roster(&[1]);
-        let earlier = roster.promise(NOW, chat(0), None).expect("a slot is free");
+        let earlier = roster.promise(NOW, Some(chat(0)), None).expect("a slot is free");
         assert!(roster.open(NOW, session(0), opening(2, 1)));
-        let later = roster.promise(NOW, chat(0), None);
+        let later = roster.promise(NOW, Some(chat(0)), None);
         assert_eq!(offered(later), Some(session(0)));
 
         roster.withdraw(earlier);
@@ -318,6 +349,6 @@ mod tests {
         roster.drain(NOW);
         assert!(roster.open(NOW, session(7), opening(1, 2)));
 
-        assert_eq!(roster.promise(NOW, chat(0), None), None);
+        assert_eq!(roster.promise(NOW, Some(chat(0)), None), None);
     }
 }

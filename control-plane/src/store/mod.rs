@@ -27,12 +27,12 @@ pub use chats::{ChatPage, ChatPosition};
 pub use identity::{TokenKind, TokenSubject};
 pub use messages::{MessageBounds, MessagePage};
 pub use rows::{ToolDefinition, WorkspaceRow};
-pub use sessions::{
-    Overdue, RenewedSession, ResumedSession, SessionLease, SessionOpening, SessionRenewal,
+pub(crate) use sessions::{
+    Overdue, RenewedSession, SessionLease, SessionOpening, SessionRenewal,
 };
 pub use sync::*;
 pub use transact::{Applied, Ask, ModelCall, Reply, Request, Snapshot, TransactError, Transacted};
-pub use turn::{TurnBounds, TurnPage};
+pub(crate) use turn::TurnBounds;
 pub use views::{
     ChatView, MessageChange, MessageView, MetadataView, QueueChange, QueuedView, SyncPage,
 };

@@ -20,70 +20,70 @@ const SWEEP_ROWS_MAX: i64 = 500;
 
 /// A session that is opened or resumed by a replica.
 #[derive(Clone, Copy, Debug)]
-pub struct SessionOpening<'a> {
+pub(crate) struct SessionOpening<'a> {
     /// The session.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// The replica that has its stream from now on.
-    pub replica: ReplicaId,
+    pub(crate) replica: ReplicaId,
     /// Name of the worker for operators.
-    pub worker_name: &'a str,
+    pub(crate) worker_name: &'a str,
     /// How many chats the worker runs at a time.
-    pub slots_total: usize,
+    pub(crate) slots_total: usize,
     /// How long it lives without a renewal.
-    pub ttl: Duration,
+    pub(crate) ttl: Duration,
 }
 
 /// A session that was resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResumedSession {
+pub(crate) struct ResumedSession {
     /// Counts its openings.
-    pub connection: i64,
+    pub(crate) connection: i64,
     /// Its leases.
-    pub leases: Vec<SessionLease>,
+    pub(crate) leases: Vec<SessionLease>,
 }
 
 /// A session that shall be renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionRenewal {
+pub(crate) struct SessionRenewal {
     /// The session.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// Which opening of it is meant.
-    pub connection: i64,
+    pub(crate) connection: i64,
     /// How long ago its worker was certainly alive.
-    pub pong_age: Duration,
+    pub(crate) pong_age: Duration,
 }
 
 /// A session that was renewed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RenewedSession {
+pub(crate) struct RenewedSession {
     /// The session.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// Its leases.
-    pub leases: Vec<SessionLease>,
+    pub(crate) leases: Vec<SessionLease>,
 }
 
 /// A lease as its chat's row has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionLease {
+pub(crate) struct SessionLease {
     /// The chat.
-    pub chat: ChatId,
+    pub(crate) chat: ChatId,
     /// The lease's fence.
-    pub fence: Fence,
+    pub(crate) fence: Fence,
     /// What the chat is doing.
-    pub state: State,
+    pub(crate) state: State,
     /// Version of the chat.
-    pub snapshot_version: i64,
+    pub(crate) snapshot_version: i64,
     /// Version of its history.
-    pub history_version: i64,
+    pub(crate) history_version: i64,
     /// The last write applied under the lease.
-    pub last_write: Option<LastWrite>,
+    pub(crate) last_write: Option<LastWrite>,
     /// The chat's settings.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 /// Something that a sweep may end. Whoever acts on it compares again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overdue {
+pub(crate) enum Overdue {
     /// A leased chat whose session is missing or closed.
     Lease(ChatId, Fence),
     /// An interruption that its holder did not finish in time.
@@ -98,7 +98,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn open_session(&self, opening: SessionOpening<'_>) -> Result<(), Error> {
+    pub(crate) async fn open_session(&self, opening: SessionOpening<'_>) -> Result<(), Error> {
         sqlx::query!(
             "insert into sessions ( \
                  session_id, replica_id, connection, worker_name, slots_total, expire_time \
@@ -120,7 +120,10 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn resume_session(&self, opening: SessionOpening<'_>) -> Result<Option<ResumedSession>, Error> {
+    pub(crate) async fn resume_session(
+        &self,
+        opening: SessionOpening<'_>,
+    ) -> Result<Option<ResumedSession>, Error> {
         let connection = sqlx::query_scalar!(
             "update sessions \
              set replica_id = $2, \
@@ -139,7 +142,9 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        let Some(connection) = connection else { return Ok(None) };
+        let Some(connection) = connection else {
+            return Ok(None);
+        };
         // The update may have waited: what it did not lock is read by a later statement.
         let leases = self.session_leases(opening.session).await?;
         Ok(Some(ResumedSession { connection, leases }))
@@ -150,7 +155,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn session_leases(&self, session: SessionId) -> Result<Vec<SessionLease>, Error> {
+    pub(crate) async fn session_leases(&self, session: SessionId) -> Result<Vec<SessionLease>, Error> {
         let rows = sqlx::query_as!(
             LeaseRow,
             r#"select
@@ -172,7 +177,9 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter().filter_map(|row| row.lease().transpose()).collect()
+        rows.into_iter()
+            .filter_map(|row| row.lease().transpose())
+            .collect()
     }
 
     /// Renews all these sessions of a replica at once, where their rows still name it and
@@ -184,7 +191,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn renew_sessions(
+    pub(crate) async fn renew_sessions(
         &self,
         replica: ReplicaId,
         ttl: Duration,
@@ -192,8 +199,10 @@ impl Store {
     ) -> Result<Vec<RenewedSession>, Error> {
         let sessions: Vec<Uuid> = renewals.iter().map(|renewal| renewal.session.0).collect();
         let connections: Vec<i64> = renewals.iter().map(|renewal| renewal.connection).collect();
-        let lives: Vec<i64> =
-            renewals.iter().map(|renewal| millis(ttl.saturating_sub(renewal.pong_age))).collect();
+        let lives: Vec<i64> = renewals
+            .iter()
+            .map(|renewal| millis(ttl.saturating_sub(renewal.pong_age)))
+            .collect();
         let rows = sqlx::query_as!(
             LeaseRow,
             r#"with renewed as (
@@ -233,9 +242,14 @@ impl Store {
         for row in rows {
             let session = SessionId(row.session_id);
             if renewed.last().is_none_or(|last| last.session != session) {
-                renewed.push(RenewedSession { session, leases: Vec::new() });
+                renewed.push(RenewedSession {
+                    session,
+                    leases: Vec::new(),
+                });
             }
-            let last = renewed.last_mut().expect("one was just pushed, if there was none");
+            let last = renewed
+                .last_mut()
+                .expect("one was just pushed, if there was none");
             last.leases.extend(row.lease()?);
         }
         Ok(renewed)
@@ -247,7 +261,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn close_session(
+    pub(crate) async fn close_session(
         &self,
         session: SessionId,
         replica: ReplicaId,
@@ -275,7 +289,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn close_expired_sessions(&self) -> Result<u64, Error> {
+    pub(crate) async fn close_expired_sessions(&self) -> Result<u64, Error> {
         let closed = sqlx::query!(
             "update sessions \
              set close_time = now() \
@@ -299,7 +313,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn overdue(&self) -> Result<Vec<Overdue>, Error> {
+    pub(crate) async fn overdue(&self) -> Result<Vec<Overdue>, Error> {
         let rows = sqlx::query!(
             r#"(
                    select 'lease' as "kind!", c.chat_id as "chat_id!", c.fence as "fence!"
@@ -350,7 +364,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn leases_of_closed(&self, session: SessionId) -> Result<Vec<Overdue>, Error> {
+    pub(crate) async fn leases_of_closed(&self, session: SessionId) -> Result<Vec<Overdue>, Error> {
         let rows = sqlx::query!(
             "select c.chat_id, c.fence \
              from chats c \
@@ -366,7 +380,10 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(|row| Overdue::Lease(ChatId(row.chat_id), Fence(row.fence))).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| Overdue::Lease(ChatId(row.chat_id), Fence(row.fence)))
+            .collect())
     }
 }
 

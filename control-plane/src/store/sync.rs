@@ -2,7 +2,7 @@
 
 mod position;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io, time::Duration};
 
 use chatplane_domain::{
     CallId, ChatError, ChatId, Effort, MessageId, QueuedMessageId, Retry, UserId,
@@ -10,6 +10,7 @@ use chatplane_domain::{
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use sqlx::types::Json;
+use tokio::time;
 use uuid::Uuid;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     rows::MessageRow,
 };
 
-pub use position::{QueuePosition, QueueThrough, RowPosition, SyncFrom};
+pub(crate) use position::{QueuePosition, QueueThrough, RowPosition, SyncFrom};
 
 /// A page has at most this many rows, and as many entries of the queue.
 const PAGE_ROWS_MAX: i64 = 200;
@@ -25,8 +26,11 @@ const PAGE_ROWS_MAX: i64 = 200;
 /// time; a larger message is a page of its own.
 const PAGE_BYTES_MAX: i64 = 1024 * 1024;
 
+/// A watcher's read takes milliseconds; after this long it had better be tried again.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A change of the history as `sync.sql` gives it.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum MessageChangeRow {
     Live(Box<MessageRow>),
@@ -34,7 +38,7 @@ enum MessageChangeRow {
 }
 
 /// A change of the queue as `sync.sql` gives it.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct QueueChangeRow {
     queued_message_id: Uuid,
     position: i64,
@@ -61,7 +65,14 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn sync(&self, chat: ChatId, from: SyncFrom) -> Result<Option<SyncPage>, Error> {
+    pub(crate) async fn sync(&self, chat: ChatId, from: SyncFrom) -> Result<Option<SyncPage>, Error> {
+        match time::timeout(SYNC_TIMEOUT, self.sync_untimed(chat, from)).await {
+            Ok(page) => page,
+            Err(_) => Err(Error::Unavailable(io::Error::from(io::ErrorKind::TimedOut).into())),
+        }
+    }
+
+    async fn sync_untimed(&self, chat: ChatId, from: SyncFrom) -> Result<Option<SyncPage>, Error> {
         let newer = match from {
             // What is removed or added between this statement and the next is seen by the
             // next: the limit is about, the page is of one snapshot.
@@ -172,7 +183,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn versions(&self, chats: &[ChatId]) -> Result<Vec<(ChatId, (i64, i64))>, Error> {
+    pub(crate) async fn versions(&self, chats: &[ChatId]) -> Result<Vec<(ChatId, (i64, i64))>, Error> {
         let chats: Vec<Uuid> = chats.iter().map(|chat| chat.0).collect();
         let rows = sqlx::query!(
             "select c.chat_id, c.snapshot_version, d.metadata_version \

@@ -14,13 +14,13 @@ with newer_messages as (
     and (not m.deleted or m.revision > $6)
     order by m.revision, m.id
     -- One more than a page has, by which it is seen that more follow.
-    limit $7 + 1
+    limit $7::bigint + 1
 ),
 measured_messages as (
     select
         m.*,
         row_number() over in_order as place,
-        sum(case when m.deleted then 0 else m.content_bytes end) over in_order as bytes
+        (sum(case when m.deleted then 0 else m.content_bytes end) over in_order)::bigint as bytes
     from newer_messages m
     window in_order as (order by m.revision, m.id)
 ),
@@ -33,7 +33,7 @@ newer_queue as (
     and (q.revision, q.queued_message_id) > ($4, $5)
     and (not q.removed or q.revision > $6)
     order by q.revision, q.queued_message_id
-    limit $7 + 1
+    limit $7::bigint + 1
 )
 select
     c.chat_id, c.organization_id, c.owner_id, c.workspace_id, c.model, c.effort, c.state, c.archived,

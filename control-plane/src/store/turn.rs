@@ -14,28 +14,28 @@ const PAGE_ROWS_MAX: i64 = 500;
 
 /// Which part of which turn's input is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TurnBounds {
+pub(crate) struct TurnBounds {
     /// The chat.
-    pub chat: ChatId,
+    pub(crate) chat: ChatId,
     /// The lease's fence.
-    pub fence: Fence,
+    pub(crate) fence: Fence,
     /// Who was given the lease.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// The version of the history that every page has to find.
-    pub history_version: i64,
+    pub(crate) history_version: i64,
     /// Only what changed after it.
-    pub after_revision: i64,
+    pub(crate) after_revision: i64,
     /// Also what has this id or a higher one.
-    pub resent_from: Option<MessageId>,
+    pub(crate) resent_from: Option<MessageId>,
 }
 
 /// A page of a turn's input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TurnPage {
+pub(crate) struct TurnPage {
     /// Live messages that the model sees, by id.
-    pub messages: Vec<MessageView>,
+    pub(crate) messages: Vec<MessageView>,
     /// Whether this is the last page.
-    pub is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 impl Store {
@@ -45,7 +45,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn deleted_from(
+    pub(crate) async fn deleted_from(
         &self,
         chat: ChatId,
         after_revision: i64,
@@ -70,7 +70,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn turn_page(
+    pub(crate) async fn turn_page(
         &self,
         bounds: TurnBounds,
         after: MessageId,
@@ -128,7 +128,12 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let messages = row.messages.0.into_iter().map(MessageRow::view).collect::<Result<_, _>>()?;
+        let messages = row
+            .messages
+            .0
+            .into_iter()
+            .map(MessageRow::view)
+            .collect::<Result<_, _>>()?;
         let is_last = row.fitting == row.found && row.found < PAGE_ROWS_MAX;
         Ok(Some(TurnPage { messages, is_last }))
     }
@@ -139,7 +144,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn report_usage(
+    pub(crate) async fn report_usage(
         &self,
         chat: ChatId,
         session: SessionId,

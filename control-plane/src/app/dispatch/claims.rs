@@ -73,10 +73,13 @@ impl App {
             .scheduler
             .promise_for(Some(chat.id), ran_by)
             .ok_or(Declined::NoSlot)?;
-        let context =
-            Context { now: snapshot.now, queue_max: self.inner.limits.queue_max, lease_offer: None };
-        let decision = decide(chat, Command::Lease(promise.session()), context)
-            .map_err(|_| Declined::NotRunnable)?;
+        let context = Context {
+            now: snapshot.now,
+            queue_max: self.inner.limits.queue_max,
+            lease_offer: None,
+        };
+        let decision =
+            decide(chat, Command::Lease(promise.session()), context).map_err(|_| Declined::NotRunnable)?;
         Ok((decision, promise))
     }
 }

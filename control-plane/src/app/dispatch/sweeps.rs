@@ -1,10 +1,7 @@
 //! Renewals and sweeps: what keeps the sessions of this replica alive, and what ends the
 //! leases of those that are gone, whoever's they were.
 
-use std::{
-    collections::HashMap,
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use chatplane_domain::{Command, ExpireCause, ExpireLease, SessionId};
 use tokio::time::{self, Instant, MissedTickBehavior};
@@ -44,7 +41,8 @@ impl SweepClock {
     }
 
     fn may_close(&self, now: Instant) -> bool {
-        self.unbroken.is_some_and(|(since, last)| now - since >= self.ttl && now - last < self.ttl / 2)
+        self.unbroken
+            .is_some_and(|(since, last)| now - since >= self.ttl && now - last < self.ttl / 2)
     }
 
     fn succeeded(&mut self, now: Instant) {
@@ -93,8 +91,13 @@ impl App {
             })
             .collect();
         let asked_at = scheduler.now();
-        let renewed = self.inner.store.renew_sessions(self.inner.replica, limits.session_ttl, &asked);
-        let renewed = time::timeout(limits.statement_timeout, renewed).await.map_err(|_| Failure::Timeout)??;
+        let renewed = self
+            .inner
+            .store
+            .renew_sessions(self.inner.replica, limits.session_ttl, &asked);
+        let renewed = time::timeout(limits.statement_timeout, renewed)
+            .await
+            .map_err(|_| Failure::Timeout)??;
         let mut rows: HashMap<SessionId, Vec<LeaseRow>> = renewed
             .into_iter()
             .map(|RenewedSession { session, leases }| (session, leases.iter().map(lease_row).collect()))
@@ -145,7 +148,9 @@ impl App {
             }
             store.overdue().await
         };
-        let overdue = time::timeout(timeout, look).await.map_err(|_| Failure::Timeout)??;
+        let overdue = time::timeout(timeout, look)
+            .await
+            .map_err(|_| Failure::Timeout)??;
         for overdue in overdue {
             if stop.is_cancelled() {
                 break;
@@ -166,9 +171,13 @@ impl App {
     /// Ends one thing that is overdue, if it still is.
     async fn expire(&self, overdue: Overdue) -> Result<(), Error> {
         let (chat, command) = match overdue {
-            Overdue::Lease(chat, fence) => {
-                (chat, Command::ExpireLease(ExpireLease { fence, cause: ExpireCause::SessionEnded }))
-            }
+            Overdue::Lease(chat, fence) => (
+                chat,
+                Command::ExpireLease(ExpireLease {
+                    fence,
+                    cause: ExpireCause::SessionEnded,
+                }),
+            ),
             Overdue::Interruption(chat, fence) => {
                 let cause = ExpireCause::InterruptionOverdue;
                 (chat, Command::ExpireLease(ExpireLease { fence, cause }))

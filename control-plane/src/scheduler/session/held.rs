@@ -69,7 +69,11 @@ impl Held {
 
     /// A lease that the worker lists and that no row has shown yet.
     pub(super) fn claimed(now: Duration) -> Self {
-        Self { is_given: false, standing: Standing::Listed, ..Self::granted(now) }
+        Self {
+            is_given: false,
+            standing: Standing::Listed,
+            ..Self::granted(now)
+        }
     }
 
     /// A lease whose versions the worker is told as it resumes.
@@ -108,16 +112,16 @@ impl Held {
     }
 
     /// What the worker has to be told so that it knows what the row says.
-    pub(super) fn catch_up(&mut self, row: &LeaseRow) -> impl Iterator<Item = Action> {
-        let mut actions = [None, None];
+    pub(super) fn catch_up(&mut self, row: &LeaseRow) -> Vec<Action> {
+        let mut actions = Vec::new();
         if !self.standing.was_sent() {
-            return actions.into_iter().flatten();
+            return actions;
         }
         if row.interrupting {
             // The next version, not the row's: the holder may have written since the
             // stop, would know the row's version, and would take the stop for old news.
             // Whatever ends this interruption produces a version at least as high.
-            actions[0] = self.interrupt(row.key, row.snapshot_version + 1);
+            actions.extend(self.interrupt(row.key, row.snapshot_version + 1));
         }
         // The holder knows the history that its own last write produced.
         let is_foreign = row.history_version > row.last_write_version;
@@ -126,10 +130,10 @@ impl Held {
             .replace(row.settings)
             .is_some_and(|known| known != row.settings);
         if is_reconfigured {
-            actions[1] = self.reload(row.key, row.snapshot_version);
+            actions.extend(self.reload(row.key, row.snapshot_version));
         } else if is_foreign {
-            actions[1] = self.reload(row.key, row.history_version);
+            actions.extend(self.reload(row.key, row.history_version));
         }
-        actions.into_iter().flatten()
+        actions
     }
 }

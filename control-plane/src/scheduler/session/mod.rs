@@ -29,6 +29,7 @@
 mod held;
 #[cfg(test)]
 mod properties;
+mod protocol;
 #[cfg(test)]
 mod tests;
 
@@ -38,130 +39,8 @@ use std::{
     time::Duration,
 };
 
-use chatplane_domain::{ChatId, Fence};
-
 use held::{Held, Standing};
-
-/// Names a lease: of two holders of the same chat, the one with the higher fence has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeaseKey {
-    /// The chat.
-    pub chat: ChatId,
-    /// Tells the lease from every other lease of the chat.
-    pub fence: Fence,
-}
-
-/// A lease as the database has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseRow {
-    /// The lease.
-    pub key: LeaseKey,
-    /// Whether the user has stopped the turn.
-    pub interrupting: bool,
-    /// Version of the chat.
-    pub snapshot_version: i64,
-    /// Version of its history.
-    pub history_version: i64,
-    /// Version that the holder's last write produced; 0 for none.
-    pub last_write_version: i64,
-    /// Changes with the chat's settings; means nothing by itself.
-    pub settings: SettingsMark,
-}
-
-/// Tells whether settings have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SettingsMark(pub i64);
-
-/// Times of a session.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timing {
-    /// Between two pings, and how long an answer may take.
-    pub(crate) ping_every: Duration,
-    /// How long a worker may be gone before its session is closed.
-    pub(crate) close_grace: Duration,
-    /// How long a silent stream is kept: the session has ended by then.
-    pub(crate) silence_max: Duration,
-}
-
-/// How a session begins on this replica.
-#[derive(Clone, Debug)]
-pub(crate) struct Opening {
-    /// Counts the openings of the session, on whichever replica.
-    pub(crate) connection: i64,
-    /// How many chats the worker runs at a time.
-    pub(crate) slots_total: usize,
-    /// Leases that the worker says it holds.
-    pub(crate) listed: BTreeSet<LeaseKey>,
-    /// Leases that the database gives it.
-    pub(crate) rows: Vec<LeaseRow>,
-}
-
-/// What happens to a session.
-#[derive(Clone, Debug)]
-pub(crate) enum Event {
-    /// Time has passed.
-    Tick,
-    /// The worker answers a ping.
-    Pong { ping_no: i64, leases: BTreeSet<LeaseKey> },
-    /// The worker holds other leases than before.
-    LeasesChanged(BTreeSet<LeaseKey>),
-    /// The worker takes no further lease.
-    WorkerDrains,
-    /// This replica gives no further lease.
-    ReplicaDrains,
-    /// The stream has ended, however.
-    StreamBroken,
-    /// The session was renewed by a question asked then; these are its leases.
-    Renewed { asked_at: Duration, rows: Vec<LeaseRow> },
-    /// The database does not have the session as this connection any more.
-    NotRenewed,
-    /// A write gave the session a lease.
-    Granted(LeaseKey),
-    /// The lease went down the stream, as of this version.
-    Sent { key: LeaseKey, snapshot_version: i64, settings: SettingsMark },
-    /// The lease could not be read; it will be tried again.
-    NotSent(LeaseKey),
-    /// The database does not give the session this lease any more.
-    Gone(LeaseKey),
-    /// The user stopped the turn.
-    Interrupt { key: LeaseKey, version: i64 },
-    /// History or settings have changed.
-    Reload { key: LeaseKey, version: i64 },
-    /// The lease was ended without its holder.
-    Lost(LeaseKey),
-}
-
-/// What the shell does, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Asks the worker for a pong.
-    SendPing { ping_no: i64, renewed_age: Duration },
-    /// Reads the lease's input and sends it; answered by `Sent`, `NotSent` or `Gone`.
-    Deliver(LeaseKey),
-    /// Tells the worker that the user stopped the turn.
-    SendInterrupt { key: LeaseKey, version: i64 },
-    /// Tells the worker to read the turn again.
-    SendReload { key: LeaseKey, version: i64 },
-    /// Tells the worker that the lease has ended.
-    SendLost(LeaseKey),
-    /// Tells the worker to resume on another replica.
-    SendDrain,
-    /// Frees the live streams of a lease.
-    DropStreams(LeaseKey),
-    /// Ends the stream: the session is lost, or somebody else has it.
-    HangUp(HangUp),
-    /// Closes the session, where its row still names this connection.
-    Close,
-}
-
-/// Why a stream is ended by the replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HangUp {
-    /// The session is closed, or is connected elsewhere.
-    SessionLost,
-    /// The worker has not answered for longer than a session lives.
-    Silent,
-}
+pub(crate) use protocol::{Action, Event, HangUp, LeaseKey, LeaseRow, Opening, SettingsMark, Timing};
 
 /// Where the connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,7 +199,11 @@ impl Session {
                 self.push(Action::HangUp(HangUp::SessionLost));
             }
             Event::Granted(key) => self.grant(now, key),
-            Event::Sent { key, snapshot_version, settings } => self.sent(key, snapshot_version, settings),
+            Event::Sent {
+                key,
+                snapshot_version,
+                settings,
+            } => self.sent(key, snapshot_version, settings),
             Event::NotSent(key) => self.not_sent(key),
             Event::Gone(key) | Event::Lost(key) => self.lose(key),
             Event::Interrupt { key, version } => self.interrupt(key, version),
@@ -379,13 +262,15 @@ impl Session {
     /// back in time.
     fn break_off(&mut self, now: Duration) {
         self.phase = Phase::Broken { since: now };
-        self.outbox.retain(|action| matches!(action, Action::DropStreams(_)));
+        self.outbox
+            .retain(|action| matches!(action, Action::DropStreams(_)));
     }
 
     /// The live streams go on where the worker goes.
     fn end(&mut self) {
         self.phase = Phase::Ended;
-        self.outbox.retain(|action| matches!(action, Action::DropStreams(_)));
+        self.outbox
+            .retain(|action| matches!(action, Action::DropStreams(_)));
         for key in mem::take(&mut self.leases).into_keys() {
             self.push(Action::DropStreams(key));
         }
@@ -403,9 +288,8 @@ impl Session {
         for key in left {
             previous.push(Action::DropStreams(key));
         }
-        let kept = |action: &Action| {
-            matches!(action, Action::DropStreams(key) if !self.leases.contains_key(key))
-        };
+        let kept =
+            |action: &Action| matches!(action, Action::DropStreams(key) if !self.leases.contains_key(key));
         previous.outbox.retain(kept);
         self.outbox.splice(0..0, previous.outbox);
     }
@@ -446,14 +330,19 @@ impl Session {
 
     fn deliver(&mut self, key: LeaseKey) {
         if let Some(held) = self.leases.get_mut(&key) {
-            held.standing = Standing::Reading { interrupt: 0, reload: 0 };
+            held.standing = Standing::Reading {
+                interrupt: 0,
+                reload: 0,
+            };
             self.push(Action::Deliver(key));
         }
     }
 
     fn sent(&mut self, key: LeaseKey, snapshot_version: i64, settings: SettingsMark) {
         let after_ping = self.last_ping.no;
-        let Some(held) = self.leases.get_mut(&key) else { return };
+        let Some(held) = self.leases.get_mut(&key) else {
+            return;
+        };
         // What came while the input was read may be older or newer than the input.
         let waiting = mem::replace(&mut held.standing, Standing::Sent { after_ping });
         held.told = held.told.max(snapshot_version);
@@ -481,13 +370,21 @@ impl Session {
     }
 
     fn interrupt(&mut self, key: LeaseKey, version: i64) {
-        if let Some(action) = self.leases.get_mut(&key).and_then(|held| held.interrupt(key, version)) {
+        if let Some(action) = self
+            .leases
+            .get_mut(&key)
+            .and_then(|held| held.interrupt(key, version))
+        {
             self.push(action);
         }
     }
 
     fn reload(&mut self, key: LeaseKey, version: i64) {
-        if let Some(action) = self.leases.get_mut(&key).and_then(|held| held.reload(key, version)) {
+        if let Some(action) = self
+            .leases
+            .get_mut(&key)
+            .and_then(|held| held.reload(key, version))
+        {
             self.push(action);
         }
     }
@@ -537,27 +434,15 @@ impl Session {
     }
 
     fn ping(&mut self, now: Duration) {
-        self.last_ping = Ping { no: self.last_ping.no + 1, sent_at: now };
+        self.last_ping = Ping {
+            no: self.last_ping.no + 1,
+            sent_at: now,
+        };
         self.is_ping_outstanding = true;
         let renewed_age = now.saturating_sub(self.renewed_at);
-        self.push(Action::SendPing { ping_no: self.last_ping.no, renewed_age });
-    }
-}
-
-impl Action {
-    /// The lease that it is about.
-    fn lease(&self) -> Option<LeaseKey> {
-        match self {
-            Self::Deliver(key)
-            | Self::SendInterrupt { key, .. }
-            | Self::SendReload { key, .. }
-            | Self::SendLost(key)
-            | Self::DropStreams(key) => Some(*key),
-            Self::SendPing { .. } | Self::SendDrain | Self::HangUp(_) | Self::Close => None,
-        }
-    }
-
-    fn is_replaced_by(&self, newer: &Self) -> bool {
-        mem::discriminant(self) == mem::discriminant(newer) && self.lease() == newer.lease()
+        self.push(Action::SendPing {
+            ping_no: self.last_ping.no,
+            renewed_age,
+        });
     }
 }

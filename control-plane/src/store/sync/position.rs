@@ -4,16 +4,16 @@ use chatplane_domain::{MessageId, QueuedMessageId};
 
 /// A place in a chat's history: rows are read in the order of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RowPosition {
+pub(crate) struct RowPosition {
     /// Revision of the last row read; 0 before the first.
-    pub revision: i64,
+    pub(crate) revision: i64,
     /// Its id.
-    pub id: MessageId,
+    pub(crate) id: MessageId,
 }
 
 impl RowPosition {
     /// Before the first row.
-    pub const START: Self = Self {
+    pub(crate) const START: Self = Self {
         revision: 0,
         id: MessageId(0),
     };
@@ -21,16 +21,16 @@ impl RowPosition {
 
 /// A place among the changes of a chat's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct QueuePosition {
+pub(crate) struct QueuePosition {
     /// Revision of the last change read; 0 before the first.
-    pub revision: i64,
+    pub(crate) revision: i64,
     /// How many of that revision's were read.
-    pub through: QueueThrough,
+    pub(crate) through: QueueThrough,
 }
 
 /// How much of a revision was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum QueueThrough {
+pub(crate) enum QueueThrough {
     /// The changes up to this entry's; more may follow.
     Entry(QueuedMessageId),
     /// All of them.
@@ -39,7 +39,7 @@ pub enum QueueThrough {
 
 impl QueuePosition {
     /// Before the first change.
-    pub const START: Self = Self {
+    pub(crate) const START: Self = Self {
         revision: 0,
         through: QueueThrough::All,
     };
@@ -47,7 +47,7 @@ impl QueuePosition {
 
 /// What a reader asks of [`super::Store::sync`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncFrom {
+pub(crate) enum SyncFrom {
     /// The chat as it is, with its last messages.
     Start {
         /// How many of them; none for all.

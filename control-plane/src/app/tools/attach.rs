@@ -1,0 +1,171 @@
+//! The control plane's end of an agent's stream: registration, pings, and what the agent says.
+//!
+//! The stream's reading and writing are apart: this task reads, and what is sent waits in a bounded queue
+//! that the transport empties. So an agent that is busy sending is always read, and one that does not read
+//! holds up nobody but itself, until it is detached for its silence.
+
+use std::{future::Future, time::Duration};
+
+use chatplane_domain::JournalId;
+use futures::{Stream, StreamExt};
+use tokio::{
+    sync::mpsc,
+    time::{self, MissedTickBehavior, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    FromAgent, ToAgent,
+    registry::{Attachment, OUTGOING_MAX},
+};
+use crate::{
+    app::{App, Error},
+    authz::{self, Action, Actor, Resource},
+    store::ToolDefinition,
+};
+
+/// A stream has introduced itself by then: its first message needs no round trip.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// An agent that has gone without a word is noticed within some of these.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// Pings without a sign of life in between, after which the agent counts as gone: 5 s.
+const UNANSWERED_MAX: u32 = 5;
+
+/// Introduces an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RegisterAgent {
+    /// Version of its program, for the log.
+    pub(crate) agent_version: String,
+    /// Tools it runs.
+    pub(crate) tools: Vec<ToolDefinition>,
+    /// Its journal of calls, if it keeps one.
+    pub(crate) journal: Option<JournalId>,
+}
+
+/// An agent that has registered. It leaves when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    attachment: Attachment,
+    shutdown: CancellationToken,
+    ping_interval: Duration,
+}
+
+impl App {
+    /// Puts an agent in its place once it has introduced itself, and gives the messages it is to be sent.
+    ///
+    /// # Errors
+    ///
+    /// `CredentialsInvalid`, `FieldInvalid`, `WorkspaceNotFound`, `WorkspaceReplaced`, `ShuttingDown`, or
+    /// what the database says.
+    pub(crate) async fn attach_workspace(
+        &self,
+        actor: &Actor,
+        introduction: impl Future<Output = Result<RegisterAgent, Error>> + Send,
+    ) -> Result<(Attached, mpsc::Receiver<ToAgent>), Error> {
+        authz::may(actor, Action::AttachWorkspace, Resource::Deployment).map_err(Error::workspace_denied)?;
+        let Actor::WorkspaceAgent(workspace) = *actor else { return Err(Error::ActionForbidden) };
+        let inner = &self.inner;
+        let introduced = tokio::select! {
+            () = inner.shutdown.cancelled() => return Err(Error::ShuttingDown),
+            introduced = timeout(REGISTER_TIMEOUT, introduction) => introduced,
+        };
+        let late = |_| Error::invalid("register", "it must come first, and within 10 seconds");
+        let RegisterAgent { agent_version, tools, journal } = introduced.map_err(late)??;
+        // The number is taken before the write, so that of two agents that register at once the one that
+        // declared its tools last is, but for a reordering within the database, the one that stays.
+        let registration = inner.workspaces.register();
+        if !inner.store.register_workspace(workspace, &tools, journal).await? {
+            return Err(Error::WorkspaceNotFound);
+        }
+        let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
+        outgoing.try_send(ToAgent::Registered(workspace)).expect("the queue is new and its receiver is here");
+        let attachment = inner
+            .workspaces
+            .attach(workspace, registration, outgoing)
+            .ok_or(Error::WorkspaceReplaced)?;
+        tracing::info!(%workspace, agent_version, tools = tools.len(), "a workspace agent has attached");
+        let attached = Attached {
+            attachment,
+            shutdown: inner.shutdown.clone(),
+            ping_interval: PING_INTERVAL,
+        };
+        Ok((attached, messages))
+    }
+}
+
+impl Attached {
+    /// Serves the agent until its stream ends, or is to end.
+    ///
+    /// # Errors
+    ///
+    /// `WorkspaceReplaced`, `ShuttingDown`, `SessionLost` for an agent that is silent, or what is wrong with
+    /// what it says.
+    pub(crate) async fn serve(
+        self,
+        incoming: impl Stream<Item = Result<FromAgent, Error>> + Send,
+    ) -> Result<(), Error> {
+        let workspace = self.attachment.workspace();
+        let served = self.serve_until_end(incoming).await;
+        match &served {
+            Ok(()) => tracing::info!(%workspace, "a workspace agent has left"),
+            Err(cause) => tracing::info!(%workspace, %cause, "a workspace agent was detached"),
+        }
+        served
+    }
+
+    async fn serve_until_end(
+        &self,
+        incoming: impl Stream<Item = Result<FromAgent, Error>> + Send,
+    ) -> Result<(), Error> {
+        tokio::pin!(incoming);
+        // Its first tick is at once.
+        let mut ticks = time::interval(self.ping_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heartbeat = Heartbeat::default();
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return Err(Error::ShuttingDown),
+                () = self.attachment.replaced() => return Err(Error::WorkspaceReplaced),
+                message = incoming.next() => match message {
+                    None => return Ok(()),
+                    Some(message) => {
+                        heartbeat.heard();
+                        self.attachment.received(message?);
+                    }
+                },
+                _ = ticks.tick() => {
+                    let ping_no = heartbeat.next_ping().ok_or(Error::SessionLost)?;
+                    self.attachment.ping(ping_no);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the agent lives. It counts its own pings instead of looking at a clock, so that a pause of this
+/// process is not taken for a silence of the agent.
+#[derive(Debug, Default)]
+struct Heartbeat {
+    last_ping: i64,
+    unanswered: u32,
+}
+
+impl Heartbeat {
+    /// Whatever an agent says, it is alive.
+    fn heard(&mut self) {
+        self.unanswered = 0;
+    }
+
+    /// The number of the next ping; none when enough have gone unanswered.
+    fn next_ping(&mut self) -> Option<i64> {
+        if self.unanswered >= UNANSWERED_MAX {
+            return None;
+        }
+        self.unanswered += 1;
+        self.last_ping += 1;
+        Some(self.last_ping)
+    }
+}
+
+#[cfg(test)]
+mod tests;

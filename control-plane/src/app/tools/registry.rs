@@ -1,0 +1,323 @@
+//! The workspace agents that are attached to this replica, and the calls that run on them.
+//!
+//! An agent's end of a call names the call alone, not the fence under which it was asked for. An agent that
+//! refuses a late holder's fence could therefore be taken to have ended the rightful holder's call. So along
+//! one attachment the fences of a chat never fall: a lower one is refused here and not sent. (The row was
+//! asked right before, by the caller; this closes the gap between that look and the sending.)
+//!
+//! An entry of `running` lives from the sending to the agent's end, or to the end of the attachment, whether
+//! or not anybody still waits for it. A caller that comes back finds its call there.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use chatplane_domain::{CallId, ChatId, Fence, WorkspaceId};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    watch,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    CallKey, FromAgent, Sending, ToAgent, ToolEnd,
+    outlet::{End, Outlet},
+};
+
+/// Calls that one agent runs at a time, as many as it takes.
+pub(super) const CALLS_MAX: usize = 64;
+/// Messages that wait for an agent: every call may be sent and cancelled, and the rest is for pings. An agent
+/// that does not read them is detached for its silence.
+pub(super) const OUTGOING_MAX: usize = 2 * CALLS_MAX + 8;
+/// Chats whose fence is kept along an attachment; beyond, only those with running calls.
+const FENCES_MAX: usize = 10_000;
+
+/// The agents of this replica.
+#[derive(Clone, Debug, Default)]
+pub struct Workspaces {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    places: Mutex<HashMap<WorkspaceId, Place>>,
+    registrations: AtomicU64,
+}
+
+/// Exists while its workspace has an agent, or a call waits for one.
+#[derive(Debug, Default)]
+struct Place {
+    agent: Option<Agent>,
+    /// Moves when a call that could not start might.
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Agent {
+    registration: Registration,
+    outgoing: mpsc::Sender<ToAgent>,
+    replaced: CancellationToken,
+    running: HashMap<CallKey, Running>,
+    /// The highest fence that was sent of each chat.
+    fences: HashMap<ChatId, Fence>,
+}
+
+#[derive(Debug)]
+struct Running {
+    fence: Fence,
+    /// Who waits for it, if anybody does.
+    caller: Weak<Outlet>,
+    cancelled: bool,
+}
+
+/// The place of a registration among all of this replica: of two agents of a workspace the one that began
+/// later stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Registration(u64);
+
+/// An agent in its place. It leaves when this is dropped.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    workspaces: Workspaces,
+    workspace: WorkspaceId,
+    registration: Registration,
+    outgoing: mpsc::Sender<ToAgent>,
+    replaced: CancellationToken,
+}
+
+/// Why a call was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotSent {
+    /// No agent is attached.
+    Offline,
+    /// The agent runs as many calls as it takes.
+    Busy,
+    /// A later holder of the chat has sent calls.
+    LateHolder,
+}
+
+/// Hears when a call that could not be sent might.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    workspaces: Workspaces,
+    workspace: WorkspaceId,
+    changed: watch::Receiver<()>,
+}
+
+impl Workspaces {
+    /// Whether an agent of the workspace is attached to this replica.
+    #[must_use]
+    pub fn is_online(&self, workspace: WorkspaceId) -> bool {
+        self.lock().get(&workspace).is_some_and(|place| place.agent.is_some())
+    }
+
+    /// Asks the agents to stop calls that have ended otherwise. It is the fast path alone: a word that does
+    /// not fit an agent's queue is not said. Few have an agent here and fewer cancel, so every place is asked.
+    pub fn cancel(&self, chat: ChatId, calls: &[CallId]) {
+        let mut places = self.lock();
+        for agent in places.values_mut().filter_map(|place| place.agent.as_mut()) {
+            for call in calls {
+                agent.cancel(CallKey { chat, call: *call });
+            }
+        }
+    }
+
+    /// Takes a number for an agent that wants to attach.
+    pub(super) fn register(&self) -> Registration {
+        Registration(self.shared.registrations.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Puts an agent in its place, and puts out an older one. None when the older one is this.
+    pub(super) fn attach(
+        &self,
+        workspace: WorkspaceId,
+        registration: Registration,
+        outgoing: mpsc::Sender<ToAgent>,
+    ) -> Option<Attachment> {
+        let mut places = self.lock();
+        let place = places.entry(workspace).or_default();
+        if place.agent.as_ref().is_some_and(|agent| agent.registration > registration) {
+            return None;
+        }
+        let replaced = CancellationToken::new();
+        let agent = Agent {
+            registration,
+            outgoing: outgoing.clone(),
+            replaced: replaced.clone(),
+            running: HashMap::new(),
+            fences: HashMap::new(),
+        };
+        if let Some(older) = place.agent.replace(agent) {
+            older.replaced.cancel();
+            older.leave();
+        }
+        place.changed.send_replace(());
+        Some(Attachment { workspaces: self.clone(), workspace, registration, outgoing, replaced })
+    }
+
+    /// Sends a call, or joins it where it runs. Its output comes from now on.
+    pub(super) fn send(&self, workspace: WorkspaceId, sending: Sending) -> Result<Arc<Outlet>, NotSent> {
+        let mut places = self.lock();
+        let agent = places.get_mut(&workspace).and_then(|place| place.agent.as_mut());
+        agent.ok_or(NotSent::Offline)?.send(sending)
+    }
+
+    /// Registers interest. Do so before you try again, or a change in between goes unseen.
+    pub(super) fn wait(&self, workspace: WorkspaceId) -> Waiting {
+        let changed = self.lock().entry(workspace).or_default().changed.subscribe();
+        Waiting { workspaces: self.clone(), workspace, changed }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<WorkspaceId, Place>> {
+        // A panic elsewhere leaves the map whole: nothing in here panics between two changes.
+        self.shared.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Agent {
+    fn send(&mut self, sending: Sending) -> Result<Arc<Outlet>, NotSent> {
+        let Sending { key, fence, .. } = sending;
+        if self.fences.get(&key.chat).is_some_and(|seen| *seen > fence) {
+            return Err(NotSent::LateHolder);
+        }
+        let outlet = Arc::new(Outlet::default());
+        let caller = Arc::downgrade(&outlet);
+        if let Some(running) = self.running.get_mut(&key) {
+            let end = if fence > running.fence {
+                // The agent has to learn the fence; the one end that it will send is the answer to both.
+                push(&self.outgoing, ToAgent::CallTool(sending))?;
+                End::TakenOver
+            } else {
+                End::Repeated
+            };
+            running.fence = fence;
+            if let Some(earlier) = mem::replace(&mut running.caller, caller).upgrade() {
+                earlier.end(end);
+            }
+        } else {
+            if self.running.len() >= CALLS_MAX {
+                return Err(NotSent::Busy);
+            }
+            push(&self.outgoing, ToAgent::CallTool(sending))?;
+            self.running.insert(key, Running { fence, caller, cancelled: false });
+        }
+        self.note_fence(key.chat, fence);
+        Ok(outlet)
+    }
+
+    fn note_fence(&mut self, chat: ChatId, fence: Fence) {
+        self.fences.insert(chat, fence);
+        if self.fences.len() > FENCES_MAX {
+            let running = &self.running;
+            self.fences.retain(|chat, _| running.keys().any(|key| key.chat == *chat));
+        }
+    }
+
+    fn cancel(&mut self, key: CallKey) {
+        if let Some(running) = self.running.get_mut(&key)
+            && !running.cancelled
+        {
+            running.cancelled = push(&self.outgoing, ToAgent::CancelTool(key)).is_ok();
+        }
+    }
+
+    fn output(&self, key: CallKey, data: &[u8]) {
+        if let Some(caller) = self.running.get(&key).and_then(|running| running.caller.upgrade()) {
+            caller.push(data);
+        }
+    }
+
+    fn end(&mut self, key: CallKey, end: ToolEnd) {
+        if let Some(caller) = self.running.remove(&key).and_then(|running| running.caller.upgrade()) {
+            caller.end(End::Ended(end.cut()));
+        }
+    }
+
+    /// Tells the callers that the agent is gone.
+    fn leave(self) {
+        for caller in self.running.into_values().filter_map(|running| running.caller.upgrade()) {
+            caller.end(End::Detached);
+        }
+    }
+}
+
+fn push(outgoing: &mpsc::Sender<ToAgent>, message: ToAgent) -> Result<(), NotSent> {
+    outgoing.try_send(message).map_err(|error| match error {
+        TrySendError::Full(_) => NotSent::Busy,
+        TrySendError::Closed(_) => NotSent::Offline,
+    })
+}
+
+impl Attachment {
+    /// What the agent says about its calls. Those that it does not run here are nobody's.
+    pub(super) fn received(&self, message: FromAgent) {
+        let mut places = self.workspaces.lock();
+        let Some(place) = places.get_mut(&self.workspace) else { return };
+        let agent = place.agent.as_mut().filter(|agent| agent.registration == self.registration);
+        match (agent, message) {
+            (Some(agent), FromAgent::Output { key, data }) => agent.output(key, &data),
+            (Some(agent), FromAgent::Ended { key, end }) => {
+                agent.end(key, end);
+                place.changed.send_replace(());
+            }
+            (Some(_), FromAgent::Pong) | (None, _) => {}
+        }
+    }
+
+    /// Pings the agent. One that does not read is not pinged, and soon detached for its silence.
+    pub(super) fn ping(&self, ping_no: i64) {
+        let _ = push(&self.outgoing, ToAgent::Ping(ping_no));
+    }
+
+    pub(super) fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    /// Resolves when a newer agent of the same workspace has attached.
+    pub(super) async fn replaced(&self) {
+        self.replaced.cancelled().await;
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let mut places = self.workspaces.lock();
+        let Some(place) = places.get_mut(&self.workspace) else { return };
+        if let Some(agent) = place.agent.take_if(|agent| agent.registration == self.registration) {
+            agent.leave();
+            if place.changed.receiver_count() == 0 {
+                places.remove(&self.workspace);
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// Waits until a call that could not be sent might be.
+    pub(super) async fn changed(&mut self) {
+        if self.changed.changed().await.is_err() {
+            // The place stays while somebody waits for it; without one nothing comes.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut places = self.workspaces.lock();
+        if places
+            .get(&self.workspace)
+            .is_some_and(|place| place.agent.is_none() && place.changed.receiver_count() <= 1)
+        {
+            places.remove(&self.workspace);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

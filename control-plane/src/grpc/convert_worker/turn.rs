@@ -1,0 +1,480 @@
+//! Turns, and what their holders write.
+
+use std::time::Duration;
+
+use chatplane_domain::{
+    Answer, AnswerContent, AnswerPart, Body, COMMIT_BYTES_MAX, CallKind, ChatError, ChatId, CommitStep,
+    DETAIL_CHARS_MAX, Disposition, ErrorKind, Fence, FinishedCall, HolderWrite, MessageId, NextStep,
+    PARTS_MAX, SessionId, ToolCall, Usage, WriteHeader, WriteOutcome,
+};
+use chatplane_proto::{chat::v1 as chat, worker::v1 as proto};
+use prost::bytes::Bytes;
+
+use super::{call_id, convert, fence, key_of, millis, positive, session_id};
+use crate::{
+    app::{CallTool, Error, GetTurn, HolderCall, HolderReply, ToolPiece, TurnPiece, suspend},
+    scheduler::{LeaseKey, ModelConfig, Turn, TurnHeader},
+    store::{MessageView, ModelCall},
+};
+
+/// One commit hands in at most this many results.
+const RESULTS_MAX: usize = 100;
+/// A sentence for a person is cut to this many characters.
+const SENTENCE_CHARS_MAX: usize = 1000;
+/// Names of models and providers are cut to this many characters.
+const NAME_CHARS_MAX: usize = 200;
+/// No retry is put off longer.
+const DELAY_MAX: Duration = Duration::from_secs(60 * 60);
+
+// From workers.
+
+pub(crate) fn get_turn(request: &proto::GetTurnRequest) -> Result<GetTurn, Error> {
+    if request.after_revision < 0 {
+        return Err(Error::invalid("after_revision", "it is a revision, or 0 for all"));
+    }
+    Ok(GetTurn {
+        session: session_id("session_id", &request.session_id)?,
+        key: LeaseKey {
+            chat: convert::chat_id(&request.chat_id)?,
+            fence: fence("fence", request.fence)?,
+        },
+        after_revision: request.after_revision,
+    })
+}
+
+pub(crate) fn commit_step(request: proto::CommitStepRequest) -> Result<HolderCall, Error> {
+    let (chat, header) = write_header(request.header)?;
+    let next = match proto::NextStep::try_from(request.next) {
+        Ok(proto::NextStep::Continue) => NextStep::Continue,
+        Ok(proto::NextStep::Finish) => NextStep::Finish,
+        Ok(proto::NextStep::Suspend) => suspend(),
+        Ok(proto::NextStep::Unspecified) | Err(_) => {
+            return Err(Error::invalid("next", "it is CONTINUE, FINISH or SUSPEND"));
+        }
+    };
+    let answer = request.answer.map(|given| answer("answer", given)).transpose()?;
+    let model_call = model_call(header.fence, request.model_call, answer.as_ref())?;
+    let write = HolderWrite::CommitStep(CommitStep {
+        answer,
+        next,
+        journal: None,
+    });
+    Ok(HolderCall {
+        chat,
+        header,
+        write,
+        model_call,
+    })
+}
+
+pub(crate) fn commit_tool_results(request: proto::CommitToolResultsRequest) -> Result<HolderCall, Error> {
+    let (chat, header) = write_header(request.header)?;
+    let write = HolderWrite::CommitToolResults(results(request.results, 0)?);
+    Ok(HolderCall {
+        chat,
+        header,
+        write,
+        model_call: None,
+    })
+}
+
+pub(crate) fn record_retry(request: proto::RecordRetryRequest) -> Result<HolderCall, Error> {
+    let (chat, header) = write_header(request.header)?;
+    let delay = u64::try_from(request.delay_ms).map(Duration::from_millis).ok();
+    let delay = delay
+        .filter(|delay| *delay <= DELAY_MAX)
+        .ok_or_else(|| Error::invalid("delay_ms", format!("it is 0 to {}", DELAY_MAX.as_millis())))?;
+    let write = HolderWrite::RecordRetry {
+        error: chat_error(request.error)?,
+        delay,
+    };
+    Ok(HolderCall {
+        chat,
+        header,
+        write,
+        model_call: None,
+    })
+}
+
+pub(crate) fn finish_interruption(request: proto::FinishInterruptionRequest) -> Result<HolderCall, Error> {
+    let (chat, header) = write_header(request.header)?;
+    let partial = request
+        .partial
+        .map(|given| answer("partial", given))
+        .transpose()?;
+    let model_call = model_call(header.fence, request.model_call, partial.as_ref())?;
+    let partial_bytes = partial.as_ref().map_or(0, Answer::content_bytes);
+    let write = HolderWrite::FinishInterruption {
+        partial,
+        results: results(request.results, partial_bytes)?,
+    };
+    Ok(HolderCall {
+        chat,
+        header,
+        write,
+        model_call,
+    })
+}
+
+pub(crate) fn fail(request: proto::FailRequest) -> Result<HolderCall, Error> {
+    let (chat, header) = write_header(request.header)?;
+    let write = HolderWrite::Fail(chat_error(request.error)?);
+    Ok(HolderCall {
+        chat,
+        header,
+        write,
+        model_call: None,
+    })
+}
+
+pub(crate) fn release(request: proto::ReleaseRequest) -> Result<HolderCall, Error> {
+    let (chat, header) = write_header(request.header)?;
+    Ok(HolderCall {
+        chat,
+        header,
+        write: HolderWrite::Release,
+        model_call: None,
+    })
+}
+
+pub(crate) fn report_usage(
+    request: proto::ReportUsageRequest,
+) -> Result<(ChatId, SessionId, ModelCall), Error> {
+    let call = ModelCall {
+        fence: fence("fence", request.fence)?,
+        number: positive("model_call", request.model_call)?,
+        model: cut(request.model, NAME_CHARS_MAX),
+        usage: usage("usage", request.usage)?,
+    };
+    let chat = convert::chat_id(&request.chat_id)?;
+    Ok((chat, session_id("session_id", &request.session_id)?, call))
+}
+
+pub(crate) fn call_tool(request: proto::CallToolRequest) -> Result<CallTool, Error> {
+    Ok(CallTool {
+        session: session_id("session_id", &request.session_id)?,
+        chat: convert::chat_id(&request.chat_id)?,
+        fence: fence("fence", request.fence)?,
+        history_version: request.history_version,
+        call: call_id("call", request.call)?,
+        tool_name: request.tool_name,
+        arguments_json: request.arguments_json,
+    })
+}
+
+fn write_header(header: Option<proto::WriteHeader>) -> Result<(ChatId, WriteHeader), Error> {
+    let header = header.ok_or_else(|| Error::invalid("header", "it is required"))?;
+    let chat = ChatId(convert::uuid("header.chat_id", &header.chat_id)?);
+    let header = WriteHeader {
+        session: session_id("header.session_id", &header.session_id)?,
+        fence: fence("header.fence", header.fence)?,
+        write_no: header.write_no,
+        history_version: header.history_version,
+    };
+    Ok((chat, header))
+}
+
+fn answer(field: &str, message: proto::NewMessage) -> Result<Answer, Error> {
+    let proto::NewMessage {
+        parts,
+        provider_states,
+        model,
+        usage: tokens,
+        runtime_ms,
+    } = message;
+    if parts.len() > PARTS_MAX {
+        let description = format!("an answer has at most {PARTS_MAX} parts");
+        return Err(Error::invalid(format!("{field}.parts"), description));
+    }
+    if !provider_states.is_empty() && provider_states.len() != parts.len() {
+        let description = "there is one entry a part, or none at all";
+        return Err(Error::invalid(format!("{field}.provider_states"), description));
+    }
+    if runtime_ms < 0 {
+        return Err(Error::invalid(
+            format!("{field}.runtime_ms"),
+            "it is not negative",
+        ));
+    }
+    let states = provider_states
+        .into_iter()
+        .map(Some)
+        .chain(std::iter::repeat(None));
+    let mut calls = 0;
+    let parts = parts
+        .into_iter()
+        .zip(states)
+        .enumerate()
+        .map(|(index, (part, state))| {
+            let content = answer_content(&format!("{field}.parts[{index}]"), part, &mut calls)?;
+            Ok(AnswerPart {
+                content,
+                provider_state: state.map(Vec::from).unwrap_or_default(),
+            })
+        })
+        .collect::<Result<_, Error>>()?;
+    Ok(Answer {
+        parts,
+        model: cut(model, NAME_CHARS_MAX),
+        usage: usage(&format!("{field}.usage"), tokens)?,
+        runtime_ms,
+        interrupted: false,
+    })
+}
+
+/// Calls are numbered in order, whatever their sender thinks: a wrong number is a
+/// defect that would name another call for good.
+fn answer_content(field: &str, part: chat::Part, calls: &mut i32) -> Result<AnswerContent, Error> {
+    match part.kind {
+        Some(chat::part::Kind::Text(text)) => Ok(AnswerContent::Text(text.text)),
+        Some(chat::part::Kind::Reasoning(reasoning)) => Ok(AnswerContent::Reasoning(reasoning.text)),
+        Some(chat::part::Kind::ToolCall(call)) => {
+            if call.call_index != *calls {
+                let description = format!("calls are numbered from 0 in order; this is call {calls}");
+                return Err(Error::invalid(
+                    format!("{field}.tool_call.call_index"),
+                    description,
+                ));
+            }
+            *calls += 1;
+            // Who settles it is known when the chat is.
+            let kind = CallKind::Worker;
+            let chat::ToolCallPart {
+                tool_name,
+                arguments_json,
+                ..
+            } = call;
+            Ok(AnswerContent::ToolCall(ToolCall {
+                tool_name,
+                arguments_json,
+                kind,
+            }))
+        }
+        Some(chat::part::Kind::ToolResult(_)) | None => Err(Error::invalid(
+            field,
+            "an answer has text, reasoning and tool calls",
+        )),
+    }
+}
+
+fn model_call(fence: Fence, number: i64, answer: Option<&Answer>) -> Result<Option<ModelCall>, Error> {
+    let Some(answer) = answer else { return Ok(None) };
+    let number = positive("model_call", number)?;
+    Ok(Some(ModelCall {
+        fence,
+        number,
+        model: answer.model.clone(),
+        usage: answer.usage,
+    }))
+}
+
+fn results(results: Vec<proto::ToolResult>, other_bytes: usize) -> Result<Vec<FinishedCall>, Error> {
+    if results.len() > RESULTS_MAX {
+        return Err(Error::invalid(
+            "results",
+            format!("at most {RESULTS_MAX} results"),
+        ));
+    }
+    let bytes: usize = results.iter().map(|result| result.output.len()).sum();
+    if bytes + other_bytes > COMMIT_BYTES_MAX {
+        return Err(Error::invalid(
+            "results",
+            format!("a commit has at most {COMMIT_BYTES_MAX} bytes in all"),
+        ));
+    }
+    let finished = |(index, result): (usize, proto::ToolResult)| {
+        let field = format!("results[{index}]");
+        if result.runtime_ms < 0 {
+            return Err(Error::invalid(
+                format!("{field}.runtime_ms"),
+                "it is not negative",
+            ));
+        }
+        Ok(FinishedCall {
+            call: call_id(&format!("{field}.call"), result.call)?,
+            output: result.output,
+            is_error: result.is_error,
+            runtime_ms: result.runtime_ms,
+        })
+    };
+    results.into_iter().enumerate().map(finished).collect()
+}
+
+fn usage(field: &str, usage: Option<chat::Usage>) -> Result<Usage, Error> {
+    let usage = usage.unwrap_or_default();
+    let usage = Usage {
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cache_read_tokens: usage.cache_read_tokens,
+        cache_write_tokens: usage.cache_write_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
+    };
+    let counts = [
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    ];
+    if counts.iter().any(|count| *count < 0) {
+        return Err(Error::invalid(field, "tokens are not negative"));
+    }
+    Ok(usage)
+}
+
+/// Texts are cut and not refused: a turn that fails must be able to say so.
+fn chat_error(error: Option<chat::ChatError>) -> Result<ChatError, Error> {
+    let error = error.ok_or_else(|| Error::invalid("error", "it is required"))?;
+    let kind = chat::ErrorKind::try_from(error.kind).ok().and_then(error_kind);
+    let status_code = match error.status_code {
+        0 => None,
+        code => Some(
+            u16::try_from(code).map_err(|_| Error::invalid("error.status_code", "it is a status of HTTP"))?,
+        ),
+    };
+    Ok(ChatError {
+        kind: kind.ok_or_else(|| Error::invalid("error.kind", "it is unknown"))?,
+        message: cut(error.message, SENTENCE_CHARS_MAX),
+        detail: cut(error.detail, DETAIL_CHARS_MAX),
+        provider: cut(error.provider, NAME_CHARS_MAX),
+        status_code,
+        retryable: error.retryable,
+    })
+}
+
+fn error_kind(kind: chat::ErrorKind) -> Option<ErrorKind> {
+    Some(match kind {
+        chat::ErrorKind::Unspecified => return None,
+        chat::ErrorKind::RateLimited => ErrorKind::RateLimited,
+        chat::ErrorKind::Overloaded => ErrorKind::Overloaded,
+        chat::ErrorKind::ProviderUnavailable => ErrorKind::ProviderUnavailable,
+        chat::ErrorKind::Timeout => ErrorKind::Timeout,
+        chat::ErrorKind::Authentication => ErrorKind::Authentication,
+        chat::ErrorKind::InvalidRequest => ErrorKind::InvalidRequest,
+        chat::ErrorKind::ContextLength => ErrorKind::ContextLength,
+        chat::ErrorKind::MalformedResponse => ErrorKind::MalformedResponse,
+        chat::ErrorKind::AnswerTooLarge => ErrorKind::AnswerTooLarge,
+        chat::ErrorKind::TurnLimit => ErrorKind::TurnLimit,
+        chat::ErrorKind::AttemptsExhausted => ErrorKind::AttemptsExhausted,
+        chat::ErrorKind::ModelUnusable => ErrorKind::ModelUnusable,
+        chat::ErrorKind::Refused => ErrorKind::Refused,
+        chat::ErrorKind::Internal => ErrorKind::Internal,
+    })
+}
+
+fn cut(mut text: String, chars_max: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(end);
+    }
+    text
+}
+
+// To workers.
+
+pub(super) fn lease(turn: Turn) -> proto::Lease {
+    proto::Lease {
+        lease: Some(key_of(turn.key)),
+        header: Some(turn_header(turn.header)),
+        complete: turn.messages.is_some(),
+        messages: turn
+            .messages
+            .unwrap_or_default()
+            .into_iter()
+            .map(turn_message)
+            .collect(),
+    }
+}
+
+pub(crate) fn turn_piece(piece: TurnPiece) -> proto::GetTurnResponse {
+    use proto::get_turn_response::Piece;
+    let piece = match piece {
+        TurnPiece::Header(header) => Piece::Header(turn_header(*header)),
+        TurnPiece::DeletedFrom(id) => Piece::DeletedFromMessageId(id.0),
+        TurnPiece::Messages(messages) => {
+            let messages = messages.into_iter().map(turn_message).collect();
+            Piece::Messages(proto::TurnMessages { messages })
+        }
+    };
+    proto::GetTurnResponse { piece: Some(piece) }
+}
+
+pub(crate) fn tool_piece(piece: ToolPiece) -> proto::CallToolResponse {
+    use proto::call_tool_response::Piece;
+    let piece = match piece {
+        ToolPiece::Output(bytes) => Piece::Output(bytes),
+        ToolPiece::Result(end) => Piece::Result(proto::CallToolResult {
+            output: end.output,
+            is_error: end.is_error,
+        }),
+    };
+    proto::CallToolResponse { piece: Some(piece) }
+}
+
+pub(crate) fn outcome(reply: HolderReply) -> proto::WriteOutcome {
+    let HolderReply { outcome, model } = reply;
+    let WriteOutcome {
+        first_message_id: MessageId(first),
+        committed,
+        added,
+        ..
+    } = outcome;
+    let disposition = match outcome.disposition {
+        Disposition::Continues => proto::Disposition::Continues,
+        Disposition::NextTurn => proto::Disposition::NextTurn,
+        Disposition::Released => proto::Disposition::Released,
+    };
+    proto::WriteOutcome {
+        snapshot_version: outcome.snapshot_version,
+        history_version: outcome.history_version,
+        disposition: disposition.into(),
+        committed_message_ids: (first..first + committed).collect(),
+        added_message_ids: (first + committed..first + committed + added).collect(),
+        model: model.map(model_config),
+    }
+}
+
+fn turn_header(header: TurnHeader) -> proto::TurnHeader {
+    proto::TurnHeader {
+        state: convert::state(header.state).into(),
+        snapshot_version: header.snapshot_version,
+        history_version: header.history_version,
+        last_write_no: header.last_write_no,
+        attempt: i32::try_from(header.attempt).unwrap_or(i32::MAX),
+        model: Some(model_config(header.model)),
+        effort: convert::effort_of(header.effort).into(),
+        tools: header.tools.into_iter().map(convert::tool).collect(),
+        workspace_id: header.workspace.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+fn model_config(model: ModelConfig) -> proto::ModelConfig {
+    proto::ModelConfig {
+        name: model.name,
+        provider: model.provider,
+        endpoint: model.endpoint,
+        provider_model: model.provider_model,
+        api_key: model.api_key,
+        context_tokens_max: model.context_tokens_max,
+        output_tokens_max: model.output_tokens_max,
+        first_token_timeout_ms: millis(model.first_token_timeout),
+        silence_timeout_ms: millis(model.silence_timeout),
+    }
+}
+
+fn turn_message(mut view: MessageView) -> proto::TurnMessage {
+    let mut provider_states: Vec<Bytes> = Vec::new();
+    if let Body::Assistant(answer) = &mut view.body {
+        let states = answer
+            .parts
+            .iter_mut()
+            .map(|part| std::mem::take(&mut part.provider_state).into());
+        provider_states = states.collect();
+    }
+    if provider_states.iter().all(Bytes::is_empty) {
+        provider_states.clear();
+    }
+    proto::TurnMessage {
+        message: Some(convert::message(view)),
+        provider_states,
+    }
+}

@@ -1,0 +1,382 @@
+//! Watchers of one chat under random commits, edits, interrupts, crashes and cuts: the
+//! core, its encoding and the reducer of the tests together, over a simulated database
+//! and relay. A sync is asked for, read and answered at three different moments.
+
+#[path = "../../../../tests/src/fold.rs"]
+#[allow(dead_code, unreachable_pub)] // Shared with the end-to-end tests, which use all of it.
+mod fold;
+
+mod database;
+mod worker;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use chatplane_domain::{
+    Body, BusyBehavior, ChatId, Command, ConfigureChat, EditMessage, EditQueuedMessage, ExpireCause,
+    ExpireLease, Role, SendMessage, SessionId,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use self::{
+    database::{Database, user_message},
+    fold::{Fold, Pictures, Preview, PreviewPart},
+    worker::Worker,
+};
+use super::{convert, part_kind, response};
+use crate::{
+    relay::{LiveStreams, StreamId, StreamKind},
+    store::{SyncFrom, SyncPage},
+    watch::{Action, Event, Timing, Watcher},
+};
+
+const CHAT: ChatId = ChatId(Uuid::from_u128(0x5afe));
+
+/// One thing that happens; what the numbers choose depends on what there is.
+#[derive(Clone, Copy, Debug)]
+struct Op {
+    kind: u8,
+    a: usize,
+    b: usize,
+}
+
+/// Everything that happens in a run.
+struct World {
+    database: Database,
+    live: LiveStreams,
+    worker: Option<Worker>,
+    /// Everything that workers ever wrote, by stream.
+    said: BTreeMap<StreamId, Vec<Vec<u8>>>,
+    /// Streams that a worker will close some time.
+    closing: Vec<(chatplane_domain::Fence, StreamId)>,
+    clients: Vec<Client>,
+    pictures: Pictures,
+    now: Duration,
+    ids: u128,
+}
+
+/// A client with its watcher on some replica.
+struct Client {
+    watcher: Watcher,
+    fold: Fold,
+    sync: Sync,
+}
+
+enum Sync {
+    None,
+    Asked(SyncFrom),
+    Read(Box<SyncPage>),
+}
+
+fn fresh(limit: usize, now: Duration) -> Client {
+    let history_limit = [None, Some(50), Some(2), Some(0)][limit % 4];
+    Client {
+        watcher: Watcher::start(CHAT, history_limit, Timing::default(), now),
+        fold: Fold::default(),
+        sync: Sync::None,
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            database: Database::new(CHAT),
+            live: worker::relay(),
+            worker: None,
+            said: BTreeMap::new(),
+            closing: Vec::new(),
+            clients: (0..3).map(|limit| fresh(limit, Duration::ZERO)).collect(),
+            pictures: Pictures::default(),
+            now: Duration::ZERO,
+            ids: 100,
+        }
+    }
+
+    fn id(&mut self) -> Uuid {
+        self.ids += 1;
+        // Random parts differ, so that queue entries do not come in order of their ids.
+        Uuid::from_u128(self.ids.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+    }
+
+    fn step(&mut self, op: Op) -> Result<(), String> {
+        let Op { kind, a, b } = op;
+        match kind {
+            0..=3 => self.send(a, b),
+            4 => drop(self.database.transact(Command::InterruptChat)),
+            5 => self.edit(a),
+            6..=7 => self.change_queue(a, b),
+            8 => self.configure(a, b),
+            9..=12 => self.lease(),
+            13..=24 => self.worker_writes_live(a, b),
+            25..=32 => self.worker_commits(a, b),
+            33 => self.worker_dies(a),
+            34..=36 => self.close_stream(a),
+            37..=54 => self.poll(a % 3, 1 + b % 6)?,
+            55..=66 => self.sync(a % 3, b),
+            67..=69 => self.cut(a % 3, b),
+            70..=74 => self.clients.iter_mut().for_each(|client| client.watcher.on_hint()),
+            75 => self.replica_dies(),
+            _ => self.now += Duration::from_secs(4),
+        }
+        Ok(())
+    }
+
+    // Clients.
+
+    fn send(&mut self, a: usize, b: usize) {
+        let busy = [
+            BusyBehavior::Queue,
+            BusyBehavior::Queue,
+            BusyBehavior::Steer,
+            BusyBehavior::Interrupt,
+        ][a % 4];
+        let model = (b % 5 == 0).then_some("another");
+        let id = chatplane_domain::QueuedMessageId(self.id());
+        let message = user_message(&format!("text {}", self.ids), model);
+        // Refused when the queue is full or the chat is archived.
+        let _ = self.database.transact(Command::SendMessage(SendMessage { id, message, busy }));
+    }
+
+    fn edit(&mut self, a: usize) {
+        let users: Vec<_> = self
+            .database
+            .messages()
+            .filter(|row| matches!(row.body, Body::User(_)))
+            .map(|row| row.id)
+            .collect();
+        let edit = EditMessage {
+            target: users[a % users.len()],
+            target_role: Some(Role::User),
+            replacement: user_message("edited", None),
+        };
+        let _ = self.database.transact(Command::EditMessage(edit));
+    }
+
+    fn change_queue(&mut self, a: usize, b: usize) {
+        let queue = &self.database.chat.queue;
+        let Some(queued) = queue.get(a % queue.len().max(1)) else { return };
+        let id = queued.id;
+        let texts = vec![format!("edited {b}")];
+        let command = match b % 4 {
+            0 => Command::DeleteQueuedMessage(id),
+            1 => Command::MoveQueuedMessage { id, index: a % 3 },
+            2 => Command::EditQueuedMessage(EditQueuedMessage { id, texts }),
+            _ => Command::PromoteQueuedMessage(id),
+        };
+        let _ = self.database.transact(command);
+    }
+
+    fn configure(&mut self, a: usize, b: usize) {
+        let model = Some(format!("model {}", b % 3));
+        let command = match a % 4 {
+            0 => Command::ArchiveChat,
+            1 => Command::UnarchiveChat,
+            2 => Command::ConfigureChat(ConfigureChat { model, ..ConfigureChat::default() }),
+            _ => {
+                self.database.metadata.metadata_version += 1;
+                self.database.metadata.title = format!("title {b}");
+                return;
+            }
+        };
+        let _ = self.database.transact(command);
+    }
+
+    // Workers.
+
+    fn lease(&mut self) {
+        let session = SessionId(self.id());
+        if self.database.transact(Command::Lease(session)).is_ok() && self.database.chat.live_lease().is_some() {
+            self.worker = Some(Worker::new(session, &self.database.chat));
+        }
+    }
+
+    fn worker_writes_live(&mut self, a: usize, b: usize) {
+        if let Some(worker) = &mut self.worker {
+            worker.write_live(&self.database.chat, (a, b), &mut self.live, &mut self.said);
+        }
+    }
+
+    fn worker_commits(&mut self, a: usize, b: usize) {
+        if let Some(worker) = &mut self.worker {
+            let goes_on = worker.commit((a, b), &mut self.database, &mut self.closing);
+            if !goes_on {
+                self.worker = None;
+            }
+        }
+    }
+
+    /// Its streams stay where they are until somebody notices.
+    fn worker_dies(&mut self, a: usize) {
+        self.worker = None;
+        let Some(lease) = self.database.chat.live_lease().cloned() else { return };
+        let expire = ExpireLease { fence: lease.fence, cause: ExpireCause::SessionEnded };
+        self.database
+            .transact(Command::ExpireLease(expire))
+            .expect("a lease whose session has ended can be expired");
+        if a % 2 == 0 {
+            self.live.end_lease(lease.fence);
+        }
+    }
+
+    fn close_stream(&mut self, a: usize) {
+        if !self.closing.is_empty() {
+            let (fence, stream) = self.closing.remove(a % self.closing.len());
+            // Refused when a later lease has written or the replica has died since.
+            let _ = self.live.close(fence, stream);
+        }
+    }
+
+    // Watchers.
+
+    fn poll(&mut self, client: usize, most: usize) -> Result<(), String> {
+        let client = &mut self.clients[client];
+        for _ in 0..most {
+            match client.watcher.poll(&self.live, self.now) {
+                Action::Emit(emitted) => {
+                    let is_durable = matches!(emitted.event, Event::Durable(_));
+                    client.fold.apply(&response(emitted))?;
+                    if is_durable {
+                        self.pictures.compare(&client.fold)?;
+                    }
+                }
+                Action::RunSync(from) => client.sync = Sync::Asked(from),
+                Action::Wait(until) if until > self.now => break,
+                Action::Wait(_) => return Err("it waits for what has been".to_owned()),
+                Action::End(end) => return Err(format!("the watch ends: {end:?}")),
+            }
+        }
+        gapless(&client.fold, &self.said)
+    }
+
+    fn sync(&mut self, client: usize, b: usize) {
+        let client = &mut self.clients[client];
+        client.sync = match std::mem::replace(&mut client.sync, Sync::None) {
+            Sync::None => Sync::None,
+            Sync::Asked(_) if b % 8 == 0 => {
+                let failed = client.watcher.on_sync_failed(self.now);
+                failed.expect("the database comes back soon enough");
+                self.now += Duration::from_secs(5);
+                Sync::None
+            }
+            Sync::Asked(from) => Sync::Read(Box::new(self.database.sync(from))),
+            Sync::Read(page) => {
+                client.watcher.on_page(Some(*page));
+                Sync::None
+            }
+        };
+    }
+
+    /// The client goes on with its cursor, or begins anew.
+    fn cut(&mut self, index: usize, b: usize) {
+        let client = &mut self.clients[index];
+        if b % 5 == 0 || client.fold.cursor.is_empty() {
+            *client = fresh(b, self.now);
+            return;
+        }
+        client.sync = Sync::None;
+        client.watcher = Watcher::resume(CHAT, &client.fold.cursor, Timing::default(), self.now)
+            .expect("a cursor that was sent can be used");
+        client.fold.reconnected();
+    }
+
+    /// Its watchers and the worker come back to another one, which has no streams yet.
+    fn replica_dies(&mut self) {
+        self.live = worker::relay();
+        for index in 0..self.clients.len() {
+            self.cut(index, 1);
+        }
+        if let Some(worker) = &self.worker {
+            worker.resend(&mut self.live, &self.said);
+        }
+    }
+
+    /// At rest every fold equals the database, and shows the streams that are alive.
+    fn rest(&mut self) -> Result<(), String> {
+        while !self.closing.is_empty() {
+            self.close_stream(0);
+        }
+        let previews = self.previews();
+        for index in 0..self.clients.len() {
+            self.clients[index].watcher.on_hint();
+            for _ in 0..1000 {
+                self.now += Duration::from_millis(1);
+                self.poll(index, 1)?;
+                self.sync(index, 1);
+            }
+            let fold = &self.clients[index].fold;
+            let messages: Vec<_> = self.database.messages().cloned().map(convert::message).collect();
+            let queue: Vec<_> = self.database.queue().map(convert::queued).collect();
+            fold.matches(&convert::chat(self.database.view()), &messages, &queue)?;
+            if fold.previews != previews {
+                return Err(format!("shown: {:#?}\nalive: {previews:#?}", fold.previews));
+            }
+        }
+        Ok(())
+    }
+
+    /// What shall be shown of the live streams.
+    fn previews(&self) -> BTreeMap<(i64, i64), Preview> {
+        let chat = &self.database.chat;
+        let lease = chat.live_lease().map(|lease| lease.fence);
+        let is_alive = |kind: StreamKind, base: i64| match kind {
+            StreamKind::Answer => base >= chat.versions.history,
+            StreamKind::Call(call) => chat.open_calls.iter().any(|open| open.id == call),
+        };
+        let alive = self.live.iter().filter(|stream| {
+            let header = stream.header();
+            Some(header.fence) == lease && is_alive(header.kind, header.id.base_version)
+        });
+        let mut shown = BTreeMap::new();
+        for stream in alive {
+            let id = stream.header().id;
+            let call = match stream.header().kind {
+                StreamKind::Call(call) => Some(convert::call_id(call)),
+                StreamKind::Answer => None,
+            };
+            if call.is_none() {
+                shown.retain(|_, earlier: &mut Preview| earlier.call.is_some());
+            }
+            let parts = stream.parts().iter().map(|part| PreviewPart {
+                kind: part_kind(part.header().kind),
+                tool_name: part.header().tool_name.clone(),
+                bytes: part.bytes().to_vec(),
+            });
+            let preview = Preview { call, parts: parts.collect(), truncated: stream.truncated() };
+            shown.insert((id.base_version, id.index), preview);
+        }
+        shown
+    }
+}
+
+/// What is shown is the beginning of what was said.
+fn gapless(fold: &Fold, said: &BTreeMap<StreamId, Vec<Vec<u8>>>) -> Result<(), String> {
+    for ((base_version, index), preview) in &fold.previews {
+        let id = StreamId { base_version: *base_version, index: *index };
+        for (part, said) in preview.parts.iter().zip(&said[&id]) {
+            if !said.starts_with(&part.bytes) {
+                return Err(format!("{id:?} shows {:?}, said was {said:?}", part.bytes));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = (0_u8..77, 0_usize..1000, 0_usize..1000).prop_map(|(kind, a, b)| Op { kind, a, b });
+    proptest::collection::vec(op, 1..300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn every_watcher_sees_the_same_chat_whatever_happens(ops in ops()) {
+        let mut world = World::new();
+        for op in ops {
+            let done = world.step(op);
+            prop_assert!(done.is_ok(), "{:?}: {}", op, done.unwrap_err());
+        }
+        let rest = world.rest();
+        prop_assert!(rest.is_ok(), "{}", rest.unwrap_err());
+    }
+}

@@ -1,0 +1,182 @@
+//! A turn as its holder gets it, and what it is made from.
+
+use std::{fmt, time::Duration};
+
+use chatplane_domain::{Body, Chat, Effort, Fence, Inserted, SessionId, State, Visibility, WorkspaceId};
+
+use super::{LeaseKey, SettingsMark};
+use crate::store::{Applied, MessageView, Snapshot, ToolDefinition, WorkspaceRow};
+
+/// A lease with its turn's input.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Turn {
+    /// The lease.
+    pub(crate) key: LeaseKey,
+    /// Everything but the messages.
+    pub(crate) header: TurnHeader,
+    /// The input; none when it is too large to come along.
+    pub(crate) messages: Option<Vec<MessageView>>,
+}
+
+/// What a worker knows of a chat beside its messages.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TurnHeader {
+    /// What the chat is doing.
+    pub(crate) state: State,
+    /// Version of the chat.
+    pub(crate) snapshot_version: i64,
+    /// Version of its history.
+    pub(crate) history_version: i64,
+    /// Number of the last write applied under the lease.
+    pub(crate) last_write_no: i64,
+    /// Tries of the current model call so far, this one included.
+    pub(crate) attempt: u32,
+    /// The model to call.
+    pub(crate) model: ModelConfig,
+    /// How much it should think.
+    pub(crate) effort: Effort,
+    /// Tools of the chat's workspace.
+    pub(crate) tools: Vec<ToolDefinition>,
+    /// The chat's workspace.
+    pub(crate) workspace: Option<WorkspaceId>,
+}
+
+/// A model as a worker needs it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ModelConfig {
+    /// Name by which chats refer to it.
+    pub(crate) name: String,
+    /// Wire format and provider.
+    pub(crate) provider: String,
+    /// Base URL of the provider.
+    pub(crate) endpoint: String,
+    /// The provider's own name of the model.
+    pub(crate) provider_model: String,
+    /// The provider's key: a secret.
+    pub(crate) api_key: String,
+    /// How many tokens fit its context.
+    pub(crate) context_tokens_max: i64,
+    /// How many tokens an answer may have.
+    pub(crate) output_tokens_max: i64,
+    /// How long the first token may take.
+    pub(crate) first_token_timeout: Duration,
+    /// How long a stream may be silent after that.
+    pub(crate) silence_timeout: Duration,
+}
+
+impl fmt::Debug for ModelConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelConfig")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a turn is made from, all of one version of the chat.
+#[derive(Clone, Debug)]
+pub(crate) struct TurnInput {
+    pub(crate) chat: Chat,
+    pub(crate) workspace: Option<WorkspaceRow>,
+    pub(crate) messages: Option<Vec<MessageView>>,
+}
+
+impl TurnInput {
+    pub(crate) fn read(snapshot: Snapshot) -> Self {
+        Self {
+            chat: snapshot.chat,
+            workspace: snapshot.workspace,
+            messages: snapshot.turn_input,
+        }
+    }
+
+    /// The input as the write left it that made the lease: what it read, and what it
+    /// wrote itself. None where the write changed more than that.
+    pub(crate) fn written(applied: &Applied, bytes_max: i64) -> Option<Self> {
+        let Applied {
+            snapshot, decision, ..
+        } = applied;
+        let chat = &decision.chat;
+        let mut messages = snapshot.turn_input.clone()?;
+        if let Some(change) = &decision.change {
+            let is_known = change.delete_from.is_none()
+                && change.delete_one.is_none()
+                && chat.settings.workspace == snapshot.chat.settings.workspace;
+            if !is_known {
+                return None;
+            }
+            for inserted in &change.inserted {
+                let Inserted::New(message) = inserted else {
+                    return None;
+                };
+                if message.visibility != Visibility::User {
+                    messages.push(as_stored(chat, message.clone(), snapshot));
+                }
+            }
+        }
+        let bytes: i64 = messages.iter().map(|message| message.content_bytes).sum();
+        (bytes <= bytes_max).then(|| Self {
+            chat: chat.clone(),
+            workspace: snapshot.workspace.clone(),
+            messages: Some(messages),
+        })
+    }
+
+    /// Whether this lease is the chat's, and lives.
+    pub(crate) fn is_leased(&self, session: SessionId, fence: Fence) -> bool {
+        self.chat
+            .live_lease()
+            .is_some_and(|lease| lease.session == session && lease.fence == fence)
+    }
+
+    pub(crate) fn settings_mark(&self) -> SettingsMark {
+        SettingsMark::of(&self.chat.settings)
+    }
+
+    /// The turn, to be run on this model.
+    pub(crate) fn turn(self, key: LeaseKey, model: ModelConfig) -> Turn {
+        Turn {
+            key,
+            header: self.header(model),
+            messages: self.messages,
+        }
+    }
+
+    pub(crate) fn header(&self, model: ModelConfig) -> TurnHeader {
+        let chat = &self.chat;
+        let last_write = chat.last_lease.as_ref().and_then(|lease| lease.last_write);
+        // The agent acts strictly as the chat's owner.
+        let workspace = self
+            .workspace
+            .as_ref()
+            .filter(|workspace| workspace.owner_id == chat.owner);
+        TurnHeader {
+            state: chat.state(),
+            snapshot_version: chat.versions.snapshot,
+            history_version: chat.versions.history,
+            last_write_no: last_write.map_or(0, |write| write.write_no),
+            attempt: chat.attempt,
+            model,
+            effort: chat.settings.effort,
+            tools: workspace
+                .map(|workspace| workspace.tools.clone())
+                .unwrap_or_default(),
+            workspace: workspace.map(|workspace| workspace.workspace_id),
+        }
+    }
+}
+
+/// A message as its row will be read.
+fn as_stored(chat: &Chat, mut message: chatplane_domain::Message, snapshot: &Snapshot) -> MessageView {
+    if let Body::User(user) = &mut message.body {
+        user.model.get_or_insert_with(|| chat.settings.model.clone());
+    }
+    let content_bytes = i64::try_from(message.body.content_bytes()).unwrap_or(i64::MAX);
+    MessageView {
+        id: message.id,
+        visibility: message.visibility,
+        body: message.body,
+        revision: chat.versions.snapshot,
+        content_bytes,
+        create_time: snapshot.now,
+    }
+}
