@@ -193,17 +193,10 @@ impl Fold {
             Role::Assistant => self
                 .previews
                 .retain(|(base, _), preview| preview.call.is_some() || *base >= revision),
-            Role::Tool => {
-                let calls = message.parts.iter().filter_map(|part| match &part.kind {
-                    Some(part::Kind::ToolResult(result)) => Some((result.call_message_id, result.call_index)),
-                    _ => None,
-                });
-                let calls: Vec<(i64, i32)> = calls.collect();
-                self.previews.retain(|_, preview| {
-                    let call = preview.call.as_ref();
-                    call.is_none_or(|call| !calls.contains(&(call.message_id, call.call_index)))
-                });
-            }
+            Role::Tool => self.previews.retain(|_, preview| {
+                let call = preview.call.map(|call| (call.message_id, call.call_index));
+                call.is_none_or(|call| results(message).all(|result| result != call))
+            }),
             Role::User | Role::Unspecified => {}
         }
         let first = self.durable.first_message_id.get_or_insert(id);
@@ -267,6 +260,9 @@ impl Fold {
         if self.has_stale_previews {
             return Err(format!("{stream:?} begins before the reset that follows a reconnect"));
         }
+        if self.is_replaced(stream, started.call.as_ref()) {
+            return Err(format!("{stream:?} begins behind the message that replaces it"));
+        }
         let preview = self.previews.entry(key(stream)).or_default();
         let place = usize::try_from(started.part).map_err(|error| error.to_string())?;
         if place != preview.parts.len() || preview.truncated {
@@ -304,6 +300,13 @@ impl Fold {
         }
         part.bytes.extend_from_slice(&append.data);
         Ok(())
+    }
+
+    fn is_replaced(&self, stream: StreamId, call: Option<&CallId>) -> bool {
+        self.durable.messages.values().any(|message| match call {
+            None => message.role() == Role::Assistant && message.revision > stream.base_version,
+            Some(call) => results(message).any(|result| result == (call.message_id, call.call_index)),
+        })
     }
 
     fn preview(&mut self, stream: Option<StreamId>) -> Result<&mut Preview, Violation> {
@@ -345,6 +348,14 @@ impl Pictures {
         }
         Ok(())
     }
+}
+
+/// The calls that a message settles.
+fn results(message: &Message) -> impl Iterator<Item = (i64, i32)> {
+    message.parts.iter().filter_map(|part| match &part.kind {
+        Some(part::Kind::ToolResult(result)) => Some((result.call_message_id, result.call_index)),
+        _ => None,
+    })
 }
 
 fn is_durable(event: &Event) -> bool {

@@ -104,6 +104,7 @@ mod tests {
             Output::NewLine,
             Output::Answer(b"Let me \x1b[1mlook".to_vec()),
             Output::Note("a call".to_owned()),
+            Output::Note("its result".to_owned()),
             Output::NewLine,
             Output::Answer(b"Done.\n".to_vec()),
             Output::NewLine,
@@ -117,7 +118,7 @@ mod tests {
         printer.print(outputs()).await.unwrap();
 
         assert_eq!(printer.answer, b"Let me \x1b[1mlook\nDone.\n");
-        assert_eq!(printer.notes, b"a call\n");
+        assert_eq!(printer.notes, b"a call\nits result\n");
     }
 
     #[tokio::test]
@@ -130,7 +131,7 @@ mod tests {
 
         printer.print(outputs()).await.unwrap();
 
-        assert_eq!(printer.answer, b"Let me [1mlook\nDone.\n");
-        assert_eq!(printer.notes, b"\na call\n");
+        assert_eq!(printer.answer, b"Let me [1mlookDone.\n");
+        assert_eq!(printer.notes, b"\na call\nits result\n");
     }
 }

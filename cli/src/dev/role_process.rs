@@ -62,8 +62,9 @@ impl RoleProcess {
     fn try_spawn(launch: Launch<'_>) -> io::Result<Self> {
         let log = launch.logs.join(format!("{}.log", launch.role));
         let log_file = new_log(&log)?;
-        let mut command = Command::new(env::current_exe()?);
+        let mut command = Command::new(own_program()?);
         command
+            .arg0("chatplane")
             .arg(launch.role)
             .env_clear()
             .envs(launch.environment)
@@ -139,6 +140,16 @@ impl RoleProcess {
         if let Err(error) = bound_log(&self.log, LOG_BYTES_MAX) {
             tracing::warn!(role = self.role, %error, "the log could not be cut");
         }
+    }
+}
+
+/// Our own program. Its path may hold another one by now (a new build, an update), or none.
+fn own_program() -> io::Result<PathBuf> {
+    const LINK: &str = "/proc/self/exe";
+    if Path::new(LINK).exists() {
+        Ok(LINK.into())
+    } else {
+        env::current_exe()
     }
 }
 

@@ -43,6 +43,8 @@ impl Places {
     /// `chatplane dev` for these directories, in an otherwise empty environment.
     pub(crate) fn dev(&self) -> Command {
         let mut command = chatplane();
+        // The one mark that every role inherits, so that `processes` finds all of them.
+        command.env("LOGNAME", self.data());
         command
             .arg("dev")
             .arg("--data-dir")

@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 
 use crate::{
     app::{App, Error},
-    authz::Actor,
+    authz::{self, Action, Actor, Resource},
 };
 
 /// Calls that need no token: health and reflection.
@@ -73,8 +73,9 @@ where
             if ANONYMOUS.iter().any(|prefix| path.starts_with(prefix)) {
                 return inner.call(request).await;
             }
+            let action = action_of(path);
             let token = bearer(&request);
-            match authenticate(&app, token.as_deref()).await {
+            match enter(&app, action, token.as_deref()).await {
                 Ok(actor) => {
                     request.extensions_mut().insert(actor);
                     inner.call(request).await
@@ -92,7 +93,58 @@ fn bearer(request: &Request<Body>) -> Option<String> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
 }
 
-async fn authenticate(app: &App, token: Option<&str>) -> Result<Actor, Error> {
+/// Who calls, if they may call this method at all. What they may do it to is asked
+/// again where the resource is known.
+async fn enter(app: &App, action: Option<Action>, token: Option<&str>) -> Result<Actor, Error> {
     let missing = Error::CredentialsInvalid("send a token as `authorization: Bearer TOKEN` metadata");
-    app.authenticate(token.ok_or(missing)?).await
+    let actor = app.authenticate(token.ok_or(missing)?).await?;
+    if let Some(action) = action {
+        authz::may(&actor, action, Resource::Deployment).map_err(Error::chat_denied)?;
+    }
+    Ok(actor)
+}
+
+/// The action that an RPC names. A method that is none of ours gets UNIMPLEMENTED
+/// behind the door.
+fn action_of(path: &str) -> Option<Action> {
+    let (service, method) = path.strip_prefix("/chatplane.")?.split_once('/')?;
+    match (service, method) {
+        ("chat.v1.ChatService", "CreateChat") => Some(Action::CreateChat),
+        ("chat.v1.ChatService", "GetChat" | "ListChats" | "ListMessages" | "WatchChat") => {
+            Some(Action::ReadChat)
+        }
+        ("chat.v1.ChatService", "SendMessage" | "InterruptChat" | "ArchiveChat" | "UnarchiveChat") => {
+            Some(Action::WriteChat)
+        }
+        ("chat.v1.ChatService", "ListModels") => Some(Action::ListModels),
+        ("chat.v1.ChatService", "ListWorkspaces") => Some(Action::ListWorkspaces),
+        ("worker.v1.WorkerService", _) => Some(Action::Dispatch),
+        ("workspace.v1.WorkspaceService", _) => Some(Action::AttachWorkspace),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chatplane_proto::FILE_DESCRIPTOR_SET;
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn every_rpc_names_its_action() {
+        let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("the descriptors are well formed");
+        let mut methods = 0;
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    assert!(action_of(&path).is_some(), "{path} names no action");
+                    methods += 1;
+                }
+            }
+        }
+        assert!(methods > 20);
+    }
 }

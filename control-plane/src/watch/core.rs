@@ -101,8 +101,8 @@ pub(crate) struct Watcher {
     picture: Option<Picture>,
     previews: Previews,
     sync: Sync,
-    /// Where the last reset cut the history, if no message was sent since.
-    reset_from: Option<MessageId>,
+    /// A reset of the history that is due and not sent yet.
+    reset: Option<MessageId>,
     emit_time: Duration,
     end: Option<End>,
 }
@@ -159,7 +159,7 @@ impl Watcher {
                 is_wanted: true,
                 ..Sync::default()
             },
-            reset_from: None,
+            reset: None,
             emit_time: now,
             end: None,
         }
@@ -241,7 +241,7 @@ impl Watcher {
     fn next_of_page(&mut self, live: &LiveStreams) -> Option<Event> {
         let page = self.page.as_mut()?;
         loop {
-            match page.next(&mut self.cursor, &mut self.reset_from) {
+            match page.next(&mut self.cursor, &mut self.reset) {
                 Step::Event(event) => {
                     if let DurableEvent::Message(message) = &event {
                         self.previews.replaced_by(message);

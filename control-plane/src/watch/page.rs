@@ -79,13 +79,13 @@ impl Draining {
         self.stage = Stage::Queue;
     }
 
-    /// The next step. `reset_from` is where the last reset cut the client's history, if
-    /// it was sent no message since.
-    pub(super) fn next(&mut self, cursor: &mut Cursor, reset_from: &mut Option<MessageId>) -> Step {
+    /// The next step. `reset` is carried from page to page: where a reset will cut the
+    /// client's history that is due and not sent yet.
+    pub(super) fn next(&mut self, cursor: &mut Cursor, reset: &mut Option<MessageId>) -> Step {
         loop {
             let (event, then) = match self.stage {
-                Stage::Rows if self.more => (self.row(cursor, reset_from), Stage::Queue),
-                Stage::Rows => (self.row(cursor, reset_from), Stage::Previews),
+                Stage::Rows if self.more => (self.row(cursor, reset), Stage::Queue),
+                Stage::Rows => (self.row(cursor, reset), Stage::Previews),
                 Stage::Previews => return Step::Previews,
                 Stage::Queue => match self.queue_change(cursor) {
                     None if self.more => return Step::More,
@@ -104,32 +104,26 @@ impl Draining {
         }
     }
 
-    /// Rows that were deleted together are one reset; a reset that would remove nothing
-    /// is not sent.
-    fn row(&mut self, cursor: &mut Cursor, reset_from: &mut Option<MessageId>) -> Option<DurableEvent> {
-        let mut from: Option<MessageId> = None;
-        loop {
-            let due = from.filter(|from| reset_from.is_none_or(|cut| *from < cut));
-            let deleted = matches!(self.messages.peek(), Some(MessageChange::Deleted { .. }));
-            if let Some(from) = due
-                && !deleted
-            {
-                *reset_from = Some(from);
-                return Some(DurableEvent::HistoryReset(from));
-            }
-            match self.messages.next()? {
-                MessageChange::Live(message) => {
-                    let (revision, id) = (message.revision, message.id);
-                    cursor.position.row = RowPosition { revision, id };
-                    *reset_from = None;
-                    return Some(DurableEvent::Message(Box::new(message)));
-                }
-                MessageChange::Deleted { id, revision } => {
-                    cursor.position.row = RowPosition { revision, id };
-                    from = Some(from.map_or(id, |from| from.min(id)));
-                }
-            }
+    /// Rows deleted one after another are one reset, which stands before the next live
+    /// row: there, what is left of the history is certainly what is live. A reset halfway
+    /// would leave rows that a later deletion of the same run removes.
+    fn row(&mut self, cursor: &mut Cursor, reset: &mut Option<MessageId>) -> Option<DurableEvent> {
+        while let Some(MessageChange::Deleted { id, revision }) =
+            self.messages.next_if(|change| matches!(change, MessageChange::Deleted { .. }))
+        {
+            cursor.position.row = RowPosition { revision, id };
+            *reset = Some(reset.map_or(id, |from| from.min(id)));
         }
+        let run_may_go_on = self.more && self.messages.peek().is_none();
+        if let Some(from) = reset.take_if(|_| !run_may_go_on) {
+            return Some(DurableEvent::HistoryReset(from));
+        }
+        let Some(MessageChange::Live(message)) = self.messages.next() else {
+            return None;
+        };
+        let (revision, id) = (message.revision, message.id);
+        cursor.position.row = RowPosition { revision, id };
+        Some(DurableEvent::Message(Box::new(message)))
     }
 
     fn queue_change(&mut self, cursor: &mut Cursor) -> Option<DurableEvent> {

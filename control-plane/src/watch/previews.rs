@@ -112,7 +112,7 @@ impl Previews {
     /// With a new picture whose rows are sent: a preview that nothing will replace.
     pub(super) fn next_void(&mut self, live: &LiveStreams, picture: &Picture) -> Option<StreamId> {
         let (id, _) = self.shown.iter().find(|(id, shown)| {
-            picture.fate(&shown.header) == Fate::Over || (shown.closed && live.get(**id).is_none())
+            picture.fate(&shown.header) == Fate::Over 
         })?;
         let id = *id;
         self.shown.remove(&id);
@@ -170,9 +170,8 @@ impl Previews {
         });
         if let Some(part) = shown.parts_started.checked_sub(1) {
             let live_part = live.parts().get(part)?;
-            let is_whole = live.truncated() || live.parts().len() > shown.parts_started;
             let news = live_part.bytes().get(shown.offset..)?;
-            let slice = &news[..append_length(news, live_part.header().kind, is_whole)];
+            let slice = &news[..append_length(news, live_part.header().kind)];
             if !slice.is_empty() {
                 let offset = shown.offset;
                 shown.offset += slice.len();
@@ -203,15 +202,12 @@ impl Previews {
     }
 }
 
-/// How much of what is new goes into one append. A character whose rest may still come
-/// is held back; what is whole is sent to its end, whatever it is.
-fn append_length(news: &[u8], kind: PartKind, is_whole: bool) -> usize {
-    let end = news.len().min(APPEND_BYTES_MAX);
-    if !kind.is_text() {
-        return end;
-    }
-    match char_boundary(news, end) {
-        0 if is_whole => end,
-        boundary => boundary,
+/// How much of what is new goes into one append. A character whose rest is missing is
+/// held back, for good where the stream was cut.
+fn append_length(news: &[u8], kind: PartKind) -> usize {
+    if kind.is_text() {
+        char_boundary(news, APPEND_BYTES_MAX)
+    } else {
+        news.len().min(APPEND_BYTES_MAX)
     }
 }

@@ -10,7 +10,7 @@ use chatplane_domain::JournalId;
 use futures::{Stream, StreamExt};
 use tokio::{
     sync::mpsc,
-    time::{self, MissedTickBehavior, timeout},
+    time::{self, Instant, MissedTickBehavior, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -63,14 +63,20 @@ impl App {
         introduction: impl Future<Output = Result<RegisterAgent, Error>> + Send,
     ) -> Result<(Attached, mpsc::Receiver<ToAgent>), Error> {
         authz::may(actor, Action::AttachWorkspace, Resource::Deployment).map_err(Error::workspace_denied)?;
-        let Actor::WorkspaceAgent(workspace) = *actor else { return Err(Error::ActionForbidden) };
+        let Actor::WorkspaceAgent(workspace) = *actor else {
+            return Err(Error::ActionForbidden);
+        };
         let inner = &self.inner;
         let introduced = tokio::select! {
             () = inner.shutdown.cancelled() => return Err(Error::ShuttingDown),
             introduced = timeout(REGISTER_TIMEOUT, introduction) => introduced,
         };
         let late = |_| Error::invalid("register", "it must come first, and within 10 seconds");
-        let RegisterAgent { agent_version, tools, journal } = introduced.map_err(late)??;
+        let RegisterAgent {
+            agent_version,
+            tools,
+            journal,
+        } = introduced.map_err(late)??;
         // The number is taken before the write, so that of two agents that register at once the one that
         // declared its tools last is, but for a reordering within the database, the one that stays.
         let registration = inner.workspaces.register();
@@ -78,7 +84,15 @@ impl App {
             return Err(Error::WorkspaceNotFound);
         }
         let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
-        outgoing.try_send(ToAgent::Registered(workspace)).expect("the queue is new and its receiver is here");
+        // Before anybody else has the sender: a call that waits for the agent follows at once.
+        for first in [
+            ToAgent::Registered(workspace),
+            ToAgent::Ping(Heartbeat::FIRST_PING),
+        ] {
+            outgoing
+                .try_send(first)
+                .expect("the queue is new and its receiver is here");
+        }
         let attachment = inner
             .workspaces
             .attach(workspace, registration, outgoing)
@@ -118,10 +132,10 @@ impl Attached {
         incoming: impl Stream<Item = Result<FromAgent, Error>> + Send,
     ) -> Result<(), Error> {
         tokio::pin!(incoming);
-        // Its first tick is at once.
-        let mut ticks = time::interval(self.ping_interval);
+        // The first ping went with the answer to the registration.
+        let mut ticks = time::interval_at(Instant::now() + self.ping_interval, self.ping_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heartbeat = Heartbeat::default();
+        let mut heartbeat = Heartbeat::after_first_ping();
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => return Err(Error::ShuttingDown),
@@ -144,13 +158,22 @@ impl Attached {
 
 /// Whether the agent lives. It counts its own pings instead of looking at a clock, so that a pause of this
 /// process is not taken for a silence of the agent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Heartbeat {
     last_ping: i64,
     unanswered: u32,
 }
 
 impl Heartbeat {
+    const FIRST_PING: i64 = 1;
+
+    fn after_first_ping() -> Self {
+        Self {
+            last_ping: Self::FIRST_PING,
+            unanswered: 1,
+        }
+    }
+
     /// Whatever an agent says, it is alive.
     fn heard(&mut self) {
         self.unanswered = 0;

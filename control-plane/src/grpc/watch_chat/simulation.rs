@@ -25,7 +25,7 @@ use self::{
 };
 use super::{convert, part_kind, response};
 use crate::{
-    relay::{LiveStreams, StreamId, StreamKind},
+    relay::{LiveStreams, StreamId, StreamKind, char_boundary},
     store::{SyncFrom, SyncPage},
     watch::{Action, Event, Timing, Watcher},
 };
@@ -101,21 +101,21 @@ impl World {
     fn step(&mut self, op: Op) -> Result<(), String> {
         let Op { kind, a, b } = op;
         match kind {
-            0..=3 => self.send(a, b),
-            4 => drop(self.database.transact(Command::InterruptChat)),
-            5 => self.edit(a),
-            6..=7 => self.change_queue(a, b),
-            8 => self.configure(a, b),
-            9..=12 => self.lease(),
-            13..=24 => self.worker_writes_live(a, b),
-            25..=32 => self.worker_commits(a, b),
-            33 => self.worker_dies(a),
-            34..=36 => self.close_stream(a),
-            37..=54 => self.poll(a % 3, 1 + b % 6)?,
-            55..=66 => self.sync(a % 3, b),
-            67..=69 => self.cut(a % 3, b),
-            70..=74 => self.clients.iter_mut().for_each(|client| client.watcher.on_hint()),
-            75 => self.replica_dies(),
+            0..=2 => self.send(a, b),
+            3 => drop(self.database.transact(Command::InterruptChat)),
+            4 => self.edit(a),
+            5..=6 => self.change_queue(a, b),
+            7 => self.configure(a, b),
+            8..=12 => self.lease(),
+            13..=28 => self.worker_writes_live(a, b),
+            29..=34 => self.worker_commits(a, b),
+            35 => self.worker_dies(a),
+            36..=38 => self.close_stream(a),
+            39..=59 => self.poll(a % 3, 1 + b % 9)?,
+            60..=89 => self.sync(a % 3, b),
+            90..=91 => self.cut(a % 3, b),
+            92..=97 => self.clients.iter_mut().for_each(|client| client.watcher.on_hint()),
+            98 if b % 4 == 0 => self.replica_dies(),
             _ => self.now += Duration::from_secs(4),
         }
         Ok(())
@@ -252,7 +252,7 @@ impl World {
         let client = &mut self.clients[client];
         client.sync = match std::mem::replace(&mut client.sync, Sync::None) {
             Sync::None => Sync::None,
-            Sync::Asked(_) if b % 8 == 0 => {
+            Sync::Asked(_) if b % 16 == 0 => {
                 let failed = client.watcher.on_sync_failed(self.now);
                 failed.expect("the database comes back soon enough");
                 self.now += Duration::from_secs(5);
@@ -339,7 +339,7 @@ impl World {
             let parts = stream.parts().iter().map(|part| PreviewPart {
                 kind: part_kind(part.header().kind),
                 tool_name: part.header().tool_name.clone(),
-                bytes: part.bytes().to_vec(),
+                bytes: part.bytes()[..char_boundary(part.bytes(), usize::MAX)].to_vec(),
             });
             let preview = Preview { call, parts: parts.collect(), truncated: stream.truncated() };
             shown.insert((id.base_version, id.index), preview);
@@ -362,12 +362,17 @@ fn gapless(fold: &Fold, said: &BTreeMap<StreamId, Vec<Vec<u8>>>) -> Result<(), S
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let op = (0_u8..77, 0_usize..1000, 0_usize..1000).prop_map(|(kind, a, b)| Op { kind, a, b });
+    let op = (0_u8..100, 0_usize..1000, 0_usize..1000).prop_map(|(kind, a, b)| Op { kind, a, b });
     proptest::collection::vec(op, 1..300)
 }
 
+/// A few seconds, or a minute where nobody waits.
+fn cases() -> u32 {
+    if std::env::var_os("CI").is_some() { 10_000 } else { 1_000 }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
 
     #[test]
     fn every_watcher_sees_the_same_chat_whatever_happens(ops in ops()) {

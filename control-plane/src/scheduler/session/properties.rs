@@ -15,7 +15,7 @@ use super::{Action, Event, LeaseKey, LeaseRow, Opening, Session, SettingsMark, T
 const SLOTS: usize = 3;
 
 /// What happens next. Numbers choose among what there is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     /// Time passes.
     Wait(u64),

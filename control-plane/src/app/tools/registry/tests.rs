@@ -19,17 +19,30 @@ struct Scene {
 fn attach(workspaces: &Workspaces) -> (Attachment, mpsc::Receiver<ToAgent>) {
     let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
     let registration = workspaces.register();
-    (workspaces.attach(WORKSPACE, registration, outgoing).unwrap(), queue)
+    (
+        workspaces.attach(WORKSPACE, registration, outgoing).unwrap(),
+        queue,
+    )
 }
 
 fn scene() -> Scene {
     let workspaces = Workspaces::default();
     let (attachment, queue) = attach(&workspaces);
-    Scene { workspaces, attachment, queue }
+    Scene {
+        workspaces,
+        attachment,
+        queue,
+    }
 }
 
 fn key(index: i32) -> CallKey {
-    CallKey { chat: CHAT, call: CallId { message: MessageId(7), index } }
+    CallKey {
+        chat: CHAT,
+        call: CallId {
+            message: MessageId(7),
+            index,
+        },
+    }
 }
 
 fn sending(index: i32, fence: i64) -> Sending {
@@ -43,15 +56,24 @@ fn sending(index: i32, fence: i64) -> Sending {
 }
 
 fn end() -> ToolEnd {
-    ToolEnd { output: "done".to_owned(), is_error: false }
+    ToolEnd {
+        output: "done".to_owned(),
+        is_error: false,
+    }
 }
 
 fn output(index: i32, text: &'static str) -> FromAgent {
-    FromAgent::Output { key: key(index), data: Bytes::from_static(text.as_bytes()) }
+    FromAgent::Output {
+        key: key(index),
+        data: Bytes::from_static(text.as_bytes()),
+    }
 }
 
 fn ended(index: i32) -> FromAgent {
-    FromAgent::Ended { key: key(index), end: end() }
+    FromAgent::Ended {
+        key: key(index),
+        end: end(),
+    }
 }
 
 impl Scene {
@@ -86,13 +108,20 @@ fn a_workspace_is_online_while_its_agent_is_attached_and_leaves_nothing_behind()
 
     drop(attachment);
 
-    assert_eq!((before, meanwhile, workspaces.is_online(WORKSPACE)), (false, true, false));
+    assert_eq!(
+        (before, meanwhile, workspaces.is_online(WORKSPACE)),
+        (false, true, false)
+    );
     assert!(workspaces.lock().is_empty());
 }
 
 #[tokio::test]
 async fn a_newer_agent_takes_the_place_of_an_older_one_whose_calls_are_detached() {
-    let Scene { workspaces, attachment: older, queue: _older_queue } = scene();
+    let Scene {
+        workspaces,
+        attachment: older,
+        queue: _older_queue,
+    } = scene();
     let outlet = workspaces.send(WORKSPACE, sending(0, 1)).unwrap();
 
     let (_newer, mut newer_queue) = attach(&workspaces);
@@ -199,7 +228,10 @@ fn fences_of_too_many_chats_are_forgotten_but_for_those_with_running_calls() {
     let scene = scene();
     let chat = |number: usize| ChatId(Uuid::from_u128(1_000 + number as u128));
     let of = |number, fence| Sending {
-        key: CallKey { chat: chat(number), ..key(0) },
+        key: CallKey {
+            chat: chat(number),
+            ..key(0)
+        },
         ..sending(0, fence)
     };
     let _running = scene.send(of(0, 2)).unwrap();
@@ -276,11 +308,21 @@ async fn who_waits_hears_of_an_agent_and_of_room_and_leaves_nothing_behind() {
 async fn a_result_that_is_too_large_is_cut_at_a_character() {
     let scene = scene();
     let outlet = scene.send(sending(0, 1)).unwrap();
-    let too_large = ToolEnd { output: "茶".repeat(400_000), is_error: false };
+    let too_large = ToolEnd {
+        output: "茶".repeat(400_000),
+        is_error: false,
+    };
 
-    scene.attachment.received(FromAgent::Ended { key: key(0), end: too_large });
+    scene.attachment.received(FromAgent::Ended {
+        key: key(0),
+        end: too_large,
+    });
 
-    let Piece::End(End::Ended(ToolEnd { output, is_error: false })) = outlet.next().await else {
+    let Piece::End(End::Ended(ToolEnd {
+        output,
+        is_error: false,
+    })) = outlet.next().await
+    else {
         panic!("it is the tool's end");
     };
     assert!(output.len() <= chatplane_domain::TOOL_OUTPUT_BYTES_MAX);

@@ -1,0 +1,117 @@
+//! A replica in this process, so that its limits can be shortened and its end is the test's.
+
+use std::{net::SocketAddr, time::Duration};
+
+use chatplane_control_plane::{
+    Config, Limits, RunError, SchedulerLimits,
+    admin::{self, TokenKind},
+    run_with,
+};
+use chatplane_tests::{Client, Database};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// A database with a user and a worker's token.
+pub(crate) struct World {
+    pub(crate) database: Database,
+    pub(crate) user_token: String,
+    pub(crate) worker_token: String,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let database = Database::create().await;
+        let admin = admin::connect(database.url())
+            .await
+            .expect("the database answers");
+        let user = admin.create_user("user", false).await.expect("the user is new");
+        let user_token = admin
+            .create_token(TokenKind::User(user))
+            .await
+            .expect("the user exists");
+        let worker_token = admin
+            .create_token(TokenKind::Worker)
+            .await
+            .expect("a token is made");
+        admin.close().await;
+        Self {
+            database,
+            user_token,
+            worker_token,
+        }
+    }
+
+    pub(crate) async fn replica(&self, limits: SchedulerLimits) -> Replica {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let stop = CancellationToken::new();
+        let limits_of_calls = Limits {
+            drain: Duration::from_secs(2),
+            ..Limits::default()
+        };
+        let config = self.config(address);
+        let running = run_with(config, limits_of_calls, limits, listener, stop.clone());
+        let task = tokio::spawn(async move {
+            // A test that waits for a replica that did not start would say nothing of why.
+            running.await.inspect_err(|error| eprintln!("the replica ended: {error:?}"))
+        });
+        Replica { address, stop, task }
+    }
+
+    pub(crate) fn client(&self, replica: &Replica) -> Client {
+        Client::new(&replica.url(), &self.user_token)
+    }
+
+    fn config(&self, address: SocketAddr) -> Config {
+        Config {
+            listen: address,
+            database_url: self.database.url().to_owned(),
+            database_connections: 6,
+            anthropic_api_key: Some("test-key".to_owned()),
+            anthropic_base_url: "http://127.0.0.1:9".to_owned(),
+            model: Some("test".to_owned()),
+            model_context_tokens: 1000,
+            model_output_tokens: 100,
+            model_first_token_timeout: 1,
+            model_silence_timeout: 2,
+            deployment_prompt: None,
+            allow_plaintext: false,
+            tls_cert: None,
+            tls_key: None,
+            drain_timeout: 1,
+            session_grace_ms: 0,
+        }
+    }
+}
+
+/// A running replica.
+pub(crate) struct Replica {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Replica {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stops it as SIGTERM would.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.expect("it does not panic").expect("it ends well");
+    }
+}
+
+/// Times that let a test see in moments what takes seconds. The TTL is long: a busy
+/// machine must not end a session that a test does not want to end.
+pub(crate) fn quick() -> SchedulerLimits {
+    SchedulerLimits {
+        ping_every: Duration::from_millis(200),
+        close_grace: Duration::from_millis(100),
+        session_ttl: Duration::from_secs(30),
+        renew_every: Duration::from_millis(200),
+        sweep_every: Duration::from_millis(100),
+        statement_timeout: Duration::from_secs(10),
+    }
+}

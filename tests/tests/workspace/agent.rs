@@ -1,0 +1,134 @@
+//! A workspace agent whose every word is the test's.
+
+use chatplane_proto::{
+    chat::v1::{CallId, ToolDefinition},
+    workspace::v1::{
+        self as proto, AttachRequest, AttachResponse, attach_request::Message as Up,
+        attach_response::Message as Down, workspace_service_client::WorkspaceServiceClient,
+    },
+};
+use chatplane_tests::DEADLINE;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::world::{World, with_token};
+
+/// More than any test sends.
+const MESSAGES_MAX: usize = 1024;
+
+/// An attached agent. It leaves when it is dropped.
+pub(crate) struct Agent {
+    up: mpsc::Sender<AttachRequest>,
+    down: Streaming<AttachResponse>,
+}
+
+pub(crate) fn register() -> proto::Register {
+    let tool = ToolDefinition {
+        name: "read_file".to_owned(),
+        description: "Reads a file.".to_owned(),
+        input_schema_json: r#"{"type": "object"}"#.to_owned(),
+    };
+    proto::Register {
+        agent_version: "test".to_owned(),
+        tools: vec![tool],
+        journal_id: String::new(),
+    }
+}
+
+impl Agent {
+    pub(crate) async fn attach(world: &World) -> Self {
+        let first = Up::Register(register());
+        Self::try_attach(world, &world.agent_token, first)
+            .await
+            .expect("the agent registers")
+    }
+
+    /// Sends a first message, which a well-behaved agent would choose to be `register`.
+    pub(crate) async fn try_attach(world: &World, token: &str, first: Up) -> Result<Self, Status> {
+        let (up, requests) = mpsc::channel(MESSAGES_MAX);
+        send(&up, first).await;
+        let mut service = WorkspaceServiceClient::new(world.channel());
+        let request = with_token(ReceiverStream::new(requests), token);
+        let mut agent = Self {
+            up,
+            down: service.attach(request).await?.into_inner(),
+        };
+        let registered = proto::Registered {
+            workspace_id: world.workspace.to_string(),
+        };
+        assert_eq!(agent.message().await?, Some(Down::Registered(registered)));
+        assert_eq!(
+            agent.message().await?,
+            Some(Down::Ping(proto::Ping { ping_no: 1 }))
+        );
+        agent.pong(1).await;
+        Ok(agent)
+    }
+
+    /// What comes next, pings included; none at a good end.
+    async fn message(&mut self) -> Result<Option<Down>, Status> {
+        let next = timeout(DEADLINE, self.down.message())
+            .await
+            .expect("something comes in time")?;
+        Ok(next.map(|response| response.message.expect("a known message")))
+    }
+
+    /// What comes next but pings, which it answers.
+    pub(crate) async fn next(&mut self) -> Result<Option<Down>, Status> {
+        loop {
+            match self.message().await? {
+                Some(Down::Ping(ping)) => self.pong(ping.ping_no).await,
+                other => return Ok(other),
+            }
+        }
+    }
+
+    pub(crate) async fn called(&mut self) -> proto::CallTool {
+        match self.next().await {
+            Ok(Some(Down::CallTool(call))) => call,
+            other => panic!("not a call: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn writes(&self, call: &proto::CallTool, data: &[u8]) {
+        let output = proto::ToolOutput {
+            call_id: call.call_id.clone(),
+            data: data.to_vec().into(),
+        };
+        send(&self.up, Up::ToolOutput(output)).await;
+    }
+
+    pub(crate) async fn ends(&self, call: &proto::CallTool, output: &str) {
+        let ended = proto::ToolEnded {
+            call_id: call.call_id.clone(),
+            output: output.to_owned(),
+            is_error: false,
+        };
+        send(&self.up, Up::ToolEnded(ended)).await;
+    }
+
+    pub(crate) async fn says(&self, message: Up) {
+        send(&self.up, message).await;
+    }
+
+    async fn pong(&self, ping_no: i64) {
+        send(&self.up, Up::Pong(proto::Pong { ping_no })).await;
+    }
+}
+
+async fn send(up: &mpsc::Sender<AttachRequest>, message: Up) {
+    // A stream that has ended takes nothing; its end is told on the way down.
+    let _ = up
+        .send(AttachRequest {
+            message: Some(message),
+        })
+        .await;
+}
+
+pub(crate) fn call_id(chat: &str, call: CallId) -> proto::ToolCallId {
+    proto::ToolCallId {
+        chat_id: chat.to_owned(),
+        call: Some(call),
+    }
+}
