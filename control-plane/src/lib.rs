@@ -14,6 +14,8 @@ mod pubsub;
 mod relay;
 mod scheduler;
 mod store;
+#[cfg(test)]
+mod testing;
 mod watch;
 
 pub use config::{Config, ConfigError};

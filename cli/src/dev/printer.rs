@@ -65,16 +65,12 @@ impl<A: AsyncWrite + Unpin, N: AsyncWrite + Unpin> Printer<A, N> {
 
     /// Nobody is left to tell that a note cannot be written, and the answer is worth more than its notes.
     async fn note(&mut self, note: &str) {
-        // On one terminal a note must not stick to an unfinished line of the answer.
-        let line_end = if self.are_both_terminals && self.is_line_open {
-            "\n"
-        } else {
-            ""
-        };
-        let _ = self
-            .notes
-            .write_all(format!("{line_end}{note}\n").as_bytes())
-            .await;
+        // On one terminal a note must not stick to an unfinished line of the answer: it ends that line.
+        let is_in_the_way = self.are_both_terminals && self.is_line_open;
+        self.is_line_open &= !is_in_the_way;
+        let line_end = if is_in_the_way { "\n" } else { "" };
+        let line = format!("{line_end}{note}\n");
+        let _ = self.notes.write_all(line.as_bytes()).await;
         let _ = self.notes.flush().await;
     }
 }

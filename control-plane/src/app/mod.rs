@@ -34,17 +34,16 @@ use crate::{
 };
 
 pub use authenticate::hash_token;
-pub use catalog::{ModelPage, WorkspacePage};
 pub use create_chat::CreateChat;
-pub use dispatch::*;
+pub(crate) use dispatch::*;
 pub use error::{Error, FieldViolation};
 pub(crate) use holder::{HolderCall, HolderReply, suspend};
 pub use messages::{MessageQuery, MessageReply};
 pub use models::{Credentials, ModelCatalog};
 pub use send_message::{SendMessage, SentMessage};
-pub use tools::*;
+pub(crate) use tools::*;
 pub(crate) use turn::{GetTurn, TurnPiece};
-pub use watch_chat::*;
+pub(crate) use watch_chat::*;
 
 /// What every use case needs.
 #[derive(Clone)]

@@ -12,6 +12,8 @@ mod messages;
 mod rows;
 mod sessions;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod transact;
 mod turn;
 mod views;
@@ -30,7 +32,7 @@ pub use rows::{ToolDefinition, WorkspaceRow};
 pub(crate) use sessions::{
     Overdue, RenewedSession, SessionLease, SessionOpening, SessionRenewal,
 };
-pub use sync::*;
+pub(crate) use sync::*;
 pub use transact::{Applied, Ask, ModelCall, Reply, Request, Snapshot, TransactError, Transacted};
 pub(crate) use turn::TurnBounds;
 pub use views::{

@@ -337,6 +337,20 @@ impl Store {
         }
     }
 
+    /// The write alone, so that tests can put something between it and its read.
+    #[cfg(test)]
+    pub(crate) async fn write(
+        &self,
+        snapshot: &Snapshot,
+        decision: &Decision,
+        ask: &Ask,
+    ) -> Result<bool, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let reply = reply_of(snapshot, decision);
+        let write = Write { snapshot, decision, ask, reply: &reply };
+        Ok(matches!(attempt(&mut connection, &write).await?, Attempt::Applied))
+    }
+
     async fn stored_request(&self, request: &Request) -> Result<Option<StoredRequest>, Error> {
         let row = sqlx::query!(
             r#"select method, encode(body_sha256, 'hex') as "body_sha256!", result as "reply: Json<Reply>"

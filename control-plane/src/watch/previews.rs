@@ -112,7 +112,7 @@ impl Previews {
     /// With a new picture whose rows are sent: a preview that nothing will replace.
     pub(super) fn next_void(&mut self, live: &LiveStreams, picture: &Picture) -> Option<StreamId> {
         let (id, _) = self.shown.iter().find(|(id, shown)| {
-            picture.fate(&shown.header) == Fate::Over 
+            picture.fate(&shown.header) == Fate::Over || (shown.closed && live.get(**id).is_none())
         })?;
         let id = *id;
         self.shown.remove(&id);
