@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 /// On whose behalf a call is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Actor {
+pub(crate) enum Actor {
     /// A user.
     User {
         /// Who.
@@ -26,7 +26,7 @@ pub enum Actor {
 
 /// Something that an RPC does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// `chat:create`
     CreateChat,
     /// `chat:read`
@@ -47,7 +47,7 @@ pub enum Action {
 
 /// What it is done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resource {
+pub(crate) enum Resource {
     /// The deployment as such.
     Deployment,
     /// A chat of this owner.
@@ -58,7 +58,7 @@ pub enum Resource {
 
 /// Why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denial {
+pub(crate) enum Denial {
     /// The token is of the wrong kind for the action.
     WrongKind,
     /// The caller may not know that the resource exists.
@@ -68,7 +68,7 @@ pub enum Denial {
 impl Actor {
     /// The id under which the actor's requests are kept.
     #[must_use]
-    pub fn id(&self) -> Uuid {
+    pub(crate) fn id(&self) -> Uuid {
         match self {
             Self::User { id, .. } => id.0,
             Self::Worker => Uuid::nil(),
@@ -82,7 +82,7 @@ impl Actor {
 /// # Errors
 ///
 /// Why not.
-pub fn may(actor: &Actor, action: Action, resource: Resource) -> Result<(), Denial> {
+pub(crate) fn may(actor: &Actor, action: Action, resource: Resource) -> Result<(), Denial> {
     match (action, actor) {
         (Action::Dispatch, Actor::Worker) | (Action::AttachWorkspace, Actor::WorkspaceAgent(_)) => Ok(()),
         (

@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, fmt, fs, io, net::SocketAddr, path::PathBuf};
 use clap::Args;
 use tonic::transport::Identity;
 
-use crate::{
-    app::Credentials,
-    store::ModelRow,
-};
+use crate::{app::Credentials, store::ModelRow};
 
 /// Anthropic's own address.
 const ANTHROPIC_BASE_URL: &str = "https://api.anthropic.com";
@@ -22,7 +19,12 @@ pub struct Config {
 
     /// The control plane's database, `postgres://user:password@host/name`, PostgreSQL 14 or newer with
     /// encoding UTF8. The schema is brought up to date at start.
-    #[arg(long, env = "CHATPLANE_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "CHATPLANE_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     pub database_url: String,
 
     /// Connections to the database at most.
@@ -95,7 +97,9 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Plaintext on a public address.
-    #[error("{0} is not a loopback address: give --tls-cert and --tls-key, or --allow-plaintext if a proxy adds TLS")]
+    #[error(
+        "{0} is not a loopback address: give --tls-cert and --tls-key, or --allow-plaintext if a proxy adds TLS"
+    )]
     Plaintext(SocketAddr),
     /// A certificate or key that cannot be read.
     #[error("{path} cannot be read, check --tls-cert and --tls-key")]
@@ -125,7 +129,9 @@ impl Config {
 
     /// The model that the flags name.
     pub(crate) fn model(&self) -> Result<Option<ModelRow>, ConfigError> {
-        let Some(name) = given(self.model.as_ref()) else { return Ok(None) };
+        let Some(name) = given(self.model.as_ref()) else {
+            return Ok(None);
+        };
         let endpoint = match self.anthropic_base_url.trim_end_matches('/') {
             "" => ANTHROPIC_BASE_URL,
             url => url,
@@ -149,8 +155,10 @@ impl Config {
     /// The keys that the flags name.
     pub(crate) fn credentials(&self) -> Credentials {
         let key = given(self.anthropic_api_key.as_ref());
-        let keys: BTreeMap<String, String> =
-            key.map(|key| ("anthropic".to_owned(), key.trim().to_owned())).into_iter().collect();
+        let keys: BTreeMap<String, String> = key
+            .map(|key| ("anthropic".to_owned(), key.trim().to_owned()))
+            .into_iter()
+            .collect();
         Credentials::new(keys)
     }
 }
@@ -161,7 +169,10 @@ fn given(value: Option<&String>) -> Option<&String> {
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
-    fs::read(path).map_err(|source| ConfigError::Tls { path: path.clone(), source })
+    fs::read(path).map_err(|source| ConfigError::Tls {
+        path: path.clone(),
+        source,
+    })
 }
 
 impl fmt::Debug for Config {

@@ -39,30 +39,30 @@ impl Default for Limits {
 }
 
 /// Parts of one message page, chats of one list: what an answer may hold.
-pub mod pages {
+pub(crate) mod pages {
     /// Messages of a page when the client names no number.
-    pub const MESSAGES_DEFAULT: usize = 50;
+    pub(crate) const MESSAGES_DEFAULT: usize = 50;
     /// Messages of a page at most.
-    pub const MESSAGES_MAX: usize = 200;
+    pub(crate) const MESSAGES_MAX: usize = 200;
     /// Chats of a page when the client names no number.
-    pub const CHATS_DEFAULT: usize = 25;
+    pub(crate) const CHATS_DEFAULT: usize = 25;
     /// Chats of a page at most: a chat with its labels has up to 20 KiB.
-    pub const CHATS_MAX: usize = 100;
+    pub(crate) const CHATS_MAX: usize = 100;
     /// Models and workspaces of a page when the client names no number.
-    pub const CATALOG_DEFAULT: usize = 50;
+    pub(crate) const CATALOG_DEFAULT: usize = 50;
     /// Models and workspaces of a page at most.
-    pub const CATALOG_MAX: usize = 200;
+    pub(crate) const CATALOG_MAX: usize = 200;
 }
 
 /// Labels of a chat.
-pub mod labels {
+pub(crate) mod labels {
     /// How many.
-    pub const COUNT_MAX: usize = 50;
+    pub(crate) const COUNT_MAX: usize = 50;
     /// Characters of a key.
-    pub const KEY_CHARS_MAX: usize = 64;
+    pub(crate) const KEY_CHARS_MAX: usize = 64;
     /// Characters of a value.
-    pub const VALUE_CHARS_MAX: usize = 256;
+    pub(crate) const VALUE_CHARS_MAX: usize = 256;
 }
 
 /// A chat's title is cut to this many characters.
-pub const TITLE_CHARS_MAX: usize = 80;
+pub(crate) const TITLE_CHARS_MAX: usize = 80;

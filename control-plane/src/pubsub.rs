@@ -13,13 +13,13 @@ use tokio::sync::watch;
 
 /// Hands out hints.
 #[derive(Clone, Debug, Default)]
-pub struct Hub {
+pub(crate) struct Hub {
     chats: Arc<Mutex<HashMap<ChatId, watch::Sender<u64>>>>,
 }
 
 /// A watcher's interest in one chat. Ends when it is dropped.
 #[derive(Debug)]
-pub struct Subscription {
+pub(crate) struct Subscription {
     hub: Hub,
     chat: ChatId,
     receiver: watch::Receiver<u64>,
@@ -28,16 +28,20 @@ pub struct Subscription {
 impl Hub {
     /// Registers interest. Do so before you look, or a change in between goes unseen.
     #[must_use]
-    pub fn subscribe(&self, chat: ChatId) -> Subscription {
+    pub(crate) fn subscribe(&self, chat: ChatId) -> Subscription {
         let receiver = match self.lock().entry(chat) {
             Entry::Occupied(entry) => entry.get().subscribe(),
             Entry::Vacant(entry) => entry.insert(watch::Sender::new(0)).subscribe(),
         };
-        Subscription { hub: self.clone(), chat, receiver }
+        Subscription {
+            hub: self.clone(),
+            chat,
+            receiver,
+        }
     }
 
     /// Says that a chat has changed.
-    pub fn chat_changed(&self, chat: ChatId) {
+    pub(crate) fn chat_changed(&self, chat: ChatId) {
         if let Some(sender) = self.lock().get(&chat) {
             sender.send_modify(|hints| *hints = hints.wrapping_add(1));
         }
@@ -45,7 +49,7 @@ impl Hub {
 
     /// The chats that somebody watches.
     #[must_use]
-    pub fn watched(&self) -> Vec<ChatId> {
+    pub(crate) fn watched(&self) -> Vec<ChatId> {
         self.lock().keys().copied().collect()
     }
 
@@ -57,7 +61,7 @@ impl Hub {
 
 impl Subscription {
     /// Waits for the next hint; several that came in between count as one.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         if self.receiver.changed().await.is_err() {
             // The sender lives as long as its subscriptions; without one nothing comes.
             std::future::pending::<()>().await;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chatplane_proto::chat::v1::{
-    CallId, Chat, ChatError, ChatState, Message, PartAppend, PartKind, PartStarted, QueuedMessage, RetryState,
-    Role, StateChanged, StreamId, WatchChatResponse, part, watch_chat_response::Event,
+    CallId, Chat, ChatError, ChatState, Message, PartAppend, PartKind, PartStarted, QueuedMessage,
+    RetryState, Role, StateChanged, StreamId, WatchChatResponse, part, watch_chat_response::Event,
 };
 
 /// An append has at most this many bytes.
@@ -140,10 +140,14 @@ impl Fold {
     ) -> Result<(), Violation> {
         let durable = &self.durable;
         let first = durable.first_message_id.unwrap_or(i64::MAX);
-        let messages = messages.iter().map(|message| (message.message_id, message.clone()));
+        let messages = messages
+            .iter()
+            .map(|message| (message.message_id, message.clone()));
         let messages: BTreeMap<i64, Message> = messages.filter(|(id, _)| *id >= first).collect();
         same("messages", &durable.messages, &messages)?;
-        let queue = queue.iter().map(|queued| (queued.queued_message_id.clone(), queued.clone()));
+        let queue = queue
+            .iter()
+            .map(|queued| (queued.queued_message_id.clone(), queued.clone()));
         same("queue", &durable.queue, &queue.collect())?;
         same("retry", &durable.retry, &chat.retry)?;
         same("error", &durable.error, &chat.last_error)?;
@@ -209,7 +213,10 @@ impl Fold {
     fn state(&mut self, state: StateChanged) -> Result<(), Violation> {
         let before = self.durable.state.map_or(0, |state| state.snapshot_version);
         if state.snapshot_version <= before {
-            return Err(format!("after snapshot {before} comes {}", state.snapshot_version));
+            return Err(format!(
+                "after snapshot {before} comes {}",
+                state.snapshot_version
+            ));
         }
         let queue_length = usize::try_from(state.queue_length).map_err(|error| error.to_string())?;
         if queue_length != self.durable.queue.len() {
@@ -218,9 +225,17 @@ impl Fold {
                 self.durable.queue.len()
             ));
         }
-        let newest = self.durable.messages.values().map(|message| message.revision).max();
+        let newest = self
+            .durable
+            .messages
+            .values()
+            .map(|message| message.revision)
+            .max();
         if newest.is_some_and(|newest| newest > state.history_version) {
-            return Err(format!("a message is newer than history {}", state.history_version));
+            return Err(format!(
+                "a message is newer than history {}",
+                state.history_version
+            ));
         }
         let stale = |((base, _), preview): (&(i64, i64), &Preview)| {
             preview.call.is_none() && *base < state.history_version
@@ -250,15 +265,26 @@ impl Fold {
 
     fn part_started(&mut self, started: &PartStarted) -> Result<(), Violation> {
         let stream = started.stream.ok_or("a part has no stream")?;
-        let state = self.durable.state.ok_or("a preview comes before the first picture")?;
+        let state = self
+            .durable
+            .state
+            .ok_or("a preview comes before the first picture")?;
         if stream.base_version > state.snapshot_version {
-            return Err(format!("{stream:?} begins after snapshot {}", state.snapshot_version));
+            return Err(format!(
+                "{stream:?} begins after snapshot {}",
+                state.snapshot_version
+            ));
         }
         if started.call.is_none() && stream.base_version < state.history_version {
-            return Err(format!("{stream:?} is older than history {}", state.history_version));
+            return Err(format!(
+                "{stream:?} is older than history {}",
+                state.history_version
+            ));
         }
         if self.has_stale_previews {
-            return Err(format!("{stream:?} begins before the reset that follows a reconnect"));
+            return Err(format!(
+                "{stream:?} begins before the reset that follows a reconnect"
+            ));
         }
         if self.is_replaced(stream, started.call.as_ref()) {
             return Err(format!("{stream:?} begins behind the message that replaces it"));
@@ -266,7 +292,10 @@ impl Fold {
         let preview = self.previews.entry(key(stream)).or_default();
         let place = usize::try_from(started.part).map_err(|error| error.to_string())?;
         if place != preview.parts.len() || preview.truncated {
-            return Err(format!("part {place} begins behind {} others", preview.parts.len()));
+            return Err(format!(
+                "part {place} begins behind {} others",
+                preview.parts.len()
+            ));
         }
         preview.call = started.call;
         preview.parts.push(PreviewPart {

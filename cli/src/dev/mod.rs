@@ -68,6 +68,9 @@ async fn run(options: &Options, log: &str, signals: &Signals) -> Result<Exit, De
     let places = Places::find(options)?;
     let model = Model::choose(options);
     say(&model.first_line());
+    if options.database_url.is_some() {
+        say("The database of --database-url (CHATPLANE_DATABASE_URL) is used, and no private one.");
+    }
     let data = DataDir::open(&places.data)?;
     let listener = listen(options.port)?;
 

@@ -41,8 +41,9 @@ pub(crate) struct Options {
     #[arg(long, env = "CHATPLANE_POSTGRES_BIN_DIR", value_name = "DIR")]
     pub(crate) postgres_bin_dir: Option<PathBuf>,
 
-    /// Use this database instead of a private PostgreSQL, `postgres://user:password@host/name`. Other users
-    /// of the machine may see the flag in the process list: prefer the variable.
+    /// Use this database instead of a private PostgreSQL, `postgres://user:password@host/name`. Not for one
+    /// that others use: the model of `dev` becomes its default model. Other users of the machine may see the
+    /// flag in the process list: prefer the variable.
     #[arg(
         long,
         env = "CHATPLANE_DATABASE_URL",

@@ -1,8 +1,20 @@
 //! The binary as its users meet it: real processes, a real PostgreSQL, arguments in, exit codes and two
 //! streams out.
 
+#[allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside of which nothing runs them"
+)]
 mod admin;
 mod dev;
+#[allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside of which nothing runs them"
+)]
 mod fixture;
+#[allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside of which nothing runs them"
+)]
 mod provider;
 mod refusals;

@@ -22,19 +22,25 @@ const TOKEN_BYTES_MAX: usize = 512;
 
 /// What a token is stored as.
 #[must_use]
-pub fn hash_token(token: &str) -> [u8; 32] {
+pub(crate) fn hash_token(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
+
+/// Since when we know it, and whom the token stands for, if anybody.
+type Known = (Instant, Option<Actor>);
 
 /// Remembers for a moment whom tokens stand for.
 pub(crate) struct TokenCache {
     ttl: Duration,
-    known: Mutex<HashMap<[u8; 32], (Instant, Option<Actor>)>>,
+    known: Mutex<HashMap<[u8; 32], Known>>,
 }
 
 impl TokenCache {
     pub(crate) fn new(ttl: Duration) -> Self {
-        Self { ttl, known: Mutex::new(HashMap::new()) }
+        Self {
+            ttl,
+            known: Mutex::new(HashMap::new()),
+        }
     }
 
     fn get(&self, hash: &[u8; 32], now: Instant) -> Option<Option<Actor>> {
@@ -61,7 +67,7 @@ impl App {
     /// # Errors
     ///
     /// `CredentialsInvalid`, or what the database says.
-    pub async fn authenticate(&self, token: &str) -> Result<Actor, Error> {
+    pub(crate) async fn authenticate(&self, token: &str) -> Result<Actor, Error> {
         let unknown = || Error::CredentialsInvalid("the token is unknown; create one with `chatplane admin`");
         if token.len() > TOKEN_BYTES_MAX {
             return Err(unknown());

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A page of models.
-pub struct ModelPage {
+pub(crate) struct ModelPage {
     /// The models, by name.
     pub models: Vec<ModelRow>,
     /// Whether there are more.
@@ -17,7 +17,7 @@ pub struct ModelPage {
 }
 
 /// A page of workspaces, each with whether its agent is connected.
-pub struct WorkspacePage {
+pub(crate) struct WorkspacePage {
     /// The workspaces, by id.
     pub workspaces: Vec<(WorkspaceListing, bool)>,
     /// Whether there are more.
@@ -30,7 +30,7 @@ impl App {
     /// # Errors
     ///
     /// `CredentialsInvalid`, or what the database says.
-    pub async fn list_models(
+    pub(crate) async fn list_models(
         &self,
         actor: &Actor,
         after: Option<&str>,
@@ -41,9 +41,14 @@ impl App {
             return Err(Error::ActionForbidden);
         };
         let models = self.models_of(*organization).await?;
-        let mut rest = models.iter().filter(|model| after.is_none_or(|after| model.name.as_str() > after));
+        let mut rest = models
+            .iter()
+            .filter(|model| after.is_none_or(|after| model.name.as_str() > after));
         let page: Vec<ModelRow> = rest.by_ref().take(limit).cloned().collect();
-        Ok(ModelPage { models: page, has_more: rest.next().is_some() })
+        Ok(ModelPage {
+            models: page,
+            has_more: rest.next().is_some(),
+        })
     }
 
     /// Lists the workspaces that the caller can use.
@@ -51,7 +56,7 @@ impl App {
     /// # Errors
     ///
     /// `CredentialsInvalid`, or what the database says.
-    pub async fn list_workspaces(
+    pub(crate) async fn list_workspaces(
         &self,
         actor: &Actor,
         after: Option<WorkspaceId>,

@@ -14,7 +14,7 @@ impl App {
     /// # Errors
     ///
     /// `ChatNotFound`.
-    pub async fn get_chat(&self, actor: &Actor, chat: ChatId) -> Result<ChatView, Error> {
+    pub(crate) async fn get_chat(&self, actor: &Actor, chat: ChatId) -> Result<ChatView, Error> {
         authz::may(actor, Action::ReadChat, Resource::Deployment).map_err(Error::chat_denied)?;
         let view = self.inner.store.chat(chat).await?.ok_or(Error::ChatNotFound)?;
         authz::may(actor, Action::ReadChat, Resource::Chat(view.owner_id)).map_err(Error::chat_denied)?;
@@ -26,7 +26,7 @@ impl App {
     /// # Errors
     ///
     /// `CredentialsInvalid`, or what the database says.
-    pub async fn list_chats(
+    pub(crate) async fn list_chats(
         &self,
         actor: &Actor,
         archived: bool,
@@ -45,7 +45,7 @@ impl App {
     /// # Errors
     ///
     /// `ChatNotFound`, `StateForbids`, `RequestIdReused`.
-    pub async fn interrupt_chat(&self, call: &Call, chat: ChatId) -> Result<ChatView, Error> {
+    pub(crate) async fn interrupt_chat(&self, call: &Call, chat: ChatId) -> Result<ChatView, Error> {
         self.simple_command(call, chat, Command::InterruptChat).await
     }
 
@@ -54,7 +54,7 @@ impl App {
     /// # Errors
     ///
     /// `ChatNotFound`, `StateForbids`, `RequestIdReused`.
-    pub async fn archive_chat(&self, call: &Call, chat: ChatId) -> Result<ChatView, Error> {
+    pub(crate) async fn archive_chat(&self, call: &Call, chat: ChatId) -> Result<ChatView, Error> {
         self.simple_command(call, chat, Command::ArchiveChat).await
     }
 
@@ -63,13 +63,15 @@ impl App {
     /// # Errors
     ///
     /// `ChatNotFound`, `StateForbids`, `RequestIdReused`.
-    pub async fn unarchive_chat(&self, call: &Call, chat: ChatId) -> Result<ChatView, Error> {
+    pub(crate) async fn unarchive_chat(&self, call: &Call, chat: ChatId) -> Result<ChatView, Error> {
         self.simple_command(call, chat, Command::UnarchiveChat).await
     }
 
     async fn simple_command(&self, call: &Call, chat: ChatId, command: Command) -> Result<ChatView, Error> {
         let effected = self
-            .command(call, chat, |snapshot, context| Ok(decide(&snapshot.chat, command.clone(), context)?))
+            .command(call, chat, |snapshot, context| {
+                Ok(decide(&snapshot.chat, command.clone(), context)?)
+            })
             .await?;
         Ok(effected.into_reply().chat)
     }

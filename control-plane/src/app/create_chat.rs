@@ -8,12 +8,13 @@ use super::{App, Call, Effected, Error, new_id, send_message::SentMessage};
 use crate::{
     authz::{self, Action, Actor, Resource},
     limits::TITLE_CHARS_MAX,
+    scheduler::Promise,
     store::{Ask, MetadataView, Transacted, WorkspaceRow},
 };
 
 /// A chat that is to be created.
 #[derive(Clone, Debug)]
-pub struct CreateChat {
+pub(crate) struct CreateChat {
     /// Text parts of the first message.
     pub texts: Vec<String>,
     /// Workspace whose tools the agent may use.
@@ -34,12 +35,21 @@ impl App {
     /// # Errors
     ///
     /// `ModelNotFound`, `WorkspaceNotFound`, `RequestIdReused`.
-    pub async fn create_chat(&self, call: &Call, new: CreateChat) -> Result<SentMessage, Error> {
+    pub(crate) async fn create_chat(&self, call: &Call, new: CreateChat) -> Result<SentMessage, Error> {
         authz::may(&call.actor, Action::CreateChat, Resource::Deployment).map_err(Error::chat_denied)?;
-        let Actor::User { id: owner, organization, .. } = call.actor else {
+        let Actor::User {
+            id: owner,
+            organization,
+            ..
+        } = call.actor
+        else {
             return Err(Error::ActionForbidden);
         };
-        let (now, replay) = self.inner.store.now_and_replay::<Error>(call.request.as_ref()).await?;
+        let (now, replay) = self
+            .inner
+            .store
+            .now_and_replay::<Error>(call.request.as_ref())
+            .await?;
         if let Some(reply) = replay {
             return self.sent_message(Effected::Replayed(Box::new(reply))).await;
         }
@@ -49,7 +59,7 @@ impl App {
         let context = Context {
             now,
             queue_max: self.inner.limits.queue_max,
-            lease_offer: promise.as_ref().map(|promise| promise.session()),
+            lease_offer: promise.as_ref().map(Promise::session),
         };
         let title = title_of(&new.texts);
         let decision = create(
@@ -73,9 +83,21 @@ impl App {
             },
             context,
         );
-        let metadata = MetadataView { metadata_version: 1, title, labels: new.labels };
-        let ask = Ask { request: call.request.clone(), ..Ask::default() };
-        match self.inner.store.create::<Error>(&decision, &ask, metadata, workspace, now).await? {
+        let metadata = MetadataView {
+            metadata_version: 1,
+            title,
+            labels: new.labels,
+        };
+        let ask = Ask {
+            request: call.request.clone(),
+            ..Ask::default()
+        };
+        match self
+            .inner
+            .store
+            .create::<Error>(&decision, &ask, metadata, workspace, now)
+            .await?
+        {
             Transacted::Replayed(reply) => self.sent_message(Effected::Replayed(reply)).await,
             Transacted::Applied(applied) => {
                 self.after_commit(&applied, promise).await;
@@ -90,7 +112,12 @@ impl App {
         workspace: Option<WorkspaceId>,
     ) -> Result<Option<WorkspaceRow>, Error> {
         let Some(id) = workspace else { return Ok(None) };
-        let row = self.inner.store.workspace(id).await?.ok_or(Error::WorkspaceNotFound)?;
+        let row = self
+            .inner
+            .store
+            .workspace(id)
+            .await?
+            .ok_or(Error::WorkspaceNotFound)?;
         authz::may(actor, Action::UseWorkspace, Resource::Workspace(row.owner_id))
             .map_err(Error::workspace_denied)?;
         Ok(Some(row))
@@ -117,7 +144,11 @@ fn title_of(texts: &[String]) -> String {
         if !title.is_empty() {
             title.push(' ');
         }
-        title.extend(word.chars().filter(|character| !character.is_control()).take(room));
+        title.extend(
+            word.chars()
+                .filter(|character| !character.is_control())
+                .take(room),
+        );
     }
     title
 }

@@ -66,6 +66,8 @@ impl App {
         tasks.spawn(self.clone().renew_sessions(stop.clone()));
         tasks.spawn(self.clone().sweep(stop.clone()));
         tasks.spawn(self.clone().claim_runnable(stop.clone()));
+        let watching = self.clone();
+        tasks.spawn(async move { watching.poll_watched().await });
         Background {
             stop,
             tasks,

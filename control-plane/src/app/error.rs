@@ -10,7 +10,7 @@ use crate::{
 
 /// Why a use case did not do what was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The token is missing, wrong, or of the wrong kind.
     #[error("the credentials are not valid for this call")]
     CredentialsInvalid(&'static str),
@@ -79,7 +79,7 @@ pub enum Error {
 
 /// One field that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldViolation {
+pub(crate) struct FieldViolation {
     /// Path of the field, as in `parts[0].text`.
     pub field: String,
     /// What is wrong, and what would be right.
@@ -88,13 +88,16 @@ pub struct FieldViolation {
 
 impl Error {
     /// One field is wrong.
-    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::FieldInvalid(vec![FieldViolation { field: field.into(), description: description.into() }])
+    pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::FieldInvalid(vec![FieldViolation {
+            field: field.into(),
+            description: description.into(),
+        }])
     }
 
     /// A denial about a chat.
     #[must_use]
-    pub fn chat_denied(denial: Denial) -> Self {
+    pub(crate) fn chat_denied(denial: Denial) -> Self {
         match denial {
             Denial::NotFound => Self::ChatNotFound,
             Denial::WrongKind => Self::wrong_kind(),
@@ -103,7 +106,7 @@ impl Error {
 
     /// A denial about a workspace.
     #[must_use]
-    pub fn workspace_denied(denial: Denial) -> Self {
+    pub(crate) fn workspace_denied(denial: Denial) -> Self {
         match denial {
             Denial::NotFound => Self::WorkspaceNotFound,
             Denial::WrongKind => Self::wrong_kind(),
@@ -144,9 +147,15 @@ impl From<TransactError<Error>> for Error {
 impl From<Rejection> for Error {
     fn from(rejection: Rejection) -> Self {
         match rejection {
-            Rejection::StateForbids { state, archived, command } => {
-                Self::StateForbids { state, archived, command }
-            }
+            Rejection::StateForbids {
+                state,
+                archived,
+                command,
+            } => Self::StateForbids {
+                state,
+                archived,
+                command,
+            },
             Rejection::QueuedMessageNotFound => {
                 Self::invalid("queued_message_id", "there is no such queued message")
             }

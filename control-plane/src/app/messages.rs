@@ -10,7 +10,7 @@ use crate::{
 
 /// Which messages are asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct MessageQuery {
+pub(crate) struct MessageQuery {
     /// The chat.
     pub chat: ChatId,
     /// Within these bounds.
@@ -20,7 +20,7 @@ pub struct MessageQuery {
 }
 
 /// A page of messages with, if it has no bounds, the queue.
-pub struct MessageReply {
+pub(crate) struct MessageReply {
     /// The messages, newest first.
     pub page: MessagePage,
     /// The queue, in order.
@@ -33,9 +33,17 @@ impl App {
     /// # Errors
     ///
     /// `ChatNotFound`.
-    pub async fn list_messages(&self, actor: &Actor, query: MessageQuery) -> Result<MessageReply, Error> {
+    pub(crate) async fn list_messages(
+        &self,
+        actor: &Actor,
+        query: MessageQuery,
+    ) -> Result<MessageReply, Error> {
         let view = self.get_chat(actor, query.chat).await?;
-        let page = self.inner.store.messages(query.chat, query.bounds, query.limit).await?;
+        let page = self
+            .inner
+            .store
+            .messages(query.chat, query.bounds, query.limit)
+            .await?;
         let unbounded = query.bounds == MessageBounds::default();
         let queue = if unbounded && view.queue_length > 0 {
             self.inner.store.queue(query.chat).await?
@@ -60,7 +68,11 @@ impl App {
                 return Ok(found);
             }
         }
-        let mut messages = self.inner.store.messages_by_id(reply.chat.chat_id, &reply.entered).await?;
+        let mut messages = self
+            .inner
+            .store
+            .messages_by_id(reply.chat.chat_id, &reply.entered)
+            .await?;
         for message in &mut messages {
             message.revision = reply.chat.versions.snapshot;
         }

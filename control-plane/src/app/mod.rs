@@ -29,25 +29,25 @@ use crate::{
     limits::Limits,
     pubsub::Hub,
     relay::Relay,
-    scheduler::Scheduler,
+    scheduler::{Promise, Scheduler},
     store::{Applied, Ask, Reply, Request, Snapshot, Store, Transacted},
 };
 
-pub use authenticate::hash_token;
-pub use create_chat::CreateChat;
+pub(crate) use authenticate::hash_token;
+pub(crate) use create_chat::CreateChat;
 pub(crate) use dispatch::*;
-pub use error::{Error, FieldViolation};
+pub(crate) use error::{Error, FieldViolation};
 pub(crate) use holder::{HolderCall, HolderReply, suspend};
-pub use messages::{MessageQuery, MessageReply};
-pub use models::{Credentials, ModelCatalog};
-pub use send_message::{SendMessage, SentMessage};
+pub(crate) use messages::MessageQuery;
+pub(crate) use models::{Credentials, ModelCatalog};
+pub(crate) use send_message::SendMessage;
 pub(crate) use tools::*;
 pub(crate) use turn::{GetTurn, TurnPiece};
 pub(crate) use watch_chat::*;
 
 /// What every use case needs.
 #[derive(Clone)]
-pub struct App {
+pub(crate) struct App {
     pub(crate) inner: Arc<Inner>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Inner {
 
 /// A client's request as the handlers got it: who asks, and how a repeat is known.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub(crate) struct Call {
     /// On whose behalf.
     pub actor: Actor,
     /// Makes a repeat harmless.
@@ -102,9 +102,18 @@ impl Effected {
 impl App {
     /// Puts a replica together.
     #[must_use]
-    pub fn new(parts: AppParts) -> Self {
-        let AppParts { replica, store, hub, relay, scheduler, credentials, limits, deployment_prompt, shutdown } =
-            parts;
+    pub(crate) fn new(parts: AppParts) -> Self {
+        let AppParts {
+            replica,
+            store,
+            hub,
+            relay,
+            scheduler,
+            credentials,
+            limits,
+            deployment_prompt,
+            shutdown,
+        } = parts;
         let inner = Inner {
             replica,
             models: ModelCatalog::new(credentials, limits.model_cache_ttl),
@@ -118,16 +127,9 @@ impl App {
             deployment_prompt,
             shutdown,
         };
-        Self { inner: Arc::new(inner) }
-    }
-
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    ///
-    /// `Unavailable`.
-    pub async fn ping(&self) -> Result<(), Error> {
-        Ok(self.inner.store.ping().await?)
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// A client's command on a chat that exists, with its effects.
@@ -139,7 +141,7 @@ impl App {
     ) -> Result<Effected, Error> {
         let inner = &self.inner;
         let promise = inner.scheduler.promise(None);
-        let lease_offer = promise.as_ref().map(|promise| promise.session());
+        let lease_offer = promise.as_ref().map(Promise::session);
         let ask = Ask {
             request: call.request.clone(),
             turn_bytes_max: lease_offer.map(|_| inner.limits.lease_input_bytes_max),
@@ -170,7 +172,7 @@ impl App {
 }
 
 /// What a replica is put together from.
-pub struct AppParts {
+pub(crate) struct AppParts {
     /// The replica's id.
     pub replica: ReplicaId,
     /// The database.

@@ -14,20 +14,20 @@ use crate::store::ModelRow;
 
 /// Keys of providers, by provider. In this replica's memory only; never logged.
 #[derive(Clone, Default)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     keys: BTreeMap<String, String>,
 }
 
 impl Credentials {
     /// Keys by provider.
     #[must_use]
-    pub fn new(keys: BTreeMap<String, String>) -> Self {
+    pub(crate) fn new(keys: BTreeMap<String, String>) -> Self {
         Self { keys }
     }
 
     /// The key of a provider.
     #[must_use]
-    pub fn key(&self, provider: &str) -> Option<&str> {
+    pub(crate) fn key(&self, provider: &str) -> Option<&str> {
         self.keys.get(provider).map(String::as_str)
     }
 }
@@ -38,23 +38,30 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// When the models of which organization were read, and what they were.
+type Read = (Instant, OrganizationId, Arc<Vec<ModelRow>>);
+
 /// The models of the last moment: they change rarely and are needed with every turn.
-pub struct ModelCatalog {
+pub(crate) struct ModelCatalog {
     credentials: Credentials,
     ttl: Duration,
-    read: Mutex<Option<(Instant, OrganizationId, Arc<Vec<ModelRow>>)>>,
+    read: Mutex<Option<Read>>,
 }
 
 impl ModelCatalog {
     /// A catalog that reads again after `ttl`.
     #[must_use]
-    pub fn new(credentials: Credentials, ttl: Duration) -> Self {
-        Self { credentials, ttl, read: Mutex::new(None) }
+    pub(crate) fn new(credentials: Credentials, ttl: Duration) -> Self {
+        Self {
+            credentials,
+            ttl,
+            read: Mutex::new(None),
+        }
     }
 
     /// The key to call a model with.
     #[must_use]
-    pub fn key(&self, model: &ModelRow) -> Option<&str> {
+    pub(crate) fn key(&self, model: &ModelRow) -> Option<&str> {
         self.credentials.key(&model.provider)
     }
 }

@@ -1,8 +1,6 @@
 //! Adding a user message.
 
-use chatplane_domain::{
-    BusyBehavior, ChatId, Command, Effort, QueuedMessageId, UserMessage, decide,
-};
+use chatplane_domain::{BusyBehavior, ChatId, Command, Effort, QueuedMessageId, UserMessage, decide};
 
 use super::{App, Call, Effected, Error, new_id};
 use crate::{
@@ -12,7 +10,7 @@ use crate::{
 
 /// A message that is to be sent.
 #[derive(Clone, Debug)]
-pub struct SendMessage {
+pub(crate) struct SendMessage {
     /// The chat.
     pub chat: ChatId,
     /// Text parts.
@@ -27,7 +25,7 @@ pub struct SendMessage {
 
 /// What became of a message.
 #[derive(Debug)]
-pub struct SentMessage {
+pub(crate) struct SentMessage {
     /// The chat right after it was stored.
     pub chat: ChatView,
     /// Messages that entered the history.
@@ -42,9 +40,14 @@ impl App {
     /// # Errors
     ///
     /// `ChatNotFound`, `ModelNotFound`, `StateForbids`, `QueueFull`, `RequestIdReused`.
-    pub async fn send_message(&self, call: &Call, send: SendMessage) -> Result<SentMessage, Error> {
+    pub(crate) async fn send_message(&self, call: &Call, send: SendMessage) -> Result<SentMessage, Error> {
         authz::may(&call.actor, Action::WriteChat, Resource::Deployment).map_err(Error::chat_denied)?;
-        let Actor::User { id: created_by, organization, .. } = call.actor else {
+        let Actor::User {
+            id: created_by,
+            organization,
+            ..
+        } = call.actor
+        else {
             return Err(Error::ActionForbidden);
         };
         let known = match &send.model {
@@ -80,6 +83,10 @@ impl App {
     pub(super) async fn sent_message(&self, effected: Effected) -> Result<SentMessage, Error> {
         let messages = self.entered(&effected).await?;
         let reply = effected.into_reply();
-        Ok(SentMessage { chat: reply.chat, messages, queued: reply.queued })
+        Ok(SentMessage {
+            chat: reply.chat,
+            messages,
+            queued: reply.queued,
+        })
     }
 }

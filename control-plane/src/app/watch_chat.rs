@@ -81,9 +81,10 @@ impl App {
             WatchFrom::Cursor(cursor) => Watcher::resume(watch.chat, &cursor, timing, Duration::ZERO)
                 .map_err(|Malformed| Error::invalid("cursor", "it is the cursor of an event of this chat"))?,
         };
-        let live = self.inner.relay.watch(watch.chat).map_err(|_| {
-            Error::LimitExceeded("this replica watches as many chats as it can".to_owned())
-        })?;
+        let live =
+            self.inner.relay.watch(watch.chat).map_err(|_| {
+                Error::LimitExceeded("this replica watches as many chats as it can".to_owned())
+            })?;
         let mut shell = Shell {
             app: self.clone(),
             chat: watch.chat,
@@ -120,10 +121,7 @@ impl App {
     }
 
     /// Hints at the chats whose versions are not those of the last poll.
-    async fn poll_watched_once(
-        &self,
-        known: HashMap<ChatId, (i64, i64)>,
-    ) -> HashMap<ChatId, (i64, i64)> {
+    async fn poll_watched_once(&self, known: HashMap<ChatId, (i64, i64)>) -> HashMap<ChatId, (i64, i64)> {
         let mut found = HashMap::new();
         for chats in self.inner.hub.watched().chunks(POLL_CHATS_MAX) {
             match self.inner.store.versions(chats).await {

@@ -37,13 +37,17 @@ impl From<app::Error> for Status {
                 ErrorReason::WorkspaceNotFound,
                 "there is no such workspace; ListWorkspaces shows yours",
             ),
-            app::Error::ActionForbidden => {
-                plain(Code::PermissionDenied, ErrorReason::ActionForbidden, "you may not do this")
-            }
+            app::Error::ActionForbidden => plain(
+                Code::PermissionDenied,
+                ErrorReason::ActionForbidden,
+                "you may not do this",
+            ),
             app::Error::FieldInvalid(violations) => field_invalid(violations),
-            app::Error::StateForbids { state, archived, command } => {
-                state_forbids(state.as_str(), archived, command)
-            }
+            app::Error::StateForbids {
+                state,
+                archived,
+                command,
+            } => state_forbids(state.as_str(), archived, command),
             app::Error::LeaseLost => plain(
                 Code::FailedPrecondition,
                 ErrorReason::LeaseLost,
@@ -66,7 +70,9 @@ impl From<app::Error> for Status {
             ),
             app::Error::QueueFull { queue_max } => limit(
                 ErrorReason::QueueFull,
-                &format!("the chat's queue holds {queue_max} messages; wait for the turn to end, or interrupt it"),
+                &format!(
+                    "the chat's queue holds {queue_max} messages; wait for the turn to end, or interrupt it"
+                ),
             ),
             app::Error::LimitExceeded(sentence) => limit(ErrorReason::LimitExceeded, &sentence),
             app::Error::RequestIdReused => plain(
@@ -81,11 +87,15 @@ impl From<app::Error> for Status {
             ),
             app::Error::Unavailable(_) => {
                 tracing::warn!(cause = %chain(&error), "a call failed for want of the database");
-                retry(ErrorReason::Unavailable, "the database does not answer; try again")
+                retry(
+                    ErrorReason::Unavailable,
+                    "the database does not answer; try again",
+                )
             }
-            app::Error::ShuttingDown => {
-                retry(ErrorReason::ShuttingDown, "this replica is shutting down; any other will do")
-            }
+            app::Error::ShuttingDown => retry(
+                ErrorReason::ShuttingDown,
+                "this replica is shutting down; any other will do",
+            ),
             app::Error::Internal(_) => internal(&error),
         }
     }
@@ -114,9 +124,9 @@ fn limit(reason: ErrorReason, message: &str) -> Status {
 
 fn field_invalid(violations: Vec<app::FieldViolation>) -> Status {
     let mut details = info(ErrorReason::FieldInvalid, HashMap::new());
-    let message = violations
-        .first()
-        .map_or_else(String::new, |first| format!("{}: {}", first.field, first.description));
+    let message = violations.first().map_or_else(String::new, |first| {
+        format!("{}: {}", first.field, first.description)
+    });
     for violation in violations {
         details.add_bad_request_violation(violation.field, violation.description);
     }

@@ -98,7 +98,12 @@ fn live_event(event: LiveEvent) -> ProtoEvent {
         LiveEvent::PreviewReset(stream) => ProtoEvent::PreviewReset(proto::PreviewReset {
             stream: stream.map(stream_id),
         }),
-        LiveEvent::PartStarted { stream, kind, part, header } => ProtoEvent::PartStarted(proto::PartStarted {
+        LiveEvent::PartStarted {
+            stream,
+            kind,
+            part,
+            header,
+        } => ProtoEvent::PartStarted(proto::PartStarted {
             stream: Some(stream_id(stream)),
             part: i32::try_from(part).unwrap_or(i32::MAX),
             kind: part_kind(header.kind).into(),
@@ -108,7 +113,12 @@ fn live_event(event: LiveEvent) -> ProtoEvent {
                 StreamKind::Answer => None,
             },
         }),
-        LiveEvent::PartAppend { stream, part, offset, data } => ProtoEvent::PartAppend(proto::PartAppend {
+        LiveEvent::PartAppend {
+            stream,
+            part,
+            offset,
+            data,
+        } => ProtoEvent::PartAppend(proto::PartAppend {
             stream: Some(stream_id(stream)),
             part: i32::try_from(part).unwrap_or(i32::MAX),
             offset: i64::try_from(offset).unwrap_or(i64::MAX),

@@ -342,7 +342,11 @@ impl LiveStreams {
     /// See [`Refusal`].
     pub(crate) fn close(&mut self, fence: Fence, id: StreamId) -> Result<(), Refusal> {
         self.admit(fence)?;
-        if self.streams.get(&id).is_none_or(|live| live.header.fence != fence) {
+        if self
+            .streams
+            .get(&id)
+            .is_none_or(|live| live.header.fence != fence)
+        {
             return Err(Refusal::UnknownStream);
         }
         self.retain(|live| live.header.id != id);
@@ -391,7 +395,11 @@ pub(crate) fn char_boundary(bytes: &[u8], max: usize) -> usize {
     let head = &bytes[..end];
     // A character has at most 4 bytes, so its first byte is among the last 4.
     let tail = &head[end.saturating_sub(4)..];
-    let Some(back) = tail.iter().rev().position(|byte| byte & 0b1100_0000 != 0b1000_0000) else {
+    let Some(back) = tail
+        .iter()
+        .rev()
+        .position(|byte| byte & 0b1100_0000 != 0b1000_0000)
+    else {
         return end;
     };
     let first = end - 1 - back;

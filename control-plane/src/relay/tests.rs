@@ -165,13 +165,17 @@ fn bytes_return_to_the_replica_when_a_stream_ends() {
     let budget = Arc::new(Budget::new(10));
     let mut streams = LiveStreams::new(Arc::clone(&budget));
     streams.begin_part(answer(1, 5), 0, text()).unwrap();
-    streams.append(Fence(1), id(5, 0), at(0, 0), b"0123456789abc").unwrap();
+    streams
+        .append(Fence(1), id(5, 0), at(0, 0), b"0123456789abc")
+        .unwrap();
     assert!(streams.get(id(5, 0)).unwrap().truncated());
 
     streams.end_lease(Fence(1));
 
     streams.begin_part(answer(2, 9), 0, text()).unwrap();
-    streams.append(Fence(2), id(9, 0), at(0, 0), b"0123456789").unwrap();
+    streams
+        .append(Fence(2), id(9, 0), at(0, 0), b"0123456789")
+        .unwrap();
     assert!(!streams.get(id(9, 0)).unwrap().truncated());
 }
 
@@ -195,7 +199,11 @@ async fn a_watcher_is_woken_and_a_chat_is_forgotten_when_nobody_needs_it() {
         Err(Refusal::UnknownStream)
     );
     relay.begin_part(CHAT, answer(1, 5), 1, text()).unwrap_err();
-    assert_eq!(lock(&relay.chats).len(), 0, "a refused piece leaves nothing behind");
+    assert_eq!(
+        lock(&relay.chats).len(),
+        0,
+        "a refused piece leaves nothing behind"
+    );
 }
 
 proptest! {

@@ -10,7 +10,7 @@ use super::{Error, Store, ToolDefinition, WorkspaceRow};
 
 /// A model that chats can use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelRow {
+pub(crate) struct ModelRow {
     /// Name by which chats refer to it.
     pub name: String,
     /// Wire format and provider.
@@ -33,7 +33,7 @@ pub struct ModelRow {
 
 /// A workspace as its users list it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkspaceListing {
+pub(crate) struct WorkspaceListing {
     /// Its id.
     pub workspace_id: WorkspaceId,
     /// Its name.
@@ -50,7 +50,11 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn put_model(&self, organization: OrganizationId, model: &ModelRow) -> Result<(), Error> {
+    pub(crate) async fn put_model(
+        &self,
+        organization: OrganizationId,
+        model: &ModelRow,
+    ) -> Result<(), Error> {
         let mut transaction = self.pool.begin().await?;
         if model.is_default {
             sqlx::query!(
@@ -103,7 +107,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn models(&self, organization: OrganizationId) -> Result<Vec<ModelRow>, Error> {
+    pub(crate) async fn models(&self, organization: OrganizationId) -> Result<Vec<ModelRow>, Error> {
         let models = sqlx::query_as!(
             ModelRow,
             "select name, provider, endpoint, provider_model, is_default, context_tokens_max, \
@@ -124,7 +128,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn workspace(&self, workspace: WorkspaceId) -> Result<Option<WorkspaceRow>, Error> {
+    pub(crate) async fn workspace(&self, workspace: WorkspaceId) -> Result<Option<WorkspaceRow>, Error> {
         let row = sqlx::query!(
             r#"select workspace_id, owner_id, name, tools as "tools: Json<Vec<ToolDefinition>>", journal_id
                from workspaces
@@ -147,7 +151,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn workspaces(
+    pub(crate) async fn workspaces(
         &self,
         owner: UserId,
         after: Option<WorkspaceId>,
@@ -183,7 +187,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn register_workspace(
+    pub(crate) async fn register_workspace(
         &self,
         workspace: WorkspaceId,
         tools: &[ToolDefinition],

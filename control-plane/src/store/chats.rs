@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chatplane_domain::{
-    ChatError, ChatId, Fence, OrganizationId, Retry, UserId, Versions, WorkspaceId,
-};
+use chatplane_domain::{ChatError, ChatId, Fence, OrganizationId, Retry, UserId, Versions, WorkspaceId};
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -13,7 +11,7 @@ use super::{ChatView, Error, MetadataView, Store, content, rows::word};
 
 /// Where a page of chats begins: after the chat that this names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChatPosition {
+pub(crate) struct ChatPosition {
     /// When it last changed.
     pub update_time: DateTime<Utc>,
     /// Its id.
@@ -22,7 +20,7 @@ pub struct ChatPosition {
 
 /// A page of chats.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChatPage {
+pub(crate) struct ChatPage {
     /// The chats, most recently changed first.
     pub chats: Vec<ChatView>,
     /// Whether there are more.
@@ -96,7 +94,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn chat(&self, chat: ChatId) -> Result<Option<ChatView>, Error> {
+    pub(crate) async fn chat(&self, chat: ChatId) -> Result<Option<ChatView>, Error> {
         let row = sqlx::query_as!(
             ChatViewRow,
             r#"select
@@ -121,7 +119,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn chats(
+    pub(crate) async fn chats(
         &self,
         owner: UserId,
         archived: bool,
@@ -155,7 +153,11 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         let has_more = rows.len() > limit;
-        let chats = rows.into_iter().take(limit).map(ChatViewRow::view).collect::<Result<_, _>>()?;
+        let chats = rows
+            .into_iter()
+            .take(limit)
+            .map(ChatViewRow::view)
+            .collect::<Result<_, _>>()?;
         Ok(ChatPage { chats, has_more })
     }
 }

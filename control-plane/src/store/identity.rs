@@ -19,7 +19,7 @@ pub enum TokenKind {
 
 /// Whom a token stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenSubject {
+pub(crate) struct TokenSubject {
     /// The stored hash, for the comparison.
     pub token_sha256: Vec<u8>,
     /// For whom it was made.
@@ -36,7 +36,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn token_subject(&self, token_sha256: &[u8; 32]) -> Result<Option<TokenSubject>, Error> {
+    pub(crate) async fn token_subject(&self, token_sha256: &[u8; 32]) -> Result<Option<TokenSubject>, Error> {
         let row = sqlx::query!(
             r#"select t.token_sha256, t.kind, t.user_id, t.workspace_id,
                    u.organization_id as "organization_id?", u.is_owner as "is_owner?"
@@ -67,7 +67,12 @@ impl Store {
     /// # Errors
     ///
     /// `Unusable` when its subject does not exist.
-    pub async fn create_token(&self, id: Uuid, token_sha256: &[u8; 32], kind: TokenKind) -> Result<(), Error> {
+    pub(crate) async fn create_token(
+        &self,
+        id: Uuid,
+        token_sha256: &[u8; 32],
+        kind: TokenKind,
+    ) -> Result<(), Error> {
         let (name, user, workspace) = match kind {
             TokenKind::User(user) => ("user", Some(user.0), None),
             TokenKind::Worker => ("worker", None, None),
@@ -93,7 +98,7 @@ impl Store {
     /// # Errors
     ///
     /// `NameTaken`.
-    pub async fn create_user(
+    pub(crate) async fn create_user(
         &self,
         id: UserId,
         organization: OrganizationId,
@@ -112,7 +117,11 @@ impl Store {
         .await
         .map_err(|error| {
             let taken = error.as_database_error().and_then(DatabaseError::constraint);
-            if taken == Some("users_name_key") { Error::NameTaken } else { error.into() }
+            if taken == Some("users_name_key") {
+                Error::NameTaken
+            } else {
+                error.into()
+            }
         })?;
         Ok(())
     }
@@ -122,7 +131,12 @@ impl Store {
     /// # Errors
     ///
     /// `Unusable` when there is no such user.
-    pub async fn create_workspace(&self, id: WorkspaceId, owner: UserId, name: &str) -> Result<(), Error> {
+    pub(crate) async fn create_workspace(
+        &self,
+        id: WorkspaceId,
+        owner: UserId,
+        name: &str,
+    ) -> Result<(), Error> {
         let created = sqlx::query!(
             "insert into workspaces (workspace_id, organization_id, owner_id, name) \
              select $1, u.organization_id, u.user_id, $3 \
@@ -142,6 +156,12 @@ impl Store {
 }
 
 fn missing_subject(error: sqlx::Error, sentence: &str) -> Error {
-    let foreign = error.as_database_error().is_some_and(DatabaseError::is_foreign_key_violation);
-    if foreign { Error::Unusable(sentence.to_owned()) } else { error.into() }
+    let foreign = error
+        .as_database_error()
+        .is_some_and(DatabaseError::is_foreign_key_violation);
+    if foreign {
+        Error::Unusable(sentence.to_owned())
+    } else {
+        error.into()
+    }
 }

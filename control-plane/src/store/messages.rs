@@ -4,8 +4,7 @@ use chatplane_domain::{ChatId, Effort, MessageId, QueuedMessageId, UserId};
 use sqlx::types::Json;
 
 use super::{
-    Error, MessageView, QueuedView, Store,
-    content,
+    Error, MessageView, QueuedView, Store, content,
     rows::{MessageRow, word},
 };
 
@@ -17,7 +16,7 @@ const QUEUE_ROWS_MAX: i64 = 1000;
 
 /// Which messages a page may show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MessageBounds {
+pub(crate) struct MessageBounds {
     /// Only below this id.
     pub before: Option<MessageId>,
     /// Only above this id.
@@ -26,7 +25,7 @@ pub struct MessageBounds {
 
 /// A page of messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MessagePage {
+pub(crate) struct MessagePage {
     /// The messages, newest first.
     pub messages: Vec<MessageView>,
     /// Whether more lie within the bounds.
@@ -39,7 +38,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn messages(
+    pub(crate) async fn messages(
         &self,
         chat: ChatId,
         bounds: MessageBounds,
@@ -87,13 +86,19 @@ impl Store {
             let row = row.row.0;
             bytes += row.content_bytes;
             if !messages.is_empty() && bytes > PAGE_BYTES_MAX {
-                return Ok(MessagePage { messages, has_more: true });
+                return Ok(MessagePage {
+                    messages,
+                    has_more: true,
+                });
             }
             messages.push(row.view()?);
         }
         let cut_by_bytes = bytes >= PAGE_BYTES_MAX && found <= limit;
         let has_more = found > limit
-            || (cut_by_bytes && self.any_older(chat, bounds, messages.last().map(|last| last.id)).await?);
+            || (cut_by_bytes
+                && self
+                    .any_older(chat, bounds, messages.last().map(|last| last.id))
+                    .await?);
         Ok(MessagePage { messages, has_more })
     }
 
@@ -129,7 +134,11 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn messages_by_id(&self, chat: ChatId, ids: &[MessageId]) -> Result<Vec<MessageView>, Error> {
+    pub(crate) async fn messages_by_id(
+        &self,
+        chat: ChatId,
+        ids: &[MessageId],
+    ) -> Result<Vec<MessageView>, Error> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let rows = sqlx::query_scalar!(
             r#"select to_jsonb(m) - 'internal' || '{"internal": null}' as "row!: Json<MessageRow>"
@@ -150,7 +159,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn queue(&self, chat: ChatId) -> Result<Vec<QueuedView>, Error> {
+    pub(crate) async fn queue(&self, chat: ChatId) -> Result<Vec<QueuedView>, Error> {
         let rows = sqlx::query!(
             "select queued_message_id, position, steering, preview_text, created_by, model, effort, \
                  create_time \

@@ -24,23 +24,22 @@ use chatplane_domain::OrganizationId;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
 
-pub use catalog::{ModelRow, WorkspaceListing};
-pub use chats::{ChatPage, ChatPosition};
-pub use identity::{TokenKind, TokenSubject};
-pub use messages::{MessageBounds, MessagePage};
-pub use rows::{ToolDefinition, WorkspaceRow};
-pub(crate) use sessions::{
-    Overdue, RenewedSession, SessionLease, SessionOpening, SessionRenewal,
-};
+pub(crate) use catalog::{ModelRow, WorkspaceListing};
+pub(crate) use chats::{ChatPage, ChatPosition};
+pub use identity::TokenKind;
+pub(crate) use identity::TokenSubject;
+pub(crate) use messages::{MessageBounds, MessagePage};
+pub(crate) use rows::{ToolDefinition, WorkspaceRow};
+pub(crate) use sessions::{Overdue, RenewedSession, SessionLease, SessionOpening, SessionRenewal};
 pub(crate) use sync::*;
-pub use transact::{Applied, Ask, ModelCall, Reply, Request, Snapshot, TransactError, Transacted};
+pub(crate) use transact::{Applied, Ask, ModelCall, Reply, Request, Snapshot, TransactError, Transacted};
 pub(crate) use turn::TurnBounds;
-pub use views::{
+pub(crate) use views::{
     ChatView, MessageChange, MessageView, MetadataView, QueueChange, QueuedView, SyncPage,
 };
 
 /// The one organization until identity arrives.
-pub const DEFAULT_ORGANIZATION: OrganizationId =
+pub(crate) const DEFAULT_ORGANIZATION: OrganizationId =
     OrganizationId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
 
 /// A connection is waited for this long: a caller had better hear UNAVAILABLE.
@@ -88,18 +87,22 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
             // 08: connection; 53: out of resources; 57P: shutting down or starting up.
-            sqlx::Error::Database(database) => database
-                .code()
-                .is_some_and(|code| code.starts_with("08") || code.starts_with("53") || code.starts_with("57P")),
+            sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+                code.starts_with("08") || code.starts_with("53") || code.starts_with("57P")
+            }),
             _ => false,
         };
-        if unavailable { Self::Unavailable(error) } else { Self::Sql(error) }
+        if unavailable {
+            Self::Unavailable(error)
+        } else {
+            Self::Sql(error)
+        }
     }
 }
 
 /// The database.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     pool: PgPool,
 }
 
@@ -109,7 +112,7 @@ impl Store {
     /// # Errors
     ///
     /// `Unavailable`, or `Unusable` with a sentence.
-    pub async fn connect(url: &str, connections_max: u32) -> Result<Self, Error> {
+    pub(crate) async fn connect(url: &str, connections_max: u32) -> Result<Self, Error> {
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -134,22 +137,15 @@ impl Store {
     /// # Errors
     ///
     /// `Migrate`.
-    pub async fn migrate(&self) -> Result<(), Error> {
-        sqlx::migrate!("../migrations").run(&self.pool).await.map_err(Error::Migrate)
-    }
-
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    ///
-    /// `Unavailable`.
-    pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query_scalar!("select 1 as \"one!\"").fetch_one(&self.pool).await?;
-        Ok(())
+    pub(crate) async fn migrate(&self) -> Result<(), Error> {
+        sqlx::migrate!("../migrations")
+            .run(&self.pool)
+            .await
+            .map_err(Error::Migrate)
     }
 
     /// Closes every connection.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
 }

@@ -1,6 +1,6 @@
 -- Everything a decision may need, in one snapshot and one round trip.
 -- $1 chat, $2 actor, $3 request id, $4 bytes of history to hand out with a lease
--- (null: none), $5 message whose role is asked for.
+-- (null: none).
 select
     c.chat_id,
     c.organization_id,
@@ -86,13 +86,6 @@ select
         and not m.deleted
         and m.visibility <> 'user'
     ) end as "turn_input: Json<Vec<MessageRow>>",
-    case when $5::bigint is not null then (
-        select m.role
-        from messages m
-        where m.chat_id = c.chat_id
-        and m.id = $5
-        and not m.deleted
-    ) end as target_role,
     case when c.workspace_id is not null then (
         select jsonb_build_object(
             'workspace_id', w.workspace_id,

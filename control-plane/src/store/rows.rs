@@ -58,7 +58,6 @@ pub(crate) struct ChatRow {
     pub(crate) open_calls: Option<Json<Vec<CallRow>>>,
     pub(crate) request: Option<Json<StoredRequest>>,
     pub(crate) turn_input: Option<Json<Vec<MessageRow>>>,
-    pub(crate) target_role: Option<String>,
     pub(crate) workspace: Option<Json<WorkspaceRow>>,
 }
 
@@ -95,7 +94,7 @@ pub(crate) struct CallRow {
 
 /// A workspace as a lease needs it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct WorkspaceRow {
+pub(crate) struct WorkspaceRow {
     /// Its id.
     pub workspace_id: WorkspaceId,
     /// Who may use it.
@@ -110,7 +109,7 @@ pub struct WorkspaceRow {
 
 /// A tool that a model may call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolDefinition {
+pub(crate) struct ToolDefinition {
     /// Its name.
     pub name: String,
     /// What it does, for the model.
@@ -152,7 +151,13 @@ impl MessageRow {
         Ok(MessageView {
             id: MessageId(self.id),
             visibility: self.visibility,
-            body: content::decode(self.role, self.content_version, self.content, self.internal, fields)?,
+            body: content::decode(
+                self.role,
+                self.content_version,
+                self.content,
+                self.internal,
+                fields,
+            )?,
             revision: self.revision,
             content_bytes: self.content_bytes,
             create_time: self.create_time,
@@ -182,25 +187,24 @@ impl ChatRow {
         }
     }
 
-    pub(crate) fn target_role(&self) -> Result<Option<Role>, Error> {
-        self.target_role.as_deref().map(word).transpose()
-    }
-
     fn execution(&mut self) -> Result<Execution, Error> {
         let archived = self.archived;
         Ok(match word::<State>(&self.state)? {
             State::Waiting => Execution::Waiting { archived },
-            State::Error => {
-                Execution::Error { error: self.last_error.take().ok_or(Error::RowInvalid)?.0, archived }
-            }
+            State::Error => Execution::Error {
+                error: self.last_error.take().ok_or(Error::RowInvalid)?.0,
+                archived,
+            },
             State::Running if self.leased => Execution::Leased,
-            State::Running => Execution::Runnable { since: self.runnable_since.ok_or(Error::RowInvalid)? },
-            State::Interrupting => {
-                Execution::Interrupting { since: self.interrupt_time.ok_or(Error::RowInvalid)? }
-            }
-            State::Suspended => {
-                Execution::Suspended { deadline: self.action_deadline.ok_or(Error::RowInvalid)? }
-            }
+            State::Running => Execution::Runnable {
+                since: self.runnable_since.ok_or(Error::RowInvalid)?,
+            },
+            State::Interrupting => Execution::Interrupting {
+                since: self.interrupt_time.ok_or(Error::RowInvalid)?,
+            },
+            State::Suspended => Execution::Suspended {
+                deadline: self.action_deadline.ok_or(Error::RowInvalid)?,
+            },
         })
     }
 
@@ -226,8 +230,22 @@ impl ChatRow {
                 retry: self.retry_version,
                 error: self.error_version,
             },
-            queue: self.queue.take().map(|rows| rows.0).unwrap_or_default().into_iter().map(queued).collect(),
-            open_calls: self.open_calls.take().map(|rows| rows.0).unwrap_or_default().into_iter().map(open_call).collect(),
+            queue: self
+                .queue
+                .take()
+                .map(|rows| rows.0)
+                .unwrap_or_default()
+                .into_iter()
+                .map(queued)
+                .collect(),
+            open_calls: self
+                .open_calls
+                .take()
+                .map(|rows| rows.0)
+                .unwrap_or_default()
+                .into_iter()
+                .map(open_call)
+                .collect(),
             attempt: u32::try_from(self.attempt).map_err(|_| Error::RowInvalid)?,
             retry: self.retry.take().map(|retry| retry.0),
             last_lease: self.session_id.map(|session| Lease {
@@ -257,7 +275,10 @@ fn queued(row: QueueRow) -> Queued {
 
 fn open_call(row: CallRow) -> OpenCall {
     OpenCall {
-        id: CallId { message: MessageId(row.message_id), index: row.call_index },
+        id: CallId {
+            message: MessageId(row.message_id),
+            index: row.call_index,
+        },
         tool_name: content::unescape(row.tool_name),
         kind: row.kind,
         workspace: row.workspace_id.map(WorkspaceId),

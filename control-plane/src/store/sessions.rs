@@ -124,6 +124,7 @@ impl Store {
         &self,
         opening: SessionOpening<'_>,
     ) -> Result<Option<ResumedSession>, Error> {
+        let leases = self.session_leases(opening.session).await?;
         let connection = sqlx::query_scalar!(
             "update sessions \
              set replica_id = $2, \
@@ -146,7 +147,6 @@ impl Store {
             return Ok(None);
         };
         // The update may have waited: what it did not lock is read by a later statement.
-        let leases = self.session_leases(opening.session).await?;
         Ok(Some(ResumedSession { connection, leases }))
     }
 

@@ -4,9 +4,7 @@ mod position;
 
 use std::{collections::BTreeMap, io, time::Duration};
 
-use chatplane_domain::{
-    CallId, ChatError, ChatId, Effort, MessageId, QueuedMessageId, Retry, UserId,
-};
+use chatplane_domain::{CallId, ChatError, ChatId, Effort, MessageId, QueuedMessageId, Retry, UserId};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use sqlx::types::Json;
@@ -68,7 +66,9 @@ impl Store {
     pub(crate) async fn sync(&self, chat: ChatId, from: SyncFrom) -> Result<Option<SyncPage>, Error> {
         match time::timeout(SYNC_TIMEOUT, self.sync_untimed(chat, from)).await {
             Ok(page) => page,
-            Err(_) => Err(Error::Unavailable(io::Error::from(io::ErrorKind::TimedOut).into())),
+            Err(_) => Err(Error::Unavailable(
+                io::Error::from(io::ErrorKind::TimedOut).into(),
+            )),
         }
     }
 
@@ -81,7 +81,15 @@ impl Store {
                 queue: QueuePosition::START,
                 removed_after: i64::MAX,
             },
-            SyncFrom::After { row, queue, removed_after } => Newer { row, queue, removed_after },
+            SyncFrom::After {
+                row,
+                queue,
+                removed_after,
+            } => Newer {
+                row,
+                queue,
+                removed_after,
+            },
         };
         self.sync_newer(chat, newer).await
     }
@@ -141,7 +149,10 @@ impl Store {
         Ok(Some(SyncPage {
             chat: view.view()?,
             open_calls: row.open_calls.map(|calls| calls.0).unwrap_or_default(),
-            messages: messages.into_iter().map(MessageChangeRow::change).collect::<Result<_, _>>()?,
+            messages: messages
+                .into_iter()
+                .map(MessageChangeRow::change)
+                .collect::<Result<_, _>>()?,
             start: newer.row,
             queue: queue.into_iter().map(QueueChangeRow::change).collect(),
             more: messages_missing || queue_missing,

@@ -6,7 +6,7 @@
 //! after three losses the row is locked first, so that nobody starves.
 
 use chatplane_domain::{
-    Body, Chat, ChatError, ChatId, Decision, Inserted, LastWrite, MessageId, Outcome, RequestId, Retry, Role, Usage,
+    Body, Chat, ChatError, ChatId, Decision, Inserted, LastWrite, MessageId, Outcome, RequestId, Retry, Usage,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -28,20 +28,18 @@ const LOSSES_MAX: u32 = 8;
 
 /// What is asked of the database beside the chat.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
+pub(crate) struct Ask {
     /// The client's request, should it be repeatable.
     pub request: Option<Request>,
     /// Hand out the turn's input with a lease, if it has at most this many bytes.
     pub turn_bytes_max: Option<i64>,
-    /// A message whose role the decision needs.
-    pub target: Option<MessageId>,
     /// A model call that the write accounts for.
     pub model_call: Option<ModelCall>,
 }
 
 /// A request that has the effect of one when it is repeated.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// Who asks.
     pub actor: Uuid,
     /// The client's id of the request.
@@ -54,7 +52,7 @@ pub struct Request {
 
 /// A model call that was paid for.
 #[derive(Clone, Debug)]
-pub struct ModelCall {
+pub(crate) struct ModelCall {
     /// Fence of the lease under which the model was called.
     pub fence: chatplane_domain::Fence,
     /// Counts the lease's model calls from 1.
@@ -67,7 +65,7 @@ pub struct ModelCall {
 
 /// What a client's request is answered with, kept for its repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The chat right after the write.
     pub chat: ChatView,
     /// User messages that entered the history.
@@ -78,7 +76,7 @@ pub struct Reply {
 
 /// What a decision is made from.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The chat.
     pub chat: Chat,
     /// The database's clock.
@@ -89,25 +87,15 @@ pub struct Snapshot {
     pub update_time: DateTime<Utc>,
     /// Title and labels.
     pub metadata: MetadataView,
-    /// Role of the live message that was asked for.
-    pub target_role: Option<Role>,
     /// The turn's input, if it was asked for and is small.
     pub turn_input: Option<Vec<MessageView>>,
     /// The chat's workspace.
     pub workspace: Option<WorkspaceRow>,
 }
 
-impl Snapshot {
-    /// The chat as its readers see it.
-    #[must_use]
-    pub fn view(&self) -> ChatView {
-        ChatView::of(&self.chat, self.metadata.clone(), self.create_time, self.update_time)
-    }
-}
-
 /// What became of a command that was not refused.
 #[derive(Clone, Debug)]
-pub enum Transacted {
+pub(crate) enum Transacted {
     /// It was applied now.
     Applied(Box<Applied>),
     /// It had been applied before: the reply of then.
@@ -116,7 +104,7 @@ pub enum Transacted {
 
 /// A command that was applied.
 #[derive(Clone, Debug)]
-pub struct Applied {
+pub(crate) struct Applied {
     /// What it was decided from.
     pub snapshot: Snapshot,
     /// What was decided.
@@ -129,7 +117,7 @@ impl Applied {
     /// The rows that the write added, as far as their content is at hand: all but
     /// messages that came from the queue.
     #[must_use]
-    pub fn new_messages(&self) -> Vec<MessageView> {
+    pub(crate) fn new_messages(&self) -> Vec<MessageView> {
         let chat = &self.decision.chat;
         let inserted = self.decision.change.iter().flat_map(|change| &change.inserted);
         inserted
@@ -157,7 +145,7 @@ impl Applied {
 
 /// Why a command was not applied. Nothing is stored then.
 #[derive(Debug, thiserror::Error)]
-pub enum TransactError<E> {
+pub(crate) enum TransactError<E> {
     /// There is no such chat.
     #[error("there is no such chat")]
     ChatNotFound,
@@ -185,7 +173,7 @@ impl Store {
     /// # Errors
     ///
     /// `ChatNotFound`, what the closures refuse, or what the database says.
-    pub async fn transact<E>(
+    pub(crate) async fn transact<E>(
         &self,
         chat: ChatId,
         ask: &Ask,
@@ -207,14 +195,23 @@ impl Store {
             }
             let decision = decide(&snapshot).map_err(TransactError::Refused)?;
             let reply = reply_of(&snapshot, &decision);
-            let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
+            let write = Write {
+                snapshot: &snapshot,
+                decision: &decision,
+                ask,
+                reply: &reply,
+            };
             match attempt(connection, &write).await? {
                 Attempt::Lost => {}
                 Attempt::Applied => {
                     if let Held::Locked(transaction) = held {
                         transaction.commit().await.map_err(Error::from)?;
                     }
-                    return Ok(Transacted::Applied(Box::new(Applied { snapshot, decision, reply })));
+                    return Ok(Transacted::Applied(Box::new(Applied {
+                        snapshot,
+                        decision,
+                        reply,
+                    })));
                 }
             }
         }
@@ -227,7 +224,7 @@ impl Store {
     /// # Errors
     ///
     /// What the closure refuses, or what the database says.
-    pub async fn claim<E>(
+    pub(crate) async fn claim<E>(
         &self,
         turn_bytes_max: i64,
         decide: impl Fn(&Snapshot) -> Result<Decision, E>,
@@ -247,17 +244,29 @@ impl Store {
         .await
         .map_err(Error::from)?;
         let Some(claimed) = claimed else { return Ok(None) };
-        let ask = Ask { turn_bytes_max: Some(turn_bytes_max), ..Ask::default() };
+        let ask = Ask {
+            turn_bytes_max: Some(turn_bytes_max),
+            ..Ask::default()
+        };
         let read = read(&mut transaction, ChatId(claimed), &ask).await?;
         let (snapshot, _) = read.ok_or(TransactError::ChatNotFound)?;
         let decision = decide(&snapshot).map_err(TransactError::Refused)?;
         let reply = reply_of(&snapshot, &decision);
-        let write = Write { snapshot: &snapshot, decision: &decision, ask: &ask, reply: &reply };
+        let write = Write {
+            snapshot: &snapshot,
+            decision: &decision,
+            ask: &ask,
+            reply: &reply,
+        };
         match attempt(&mut transaction, &write).await? {
             Attempt::Lost => Ok(None),
             Attempt::Applied => {
                 transaction.commit().await.map_err(Error::from)?;
-                Ok(Some(Box::new(Applied { snapshot, decision, reply })))
+                Ok(Some(Box::new(Applied {
+                    snapshot,
+                    decision,
+                    reply,
+                })))
             }
         }
     }
@@ -267,7 +276,7 @@ impl Store {
     /// # Errors
     ///
     /// `RequestIdReused`, or what the database says.
-    pub async fn create<E>(
+    pub(crate) async fn create<E>(
         &self,
         decision: &Decision,
         ask: &Ask,
@@ -281,12 +290,16 @@ impl Store {
             create_time: now,
             update_time: now,
             metadata,
-            target_role: None,
             turn_input: Some(Vec::new()),
             workspace,
         };
         let reply = reply_of(&snapshot, decision);
-        let write = Write { snapshot: &snapshot, decision, ask, reply: &reply };
+        let write = Write {
+            snapshot: &snapshot,
+            decision,
+            ask,
+            reply: &reply,
+        };
         match apply::create(&self.pool, &write).await {
             Ok(()) => Ok(Transacted::Applied(Box::new(Applied {
                 snapshot,
@@ -308,7 +321,7 @@ impl Store {
     /// # Errors
     ///
     /// `RequestIdReused`, or what the database says.
-    pub async fn now_and_replay<E>(
+    pub(crate) async fn now_and_replay<E>(
         &self,
         request: Option<&Request>,
     ) -> Result<(DateTime<Utc>, Option<Reply>), TransactError<E>> {
@@ -331,7 +344,14 @@ impl Store {
         else {
             return Ok((row.now, None));
         };
-        match replay(StoredRequest { method, body_sha256, reply: reply.0 }, request)? {
+        match replay(
+            StoredRequest {
+                method,
+                body_sha256,
+                reply: reply.0,
+            },
+            request,
+        )? {
             Transacted::Replayed(reply) => Ok((row.now, Some(*reply))),
             Transacted::Applied(_) => Ok((row.now, None)),
         }
@@ -347,8 +367,16 @@ impl Store {
     ) -> Result<bool, Error> {
         let mut connection = self.pool.acquire().await?;
         let reply = reply_of(snapshot, decision);
-        let write = Write { snapshot, decision, ask, reply: &reply };
-        Ok(matches!(attempt(&mut connection, &write).await?, Attempt::Applied))
+        let write = Write {
+            snapshot,
+            decision,
+            ask,
+            reply: &reply,
+        };
+        Ok(matches!(
+            attempt(&mut connection, &write).await?,
+            Attempt::Applied
+        ))
     }
 
     async fn stored_request(&self, request: &Request) -> Result<Option<StoredRequest>, Error> {
@@ -374,9 +402,11 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub async fn read(&self, chat: ChatId, ask: &Ask) -> Result<Option<Snapshot>, Error> {
+    pub(crate) async fn read(&self, chat: ChatId, ask: &Ask) -> Result<Option<Snapshot>, Error> {
         let mut connection = self.pool.acquire().await?;
-        Ok(read(&mut connection, chat, ask).await?.map(|(snapshot, _)| snapshot))
+        Ok(read(&mut connection, chat, ask)
+            .await?
+            .map(|(snapshot, _)| snapshot))
     }
 }
 
@@ -400,9 +430,12 @@ async fn lock(
     mut transaction: Transaction<'static, Postgres>,
     chat: ChatId,
 ) -> Result<Transaction<'static, Postgres>, Error> {
-    sqlx::query_scalar!("select c.chat_id from chats c where c.chat_id = $1 for update", chat.0)
-        .fetch_optional(&mut *transaction)
-        .await?;
+    sqlx::query_scalar!(
+        "select c.chat_id from chats c where c.chat_id = $1 for update",
+        chat.0
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
     Ok(transaction)
 }
 
@@ -418,19 +451,20 @@ async fn read(
         ask.request.as_ref().map(|request| request.actor),
         ask.request.as_ref().map(|request| request.id.0),
         ask.turn_bytes_max,
-        ask.target.map(|target| target.0),
     )
     .fetch_optional(connection)
     .await?;
     let Some(mut row) = row else { return Ok(None) };
-    let turn_input = row.turn_input.take().map(|rows| rows.0.into_iter().map(MessageRow::view).collect());
+    let turn_input = row
+        .turn_input
+        .take()
+        .map(|rows| rows.0.into_iter().map(MessageRow::view).collect());
     let snapshot = Snapshot {
         chat: row.chat()?,
         now: row.now,
         create_time: row.create_time,
         update_time: row.update_time,
         metadata: row.metadata(),
-        target_role: row.target_role()?,
         turn_input: turn_input.transpose()?,
         workspace: row.workspace.map(|workspace| workspace.0),
     };
@@ -456,7 +490,10 @@ fn is_race(error: &sqlx::Error) -> bool {
 }
 
 fn violates(error: &sqlx::Error, constraint: &str) -> bool {
-    error.as_database_error().and_then(sqlx::error::DatabaseError::constraint) == Some(constraint)
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::constraint)
+        == Some(constraint)
 }
 
 fn replay<E>(stored: StoredRequest, request: &Request) -> Result<Transacted, TransactError<E>> {
@@ -467,16 +504,31 @@ fn replay<E>(stored: StoredRequest, request: &Request) -> Result<Transacted, Tra
 }
 
 fn reply_of(snapshot: &Snapshot, decision: &Decision) -> Reply {
-    let update_time = if decision.change.is_some() { snapshot.now } else { snapshot.update_time };
-    let chat =
-        ChatView::of(&decision.chat, snapshot.metadata.clone(), snapshot.create_time, update_time);
+    let update_time = if decision.change.is_some() {
+        snapshot.now
+    } else {
+        snapshot.update_time
+    };
+    let chat = ChatView::of(
+        &decision.chat,
+        snapshot.metadata.clone(),
+        snapshot.create_time,
+        update_time,
+    );
     let (entered, queued) = match &decision.outcome {
         Outcome::Client { entered, queued } => (entered.clone(), queued.as_ref()),
         Outcome::Written(_) | Outcome::Replayed(_) | Outcome::Applied => (Vec::new(), None),
     };
     let queued = queued.map(|queued| {
-        let content = decision.change.as_ref().and_then(|change| change.queue_content.as_ref());
+        let content = decision
+            .change
+            .as_ref()
+            .and_then(|change| change.queue_content.as_ref());
         apply::queued_view(queued, content, snapshot.now)
     });
-    Reply { chat, entered, queued }
+    Reply {
+        chat,
+        entered,
+        queued,
+    }
 }

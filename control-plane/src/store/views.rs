@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use chatplane_domain::{
-    Body, CallId, Chat, ChatError, ChatId, Effort, Fence, MessageId, OrganizationId, QueuedMessageId, Retry, State, UserId,
-    Versions, Visibility, WorkspaceId,
+    Body, CallId, Chat, ChatError, ChatId, Effort, Fence, MessageId, OrganizationId, QueuedMessageId, Retry,
+    State, UserId, Versions, Visibility, WorkspaceId,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use super::RowPosition;
 
 /// A chat as its readers see it. Serializable, since replies are kept for repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChatView {
+pub(crate) struct ChatView {
     /// Its id.
     pub chat_id: ChatId,
     /// Organization of its owner.
@@ -54,7 +54,7 @@ pub struct ChatView {
 
 /// What a chat is called. Changes apart from its execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MetadataView {
+pub(crate) struct MetadataView {
     /// Grows by one with every change.
     pub metadata_version: i64,
     /// Short title.
@@ -66,7 +66,7 @@ pub struct MetadataView {
 impl ChatView {
     /// The view of a chat as `decide` left it.
     #[must_use]
-    pub fn of(
+    pub(crate) fn of(
         chat: &Chat,
         metadata: MetadataView,
         create_time: DateTime<Utc>,
@@ -96,7 +96,7 @@ impl ChatView {
 
 /// A message of a history, live or deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MessageView {
+pub(crate) struct MessageView {
     /// Its id.
     pub id: MessageId,
     /// Who gets to see it.
@@ -113,7 +113,7 @@ pub struct MessageView {
 
 /// A queued message without its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueuedView {
+pub(crate) struct QueuedView {
     /// Its id.
     pub id: QueuedMessageId,
     /// Its place; lower enters first.
@@ -134,7 +134,7 @@ pub struct QueuedView {
 
 /// What has changed in a chat since a position, read in one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyncPage {
+pub(crate) struct SyncPage {
     /// The chat in that snapshot.
     pub chat: ChatView,
     /// Its calls without a result.
@@ -152,7 +152,7 @@ pub struct SyncPage {
 
 /// A row of the history that has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MessageChange {
+pub(crate) enum MessageChange {
     /// It is there.
     Live(MessageView),
     /// It was deleted.
@@ -166,7 +166,7 @@ pub enum MessageChange {
 
 /// A queue entry that has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum QueueChange {
+pub(crate) enum QueueChange {
     /// It waits.
     Upserted {
         /// The entry.

@@ -89,7 +89,10 @@ impl Previews {
 
     /// A sync begins now: it will show whatever was committed by now.
     pub(super) fn sync_begins(&mut self, live: &LiveStreams) {
-        let newest = live.iter().next_back().map(|stream| stream.header().id.base_version);
+        let newest = live
+            .iter()
+            .next_back()
+            .map(|stream| stream.header().id.base_version);
         self.base_asked = self.base_asked.max(newest.unwrap_or(0));
         for (id, shown) in &mut self.shown {
             shown.closed = live.get(*id).is_none();

@@ -4,6 +4,7 @@
 //! so that every order of events can be forced.
 
 mod leases;
+mod live;
 mod races;
 mod replica;
 mod sessions;

@@ -176,11 +176,7 @@ async fn a_commit_that_meets_an_interruption_is_stored_and_ends_it() {
     let mut calls = worker.calls.clone();
     let committing = tokio::spawn(async move { calls.commit_step(request).await });
     let mut looker = world.database.connection().await;
-    eventually("the commit waits for the row", async || {
-        let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
-        (number(&mut looker, waiting.to_owned()).await > 0).then_some(())
-    })
-    .await;
+    waits_for_a_lock(&mut looker).await;
 
     execute(&mut locker, "commit".to_owned()).await;
 
@@ -253,4 +249,144 @@ async fn a_chat_that_kills_its_workers_runs_out_of_attempts() {
         failed.last_error.expect("an error").kind(),
         chat::ErrorKind::AttemptsExhausted
     );
+}
+
+#[tokio::test]
+async fn a_resume_that_waited_for_the_row_sees_the_leases_of_then() {
+    let world = World::new().await;
+    let never = Duration::from_secs(3600);
+    // Only the answer to the resume can tell.
+    let limits = SchedulerLimits {
+        close_grace: never,
+        renew_every: never,
+        ..quick()
+    };
+    let first = world.replica(limits).await;
+    let second = world.replica(limits).await;
+    let before = Worker::open(&first, &world.worker_token, 1).await;
+    let session = before.session.clone();
+    drop(before);
+    let created = world.client(&first).create_chat("Hello").await;
+    // Somebody has the session's row, and gives the session a lease before they let go.
+    let mut locker = world.database.connection().await;
+    execute(&mut locker, "begin".to_owned()).await;
+    execute(
+        &mut locker,
+        format!("select from sessions where session_id = '{session}' for update"),
+    )
+    .await;
+    let token = world.worker_token.clone();
+    let (second_url, resumed) = (session.clone(), second);
+    let resuming = tokio::spawn(async move {
+        let worker = Worker::try_open(&resumed, &token, 1, &second_url, &[]).await;
+        (worker, resumed)
+    });
+    let mut looker = world.database.connection().await;
+    waits_for_a_lock(&mut looker).await;
+    let give = format!(
+        "update chats set session_id = '{session}', fence = 1, leased = true, attempt = 1, \
+         runnable_since = null, snapshot_version = snapshot_version + 1"
+    );
+    execute(&mut locker, give).await;
+
+    execute(&mut locker, "commit".to_owned()).await;
+
+    let (worker, _second) = resuming.await.expect("no panic");
+    let held = worker.expect("the session is resumed").lease().await;
+    assert_eq!((held.chat, held.fence), (created.chat_id, 1));
+}
+
+#[tokio::test]
+async fn a_session_that_is_being_renewed_is_not_closed_by_the_clock() {
+    let world = World::new().await;
+    let limits = SchedulerLimits {
+        session_ttl: Duration::from_secs(1),
+        ..quick()
+    };
+    let _replica = world.replica(limits).await;
+    let mut database = world.database.connection().await;
+    let row = async |database: &mut sqlx::PgConnection, last_digit: u8| {
+        let insert = format!(
+            "insert into sessions (session_id, replica_id, connection, worker_name, slots_total, expire_time) \
+             values ('00000000-0000-4000-8000-00000000000{last_digit}', gen_random_uuid(), 1, '', 1, \
+                     now() + interval '1 second')"
+        );
+        execute(database, insert).await;
+    };
+    let closed = async |database: &mut sqlx::PgConnection, last_digit: u8| {
+        let query = format!(
+            "select count(*) from sessions where close_time is not null \
+             and session_id = '00000000-0000-4000-8000-00000000000{last_digit}'"
+        );
+        number(database, query).await == 1
+    };
+    row(&mut database, 1).await;
+    // A renewal that is not committed yet; everybody else sees the row expire.
+    let mut renewing = world.database.connection().await;
+    execute(&mut renewing, "begin".to_owned()).await;
+    execute(
+        &mut renewing,
+        "update sessions set expire_time = now() + interval '1 hour'".to_owned(),
+    )
+    .await;
+
+    for witness in [2, 3] {
+        row(&mut database, witness).await;
+        eventually("the witness is closed by the clock", async || {
+            closed(&mut database, witness).await.then_some(())
+        })
+        .await;
+        if witness == 2 {
+            execute(&mut renewing, "commit".to_owned()).await;
+        }
+    }
+
+    assert!(!closed(&mut database, 1).await);
+}
+
+#[tokio::test]
+async fn a_turn_whose_history_changes_while_it_is_read_is_superseded() {
+    let world = World::new().await;
+    let replica = world.replica(quick()).await;
+    let mut worker = Worker::open(&replica, &world.worker_token, 1).await;
+    world.client(&replica).create_chat("Hello").await;
+    let mut held = worker.lease().await;
+    // More than the transport's buffers hold, so that the end is read after the change.
+    let long = "x".repeat(1024 * 1024);
+    for _ in 0..12 {
+        worker
+            .commit(&mut held, answer(&long), proto::NextStep::Continue)
+            .await
+            .expect("committed");
+    }
+    let mut pieces = worker
+        .calls
+        .get_turn(held.get(0))
+        .await
+        .expect("it begins")
+        .into_inner();
+    pieces.message().await.expect("a piece").expect("the header");
+
+    worker
+        .commit(&mut held, answer("Newer."), proto::NextStep::Continue)
+        .await
+        .expect("committed");
+
+    let end = loop {
+        match pieces.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a turn of two histories was handed out"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(reason(&end), "SUPERSEDED");
+}
+
+async fn waits_for_a_lock(looker: &mut sqlx::PgConnection) {
+    eventually("somebody waits for the row", async || {
+        let waiting = "select count(*) from pg_stat_activity \
+                       where wait_event_type = 'Lock' and datname = current_database()";
+        (number(looker, waiting.to_owned()).await > 0).then_some(())
+    })
+    .await;
 }

@@ -7,9 +7,13 @@ use chatplane_control_plane::{
     admin::{self, TokenKind},
     run_with,
 };
-use chatplane_tests::{Client, Database};
+use chatplane_tests::{Client, Database, eventually};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 /// A database with a user and a worker's token.
 pub(crate) struct World {
@@ -53,9 +57,13 @@ impl World {
         let running = run_with(config, limits_of_calls, limits, listener, stop.clone());
         let task = tokio::spawn(async move {
             // A test that waits for a replica that did not start would say nothing of why.
-            running.await.inspect_err(|error| eprintln!("the replica ended: {error:?}"))
+            running
+                .await
+                .inspect_err(|error| eprintln!("the replica ended: {error:?}"))
         });
-        Replica { address, stop, task }
+        let replica = Replica { address, stop, task };
+        replica.ready().await;
+        replica
     }
 
     pub(crate) fn client(&self, replica: &Replica) -> Client {
@@ -94,6 +102,21 @@ pub(crate) struct Replica {
 impl Replica {
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    async fn ready(&self) {
+        let endpoint = Endpoint::from_shared(self.url()).expect("the URL is one");
+        eventually("the replica takes calls", async || {
+            assert!(!self.task.is_finished(), "the replica has ended");
+            let mut health = HealthClient::new(endpoint.connect().await.ok()?);
+            let checked = health
+                .check(HealthCheckRequest::default())
+                .await
+                .ok()?
+                .into_inner();
+            (checked.status() == ServingStatus::Serving).then_some(())
+        })
+        .await;
     }
 
     /// Stops it as SIGTERM would.

@@ -21,8 +21,14 @@ fn positions() -> impl Strategy<Value = Position> {
     (proptest::array::uniform8(numbers()), through).prop_map(|(numbers, through)| {
         let [row, id, queue, retry, error, metadata, settings, snapshot] = numbers;
         Position {
-            row: RowPosition { revision: row, id: MessageId(id) },
-            queue: QueuePosition { revision: queue, through },
+            row: RowPosition {
+                revision: row,
+                id: MessageId(id),
+            },
+            queue: QueuePosition {
+                revision: queue,
+                through,
+            },
             retry,
             error,
             metadata,

@@ -12,12 +12,12 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::store::{
-    ChatView, MessageChange, MessageView, MetadataView, QueueChange, QueuePosition, QueueThrough,
-    QueuedView, RowPosition, SyncFrom, SyncPage,
+    ChatView, MessageChange, MessageView, MetadataView, QueueChange, QueuePosition, QueueThrough, QueuedView,
+    RowPosition, SyncFrom, SyncPage,
 };
 
 /// Few, so that most syncs take several pages.
-const PAGE_ROWS_MAX: usize = 3;
+const PAGE_ROWS_MAX: usize = 2;
 
 struct Row {
     view: MessageView,
@@ -100,7 +100,9 @@ impl Database {
         }
         let mut content = change.queue_content;
         for queued in change.queue_upserted {
-            let texts = content.take_if(|content| content.id == queued.id).map(|content| content.texts);
+            let texts = content
+                .take_if(|content| content.id == queued.id)
+                .map(|content| content.texts);
             let kept = self.queue.remove(&queued.id).map(|row| row.texts);
             let row = QueueRow {
                 texts: texts.or(kept).expect("a new entry has content"),
@@ -152,7 +154,10 @@ impl Database {
 
     /// The live rows that users see.
     pub(super) fn messages(&self) -> impl Iterator<Item = &MessageView> {
-        let rows = self.rows.values().filter(|row| !row.deleted && is_visible(&row.view));
+        let rows = self
+            .rows
+            .values()
+            .filter(|row| !row.deleted && is_visible(&row.view));
         rows.map(|row| &row.view)
     }
 
@@ -169,7 +174,11 @@ impl Database {
             SyncFrom::Start { history_limit } => {
                 (self.before_last(history_limit), QueuePosition::START, i64::MAX)
             }
-            SyncFrom::After { row, queue, removed_after } => (row, queue, removed_after),
+            SyncFrom::After {
+                row,
+                queue,
+                removed_after,
+            } => (row, queue, removed_after),
         };
         let mut messages: Vec<MessageChange> = self
             .rows
@@ -189,7 +198,11 @@ impl Database {
             .collect();
         queue.sort_by_key(|row| queue_position(row));
         let more = messages.len() > PAGE_ROWS_MAX || queue.len() > PAGE_ROWS_MAX;
-        queue.truncate(if messages.len() > PAGE_ROWS_MAX { 0 } else { PAGE_ROWS_MAX });
+        queue.truncate(if messages.len() > PAGE_ROWS_MAX {
+            0
+        } else {
+            PAGE_ROWS_MAX
+        });
         messages.truncate(PAGE_ROWS_MAX);
         SyncPage {
             chat: self.view(),
