@@ -31,25 +31,15 @@ struct Created {
 
 async fn create(command: AdminCommand) -> Result<Created, AdminError> {
     match command {
-        AdminCommand::CreateUser {
-            database,
-            name,
-            owner,
-        } => {
-            let user = admin::connect(&database.url)
-                .await?
-                .create_user(&name, owner)
-                .await?;
+        AdminCommand::CreateUser { database, name, owner } => {
+            let user = admin::connect(&database.url).await?.create_user(&name, owner).await?;
             Ok(Created {
                 printed: user.to_string(),
                 words: "This is the user's id. Give them a token with `chatplane admin create-token --user ID`.",
             })
         }
         AdminCommand::CreateWorkspace { database, user, name } => {
-            let workspace = admin::connect(&database.url)
-                .await?
-                .create_workspace(user, &name)
-                .await?;
+            let workspace = admin::connect(&database.url).await?.create_workspace(user, &name).await?;
             Ok(Created {
                 printed: workspace.to_string(),
                 words: "This is the workspace's id. Give its agent a token with \
@@ -61,10 +51,7 @@ async fn create(command: AdminCommand) -> Result<Created, AdminError> {
                 unreachable!("the command line demands exactly one bearer")
             };
             let token = admin::connect(&database.url).await?.create_token(kind).await?;
-            Ok(Created {
-                printed: token,
-                words,
-            })
+            Ok(Created { printed: token, words })
         }
     }
 }

@@ -84,10 +84,7 @@ pub(crate) struct Serve {
 
 /// What `admin` can do.
 #[derive(Subcommand)]
-#[expect(
-    clippy::enum_variant_names,
-    reason = "named as the commands are; others will not create"
-)]
+#[expect(clippy::enum_variant_names, reason = "named as the commands are; others will not create")]
 pub(crate) enum AdminCommand {
     /// Create a user, and print the user's id.
     CreateUser {
@@ -133,12 +130,7 @@ pub(crate) enum AdminCommand {
 pub(crate) struct Database {
     /// The control plane's database, `postgres://user:password@host/name`. Other users of the machine may
     /// see the flag in the process list: prefer the variable.
-    #[arg(
-        long = "database-url",
-        env = "CHATPLANE_DATABASE_URL",
-        value_name = "URL",
-        hide_env_values = true
-    )]
+    #[arg(long = "database-url", env = "CHATPLANE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) url: String,
 }
 
@@ -182,10 +174,7 @@ mod tests {
     #[test]
     fn every_flag_is_also_an_environment_variable() {
         fn check(command: &clap::Command) {
-            for argument in command
-                .get_arguments()
-                .filter(|argument| argument.get_long().is_some())
-            {
+            for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
                 let is_builtin = matches!(argument.get_id().as_str(), "help" | "version");
                 let path = command.get_name();
                 assert!(is_builtin || argument.get_env().is_some(), "{path} {argument}");
@@ -199,13 +188,7 @@ mod tests {
     #[test]
     fn a_token_is_for_exactly_one_bearer() {
         let parse = |flags: &[&str]| {
-            let command = [
-                "chatplane",
-                "admin",
-                "create-token",
-                "--database-url",
-                "postgres://x/y",
-            ];
+            let command = ["chatplane", "admin", "create-token", "--database-url", "postgres://x/y"];
             Arguments::try_parse_from([&command, flags].concat()).is_ok()
         };
         let id = "0197f7a0-0000-7000-8000-000000000000";

@@ -52,10 +52,7 @@ pub(crate) async fn serve(listener: TcpListener, shutdown: CancellationToken) ->
     let mut connections = JoinSet::new();
     loop {
         let accept = async {
-            let permit = Arc::clone(&room)
-                .acquire_owned()
-                .await
-                .map_err(io::Error::other)?;
+            let permit = Arc::clone(&room).acquire_owned().await.map_err(io::Error::other)?;
             Ok::<_, io::Error>((listener.accept().await?.0, permit))
         };
         tokio::select! {
@@ -77,9 +74,7 @@ pub(crate) async fn serve(listener: TcpListener, shutdown: CancellationToken) ->
 async fn serve_connection(connection: TcpStream, _permit: OwnedSemaphorePermit) {
     let service = service_fn(async |request| Ok::<_, Infallible>(respond(request).await));
     // An error means that the client has gone, which is its right.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(connection), service)
-        .await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
 }
 
 type ResponseBody = Either<Full<Bytes>, StreamBody<EventStream>>;
@@ -99,9 +94,7 @@ async fn respond(request: Request<Incoming>) -> Response<ResponseBody> {
 }
 
 fn response(status: StatusCode, content_type: &'static str, body: ResponseBody) -> Response<ResponseBody> {
-    let builder = Response::builder()
-        .status(status)
-        .header(CONTENT_TYPE, content_type);
+    let builder = Response::builder().status(status).header(CONTENT_TYPE, content_type);
     builder.body(body).expect("status and header are constants")
 }
 
@@ -109,11 +102,7 @@ type Refusal = (StatusCode, &'static str, &'static str);
 
 async fn answer(request: Request<Incoming>) -> Result<Vec<wire::Event>, Refusal> {
     if request.uri().path() != "/v1/messages" || request.method() != Method::POST {
-        return Err((
-            StatusCode::NOT_FOUND,
-            "not_found_error",
-            "The demo model only has POST /v1/messages.",
-        ));
+        return Err((StatusCode::NOT_FOUND, "not_found_error", "The demo model only has POST /v1/messages."));
     }
     let body = read(request.into_body()).await?;
     let invalid = |message| (StatusCode::BAD_REQUEST, "invalid_request_error", message);
@@ -122,19 +111,12 @@ async fn answer(request: Request<Incoming>) -> Result<Vec<wire::Event>, Refusal>
         return Err(invalid("The demo model only streams."));
     }
     let conversation = conversation::Conversation::read(&json);
-    Ok(wire::events(
-        &reply::decide(&conversation),
-        conversation.model,
-        body.len(),
-    ))
+    Ok(wire::events(&reply::decide(&conversation), conversation.model, body.len()))
 }
 
 async fn read(body: impl Body<Data = Bytes, Error = hyper::Error>) -> Result<Bytes, Refusal> {
-    let too_large = (
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "request_too_large",
-        "The request is larger than 32 MiB.",
-    );
+    let too_large =
+        (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", "The request is larger than 32 MiB.");
     // A length that is known beforehand is refused before it is read.
     if body.size_hint().lower() > REQUEST_BYTES_MAX as u64 {
         return Err(too_large);
@@ -142,11 +124,7 @@ async fn read(body: impl Body<Data = Bytes, Error = hyper::Error>) -> Result<Byt
     match Limited::new(body, REQUEST_BYTES_MAX).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large),
-        Err(_) => Err((
-            StatusCode::BAD_REQUEST,
-            "invalid_request_error",
-            "The body ended too early.",
-        )),
+        Err(_) => Err((StatusCode::BAD_REQUEST, "invalid_request_error", "The body ended too early.")),
     }
 }
 

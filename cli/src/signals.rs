@@ -55,11 +55,7 @@ impl Signals {
                 token.cancel();
             }
         });
-        Ok(Self {
-            shutdown,
-            first,
-            task,
-        })
+        Ok(Self { shutdown, first, task })
     }
 
     /// Cancelled by the first signal.

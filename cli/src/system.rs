@@ -28,13 +28,7 @@ pub(crate) fn home_from_user_database() -> Option<PathBuf> {
     let mut found = std::ptr::null_mut();
     // SAFETY: every pointer is valid for the call, and the length is that of `strings`.
     let answer = unsafe {
-        libc::getpwuid_r(
-            user,
-            record.as_mut_ptr(),
-            strings.as_mut_ptr(),
-            strings.len(),
-            &raw mut found,
-        )
+        libc::getpwuid_r(user, record.as_mut_ptr(), strings.as_mut_ptr(), strings.len(), &raw mut found)
     };
     if answer != 0 || found.is_null() {
         return None;
@@ -70,11 +64,7 @@ fn end_with_parent(parent: rustix::process::Pid) -> io::Result<()> {
 
     set_parent_process_death_signal(Some(Signal::TERM))?;
     // A parent that died before the call above sends no signal any more.
-    if getppid() == Some(parent) {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(libc::ESRCH))
-    }
+    if getppid() == Some(parent) { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
 }
 
 #[cfg(not(target_os = "linux"))]

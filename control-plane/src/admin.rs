@@ -75,9 +75,7 @@ impl Admin {
     pub async fn create_user(&self, name: &str, is_owner: bool) -> Result<UserId, AdminError> {
         check_name(name)?;
         let id = UserId(Uuid::now_v7());
-        self.store
-            .create_user(id, DEFAULT_ORGANIZATION, name, is_owner)
-            .await?;
+        self.store.create_user(id, DEFAULT_ORGANIZATION, name, is_owner).await?;
         Ok(id)
     }
 
@@ -100,9 +98,7 @@ impl Admin {
     /// `Missing` when there is no such user or workspace.
     pub async fn create_token(&self, kind: TokenKind) -> Result<String, AdminError> {
         let token = random_token(kind);
-        self.store
-            .create_token(Uuid::now_v7(), &hash_token(&token), kind)
-            .await?;
+        self.store.create_token(Uuid::now_v7(), &hash_token(&token), kind).await?;
         Ok(token)
     }
 }
@@ -110,11 +106,7 @@ impl Admin {
 fn check_name(name: &str) -> Result<(), AdminError> {
     let length = name.chars().count();
     let valid = (1..=200).contains(&length) && !name.chars().any(char::is_control);
-    if valid {
-        Ok(())
-    } else {
-        Err(AdminError::NameInvalid)
-    }
+    if valid { Ok(()) } else { Err(AdminError::NameInvalid) }
 }
 
 /// The prefix tells people, and scanners of leaked secrets, what they look at.

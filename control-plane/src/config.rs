@@ -19,12 +19,7 @@ pub struct Config {
 
     /// The control plane's database, `postgres://user:password@host/name`, PostgreSQL 14 or newer with
     /// encoding UTF8. The schema is brought up to date at start.
-    #[arg(
-        long,
-        env = "CHATPLANE_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
+    #[arg(long, env = "CHATPLANE_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: String,
 
     /// Connections to the database at most.
@@ -155,10 +150,8 @@ impl Config {
     /// The keys that the flags name.
     pub(crate) fn credentials(&self) -> Credentials {
         let key = given(self.anthropic_api_key.as_ref());
-        let keys: BTreeMap<String, String> = key
-            .map(|key| ("anthropic".to_owned(), key.trim().to_owned()))
-            .into_iter()
-            .collect();
+        let keys: BTreeMap<String, String> =
+            key.map(|key| ("anthropic".to_owned(), key.trim().to_owned())).into_iter().collect();
         Credentials::new(keys)
     }
 }
@@ -169,10 +162,7 @@ fn given(value: Option<&String>) -> Option<&String> {
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
-    fs::read(path).map_err(|source| ConfigError::Tls {
-        path: path.clone(),
-        source,
-    })
+    fs::read(path).map_err(|source| ConfigError::Tls { path: path.clone(), source })
 }
 
 impl fmt::Debug for Config {

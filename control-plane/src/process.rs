@@ -42,10 +42,7 @@ pub enum RunError {
 ///
 /// What kept it from starting, or ended it.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RunError> {
-    let limits = Limits {
-        drain: Duration::from_secs(config.drain_timeout),
-        ..Limits::default()
-    };
+    let limits = Limits { drain: Duration::from_secs(config.drain_timeout), ..Limits::default() };
     let scheduler = SchedulerLimits {
         close_grace: Duration::from_millis(config.session_grace_ms),
         ..SchedulerLimits::default()
@@ -84,10 +81,7 @@ pub async fn run_with(
         scheduler: Scheduler::new(scheduler_limits),
         credentials: config.credentials(),
         limits,
-        deployment_prompt: config
-            .deployment_prompt
-            .clone()
-            .filter(|prompt| !prompt.trim().is_empty()),
+        deployment_prompt: config.deployment_prompt.clone().filter(|prompt| !prompt.trim().is_empty()),
         shutdown: streams_end.clone(),
     });
     let background = app.start_background();
@@ -95,11 +89,7 @@ pub async fn run_with(
     grpc::set_health(&health, ServingStatus::Serving).await;
     let stop = CancellationToken::new();
     tracing::info!(%address, replica = %replica, "the control plane takes calls");
-    let serving = Serving {
-        listener,
-        tls,
-        stop: stop.clone(),
-    };
+    let serving = Serving { listener, tls, stop: stop.clone() };
     let serve = grpc::serve(app.clone(), serving, &health);
     tokio::pin!(serve);
     let served = tokio::select! {

@@ -33,11 +33,7 @@ impl Hub {
             Entry::Occupied(entry) => entry.get().subscribe(),
             Entry::Vacant(entry) => entry.insert(watch::Sender::new(0)).subscribe(),
         };
-        Subscription {
-            hub: self.clone(),
-            chat,
-            receiver,
-        }
+        Subscription { hub: self.clone(), chat, receiver }
     }
 
     /// Says that a chat has changed.

@@ -17,14 +17,9 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 pub(crate) async fn database() -> String {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("test_{number}");
-    let mut connection = PgConnection::connect(&url("postgres").await)
-        .await
-        .expect("PostgreSQL answers");
+    let mut connection = PgConnection::connect(&url("postgres").await).await.expect("PostgreSQL answers");
     let create = format!("create database {name} encoding 'UTF8' template template0");
-    connection
-        .execute(sqlx::AssertSqlSafe(create))
-        .await
-        .expect("the database is new");
+    connection.execute(sqlx::AssertSqlSafe(create)).await.expect("the database is new");
     let url = url(&name).await;
     let store = Store::connect(&url, 1).await.expect("the database answers");
     store.migrate().await.expect("the migrations apply");
@@ -39,10 +34,7 @@ async fn url(database: &str) -> String {
             Ok(postgres) => Mutex::new(postgres),
             Err(error) => panic!("{error}"),
         });
-        postgres
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .url(&database)
+        postgres.lock().unwrap_or_else(PoisonError::into_inner).url(&database)
     });
     started.await.expect("PostgreSQL starts")
 }

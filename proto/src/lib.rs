@@ -3,13 +3,7 @@
 //! The sentences in those files are the documentation of the types here.
 
 // Generated code is not ours to tidy.
-#![allow(
-    clippy::all,
-    clippy::pedantic,
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications
-)]
+#![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, unused_qualifications)]
 
 /// No message on any wire is larger than this. gRPC clients accept 4 MiB unless told otherwise.
 pub const MESSAGE_BYTES_MAX: usize = 3 * 1024 * 1024;

@@ -51,12 +51,8 @@ impl Client {
     /// When the URL is none.
     #[must_use]
     pub fn new(url: &str, token: &str) -> Self {
-        let channel = Endpoint::from_shared(url.to_owned())
-            .expect("the URL is one")
-            .connect_lazy();
-        Self {
-            chats: ChatServiceClient::with_interceptor(channel, Bearer::new(token)),
-        }
+        let channel = Endpoint::from_shared(url.to_owned()).expect("the URL is one").connect_lazy();
+        Self { chats: ChatServiceClient::with_interceptor(channel, Bearer::new(token)) }
     }
 
     /// Creates a chat with a first message.
@@ -65,17 +61,8 @@ impl Client {
     ///
     /// When the server refuses.
     pub async fn create_chat(&mut self, prompt: &str) -> proto::Chat {
-        let request = proto::CreateChatRequest {
-            parts: vec![text(prompt)],
-            ..Default::default()
-        };
-        self.chats
-            .create_chat(request)
-            .await
-            .expect("the chat is created")
-            .into_inner()
-            .chat
-            .expect("a chat")
+        let request = proto::CreateChatRequest { parts: vec![text(prompt)], ..Default::default() };
+        self.chats.create_chat(request).await.expect("the chat is created").into_inner().chat.expect("a chat")
     }
 
     /// Sends a message with the default behaviour.
@@ -98,13 +85,9 @@ impl Client {
     ///
     /// What the server says.
     pub async fn chat(&mut self, chat: &str) -> Result<proto::Chat, Status> {
-        let request = proto::GetChatRequest {
-            chat_id: chat.to_owned(),
-        };
+        let request = proto::GetChatRequest { chat_id: chat.to_owned() };
         let response = self.chats.get_chat(request).await?.into_inner();
-        response
-            .chat
-            .ok_or_else(|| Status::internal("an answer without a chat"))
+        response.chat.ok_or_else(|| Status::internal("an answer without a chat"))
     }
 
     /// The last 200 messages, oldest first.
@@ -113,16 +96,9 @@ impl Client {
     ///
     /// When the server refuses.
     pub async fn messages(&mut self, chat: &str) -> Vec<proto::Message> {
-        let request = proto::ListMessagesRequest {
-            chat_id: chat.to_owned(),
-            page_size: 200,
-            ..Default::default()
-        };
-        let response = self
-            .chats
-            .list_messages(request)
-            .await
-            .expect("the messages are listed");
+        let request =
+            proto::ListMessagesRequest { chat_id: chat.to_owned(), page_size: 200, ..Default::default() };
+        let response = self.chats.list_messages(request).await.expect("the messages are listed");
         let mut messages = response.into_inner().messages;
         messages.reverse();
         messages
@@ -164,9 +140,7 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(DEADLINE, watching)
-            .await
-            .expect("the chat comes to rest");
+        tokio::time::timeout(DEADLINE, watching).await.expect("the chat comes to rest");
         events
     }
 }
@@ -184,9 +158,5 @@ fn is_at_rest(event: &proto::WatchChatResponse) -> bool {
 /// A text part.
 #[must_use]
 pub fn text(text: &str) -> proto::Part {
-    proto::Part {
-        kind: Some(proto::part::Kind::Text(proto::TextPart {
-            text: text.to_owned(),
-        })),
-    }
+    proto::Part { kind: Some(proto::part::Kind::Text(proto::TextPart { text: text.to_owned() })) }
 }

@@ -121,8 +121,7 @@ impl Cluster {
             ("CHATPLANE_WORKER_TOKEN", self.tokens.worker.clone()),
         ]);
         let name = format!("worker-{}", self.workers.len());
-        self.workers
-            .push(Role::start(&name, &["worker"], &variables, self.logs.path()));
+        self.workers.push(Role::start(&name, &["worker"], &variables, self.logs.path()));
         self.workers.last_mut().expect("a worker was just added")
     }
 
@@ -132,34 +131,19 @@ impl Cluster {
     ///
     /// When it never is.
     pub async fn start_agent(&mut self) {
-        let directory = self
-            .directory
-            .path()
-            .to_str()
-            .expect("temporary paths are UTF-8")
-            .to_owned();
+        let directory = self.directory.path().to_str().expect("temporary paths are UTF-8").to_owned();
         let variables = BTreeMap::from([
             ("CHATPLANE_CONTROL_PLANE", self.url()),
             ("CHATPLANE_WORKSPACE_TOKEN", self.tokens.workspace_agent.clone()),
             ("CHATPLANE_WORKSPACE_DIR", directory),
         ]);
-        self.agent = Some(Role::start(
-            "agent",
-            &["workspace-agent"],
-            &variables,
-            self.logs.path(),
-        ));
+        self.agent = Some(Role::start("agent", &["workspace-agent"], &variables, self.logs.path()));
         let mut client = self.client();
         eventually("the workspace is online", async || {
-            let listed = client
-                .chats
-                .list_workspaces(chatplane_proto::chat::v1::ListWorkspacesRequest::default());
+            let listed =
+                client.chats.list_workspaces(chatplane_proto::chat::v1::ListWorkspacesRequest::default());
             let listed = listed.await.ok()?.into_inner();
-            listed
-                .workspaces
-                .first()
-                .filter(|workspace| workspace.online)
-                .map(|_| ())
+            listed.workspaces.first().filter(|workspace| workspace.online).map(|_| ())
         })
         .await;
     }
@@ -180,15 +164,10 @@ impl Cluster {
         let endpoint = Endpoint::from_shared(self.url()).expect("the URL is one");
         eventually("the control plane takes calls", async || {
             if let Some(code) = self.control_plane.exit_code() {
-                panic!(
-                    "the control plane ended with {code}:\n{}",
-                    self.control_plane.log()
-                );
+                panic!("the control plane ended with {code}:\n{}", self.control_plane.log());
             }
             let channel = endpoint.connect().await.ok()?;
-            let request = HealthCheckRequest {
-                service: String::new(),
-            };
+            let request = HealthCheckRequest { service: String::new() };
             let checked = HealthClient::new(channel).check(request).await.ok()?.into_inner();
             (checked.status() == tonic_health::pb::health_check_response::ServingStatus::Serving)
                 .then_some(())
@@ -198,18 +177,10 @@ impl Cluster {
 }
 
 async fn people(database: &Database) -> (UserId, WorkspaceId, Tokens) {
-    let admin = admin::connect(database.url())
-        .await
-        .expect("the database answers");
+    let admin = admin::connect(database.url()).await.expect("the database answers");
     let user = admin.create_user("user", false).await.expect("the user is new");
-    let stranger = admin
-        .create_user("stranger", false)
-        .await
-        .expect("the user is new");
-    let workspace = admin
-        .create_workspace(user, "workspace")
-        .await
-        .expect("the user exists");
+    let stranger = admin.create_user("stranger", false).await.expect("the user is new");
+    let workspace = admin.create_workspace(user, "workspace").await.expect("the user exists");
     let token = async |kind| admin.create_token(kind).await.expect("the subject exists");
     let tokens = Tokens {
         user: token(TokenKind::User(user)).await,

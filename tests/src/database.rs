@@ -36,11 +36,7 @@ impl Database {
         TEMPLATE.get_or_init(|| make_template(&maintenance)).await;
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let _copying = COPYING.lock().await;
-        run(
-            &maintenance,
-            format!("create database {name} template {TEMPLATE_NAME}"),
-        )
-        .await;
+        run(&maintenance, format!("create database {name} template {TEMPLATE_NAME}")).await;
         let url = url(&name).await;
         Self { name, url }
     }
@@ -63,9 +59,7 @@ impl Database {
     ///
     /// When the database cannot be reached.
     pub async fn connection(&self) -> PgConnection {
-        PgConnection::connect(&self.url)
-            .await
-            .expect("the test's database answers")
+        PgConnection::connect(&self.url).await.expect("the test's database answers")
     }
 }
 
@@ -86,10 +80,7 @@ pub async fn crash_postgres() {
 
 fn server() -> std::sync::MutexGuard<'static, Postgres> {
     let postgres = POSTGRES.get_or_init(|| {
-        let settings = Settings {
-            max_connections: 300,
-            ..Settings::temporary()
-        };
+        let settings = Settings { max_connections: 300, ..Settings::temporary() };
         match Postgres::start(settings) {
             Ok(postgres) => std::sync::Mutex::new(postgres),
             Err(error) => panic!("{error}"),
@@ -100,28 +91,17 @@ fn server() -> std::sync::MutexGuard<'static, Postgres> {
 
 async fn url(database: &str) -> String {
     let database = database.to_owned();
-    tokio::task::spawn_blocking(move || server().url(&database))
-        .await
-        .expect("PostgreSQL starts")
+    tokio::task::spawn_blocking(move || server().url(&database)).await.expect("PostgreSQL starts")
 }
 
 async fn make_template(maintenance: &str) {
-    run(
-        maintenance,
-        format!("create database {TEMPLATE_NAME} encoding 'UTF8' template template0"),
-    )
-    .await;
-    let admin = admin::connect(&url(TEMPLATE_NAME).await)
-        .await
-        .expect("the migrations apply");
+    run(maintenance, format!("create database {TEMPLATE_NAME} encoding 'UTF8' template template0")).await;
+    let admin = admin::connect(&url(TEMPLATE_NAME).await).await.expect("the migrations apply");
     admin.close().await;
 }
 
 async fn run(url: &str, statement: String) {
     let mut connection = PgConnection::connect(url).await.expect("PostgreSQL answers");
-    connection
-        .execute(sqlx::AssertSqlSafe(statement))
-        .await
-        .expect("the statement is right");
+    connection.execute(sqlx::AssertSqlSafe(statement)).await.expect("the statement is right");
     connection.close().await.expect("the connection closes");
 }

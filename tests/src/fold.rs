@@ -140,14 +140,10 @@ impl Fold {
     ) -> Result<(), Violation> {
         let durable = &self.durable;
         let first = durable.first_message_id.unwrap_or(i64::MAX);
-        let messages = messages
-            .iter()
-            .map(|message| (message.message_id, message.clone()));
+        let messages = messages.iter().map(|message| (message.message_id, message.clone()));
         let messages: BTreeMap<i64, Message> = messages.filter(|(id, _)| *id >= first).collect();
         same("messages", &durable.messages, &messages)?;
-        let queue = queue
-            .iter()
-            .map(|queued| (queued.queued_message_id.clone(), queued.clone()));
+        let queue = queue.iter().map(|queued| (queued.queued_message_id.clone(), queued.clone()));
         same("queue", &durable.queue, &queue.collect())?;
         same("retry", &durable.retry, &chat.retry)?;
         same("error", &durable.error, &chat.last_error)?;
@@ -194,9 +190,9 @@ impl Fold {
         }
         match message.role() {
             Role::System => return Err("a system message is shown".to_owned()),
-            Role::Assistant => self
-                .previews
-                .retain(|(base, _), preview| preview.call.is_some() || *base >= revision),
+            Role::Assistant => {
+                self.previews.retain(|(base, _), preview| preview.call.is_some() || *base >= revision);
+            }
             Role::Tool => self.previews.retain(|_, preview| {
                 let call = preview.call.map(|call| (call.message_id, call.call_index));
                 call.is_none_or(|call| results(message).all(|result| result != call))
@@ -213,10 +209,7 @@ impl Fold {
     fn state(&mut self, state: StateChanged) -> Result<(), Violation> {
         let before = self.durable.state.map_or(0, |state| state.snapshot_version);
         if state.snapshot_version <= before {
-            return Err(format!(
-                "after snapshot {before} comes {}",
-                state.snapshot_version
-            ));
+            return Err(format!("after snapshot {before} comes {}", state.snapshot_version));
         }
         let queue_length = usize::try_from(state.queue_length).map_err(|error| error.to_string())?;
         if queue_length != self.durable.queue.len() {
@@ -225,17 +218,9 @@ impl Fold {
                 self.durable.queue.len()
             ));
         }
-        let newest = self
-            .durable
-            .messages
-            .values()
-            .map(|message| message.revision)
-            .max();
+        let newest = self.durable.messages.values().map(|message| message.revision).max();
         if newest.is_some_and(|newest| newest > state.history_version) {
-            return Err(format!(
-                "a message is newer than history {}",
-                state.history_version
-            ));
+            return Err(format!("a message is newer than history {}", state.history_version));
         }
         let stale = |((base, _), preview): (&(i64, i64), &Preview)| {
             preview.call.is_none() && *base < state.history_version
@@ -265,26 +250,15 @@ impl Fold {
 
     fn part_started(&mut self, started: &PartStarted) -> Result<(), Violation> {
         let stream = started.stream.ok_or("a part has no stream")?;
-        let state = self
-            .durable
-            .state
-            .ok_or("a preview comes before the first picture")?;
+        let state = self.durable.state.ok_or("a preview comes before the first picture")?;
         if stream.base_version > state.snapshot_version {
-            return Err(format!(
-                "{stream:?} begins after snapshot {}",
-                state.snapshot_version
-            ));
+            return Err(format!("{stream:?} begins after snapshot {}", state.snapshot_version));
         }
         if started.call.is_none() && stream.base_version < state.history_version {
-            return Err(format!(
-                "{stream:?} is older than history {}",
-                state.history_version
-            ));
+            return Err(format!("{stream:?} is older than history {}", state.history_version));
         }
         if self.has_stale_previews {
-            return Err(format!(
-                "{stream:?} begins before the reset that follows a reconnect"
-            ));
+            return Err(format!("{stream:?} begins before the reset that follows a reconnect"));
         }
         if self.is_replaced(stream, started.call.as_ref()) {
             return Err(format!("{stream:?} begins behind the message that replaces it"));
@@ -292,10 +266,7 @@ impl Fold {
         let preview = self.previews.entry(key(stream)).or_default();
         let place = usize::try_from(started.part).map_err(|error| error.to_string())?;
         if place != preview.parts.len() || preview.truncated {
-            return Err(format!(
-                "part {place} begins behind {} others",
-                preview.parts.len()
-            ));
+            return Err(format!("part {place} begins behind {} others", preview.parts.len()));
         }
         preview.call = started.call;
         preview.parts.push(PreviewPart {
@@ -315,11 +286,7 @@ impl Fold {
         }
         let part = preview.parts.last_mut().ok_or("no part has begun")?;
         if usize::try_from(append.offset) != Ok(part.bytes.len()) {
-            return Err(format!(
-                "an append at {} follows {} bytes",
-                append.offset,
-                part.bytes.len()
-            ));
+            return Err(format!("an append at {} follows {} bytes", append.offset, part.bytes.len()));
         }
         if append.data.is_empty() || append.data.len() > APPEND_BYTES_MAX {
             return Err(format!("an append has {} bytes", append.data.len()));

@@ -68,17 +68,11 @@ impl ModelServer {
     /// Starts a server on a free port of this machine. The script is asked once for
     /// every call, in the order in which they come, from any number of clients.
     pub async fn start(script: impl Fn(&Request) -> Vec<Action> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a loopback port is free");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         let address = listener.local_addr().expect("the listener has an address");
         let journal = Journal::default();
         let task = tokio::spawn(serve(listener, Arc::new(script), journal.clone()));
-        Self {
-            address,
-            journal,
-            _task: AbortOnDropHandle::new(task),
-        }
+        Self { address, journal, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Starts a server that answers calls in turn; a call too many is refused with
@@ -88,11 +82,7 @@ impl ModelServer {
         Self::start(move |_| {
             let mut replies = replies.lock().expect("no script panics while it holds the queue");
             match replies.is_empty() {
-                true => vec![Action::error_status(
-                    400,
-                    "invalid_request_error",
-                    "the script has ended",
-                )],
+                true => vec![Action::error_status(400, "invalid_request_error", "the script has ended")],
                 false => replies.remove(0),
             }
         })
@@ -131,9 +121,7 @@ async fn serve(listener: TcpListener, script: Arc<Script>, journal: Journal) {
             let service =
                 service_fn(async |request| Ok::<_, Infallible>(respond(request, &*script, &journal).await));
             // A client may leave, and an action may cut the connection.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(connection), service)
-                .await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
         });
     }
 }
@@ -161,32 +149,17 @@ fn response(code: u16, headers: &[(String, String)], body: Frames) -> Response {
     for (name, value) in headers {
         builder = builder.header(name, value);
     }
-    builder
-        .body(StreamBody::new(body))
-        .expect("a script has valid statuses and headers")
+    builder.body(StreamBody::new(body)).expect("a script has valid statuses and headers")
 }
 
 async fn read(request: hyper::Request<Incoming>) -> Request {
     let target = format!("{} {}", request.method(), request.uri());
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
-        (
-            name.to_string(),
-            String::from_utf8_lossy(value.as_bytes()).into_owned(),
-        )
+        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
     let headers = request.headers().iter().map(header).collect();
-    let body = request
-        .into_body()
-        .collect()
-        .await
-        .map(Collected::to_bytes)
-        .unwrap_or_default();
-    Request {
-        number: 0,
-        target,
-        headers,
-        body: serde_json::from_slice(&body).unwrap_or_default(),
-    }
+    let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
+    Request { number: 0, target, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
 }
 
 #[cfg(test)]

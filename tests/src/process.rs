@@ -21,10 +21,7 @@ pub struct Role {
 /// The binary that this build made.
 fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .expect("a test lies two levels below its profile");
+    let profile = test.ancestors().nth(2).expect("a test lies two levels below its profile");
     let binary = profile.join("chatplane");
     assert!(binary.exists(), "build the binary first: cargo test --workspace");
     binary
@@ -51,11 +48,7 @@ impl Role {
     #[must_use]
     pub fn start(name: &str, arguments: &[&str], variables: &BTreeMap<&str, String>, logs: &Path) -> Self {
         let log = logs.join(format!("{name}.log"));
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .expect("the log can be written");
+        let output = File::options().create(true).append(true).open(&log).expect("the log can be written");
         let errors = output.try_clone().expect("a file handle can be copied");
         let child = Command::new(binary())
             .args(arguments)
@@ -68,18 +61,11 @@ impl Role {
             .stderr(errors)
             .spawn()
             .expect("the binary starts");
-        Self {
-            name: name.to_owned(),
-            child,
-            log,
-        }
+        Self { name: name.to_owned(), child, log }
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .expect("a child has a pid");
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a child has a pid");
         // A child that has just ended is no longer there to be told.
         let _ = kill_process(pid, signal);
     }
@@ -107,11 +93,7 @@ impl Role {
 
     /// Its exit code, once it has ended by itself.
     pub fn exit_code(&mut self) -> Option<i32> {
-        self.child
-            .try_wait()
-            .ok()
-            .flatten()
-            .and_then(|status| status.code())
+        self.child.try_wait().ok().flatten().and_then(|status| status.code())
     }
 
     /// What it has logged.

@@ -22,12 +22,7 @@ fn methods() -> Vec<String> {
     for file in &set.file {
         for service in &file.service {
             for method in &service.method {
-                methods.push(format!(
-                    "/{}.{}/{}",
-                    file.package(),
-                    service.name(),
-                    method.name()
-                ));
+                methods.push(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
             }
         }
     }
@@ -42,14 +37,10 @@ async fn call(channel: &Channel, path: &str, authorization: Option<&str>) -> Res
     grpc.ready().await.expect("the server is there");
     let mut request = Request::new(futures::stream::iter([()]));
     if let Some(value) = authorization {
-        request
-            .metadata_mut()
-            .insert("authorization", value.parse().expect("it is ASCII"));
+        request.metadata_mut().insert("authorization", value.parse().expect("it is ASCII"));
     }
     let path = PathAndQuery::try_from(path).expect("a method is a path");
-    let response = grpc
-        .streaming(request, path, ProstCodec::<(), ()>::default())
-        .await?;
+    let response = grpc.streaming(request, path, ProstCodec::<(), ()>::default()).await?;
     let mut stream = response.into_inner();
     stream.message().await.map(|_| ())
 }
@@ -60,9 +51,7 @@ fn shown(outcome: &Result<(), Status>) -> String {
     };
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => {
-            let info = status
-                .get_details_error_info()
-                .expect("every refusal has a reason");
+            let info = status.get_details_error_info().expect("every refusal has a reason");
             assert_eq!(info.domain, "chatplane");
             info.reason
         }
@@ -72,11 +61,7 @@ fn shown(outcome: &Result<(), Status>) -> String {
 }
 
 async fn channel(cluster: &Cluster) -> Channel {
-    Endpoint::from_shared(cluster.url())
-        .expect("the URL is one")
-        .connect()
-        .await
-        .expect("it answers")
+    Endpoint::from_shared(cluster.url()).expect("the URL is one").connect().await.expect("it answers")
 }
 
 #[tokio::test]
@@ -98,9 +83,7 @@ async fn every_rpc_refuses_a_missing_and_a_wrong_token() {
             Some(format!("Bearer {user}x")),
             Some(long.clone()),
         ] {
-            let refused = call(&channel, &method, wrong.as_deref())
-                .await
-                .expect_err(&method);
+            let refused = call(&channel, &method, wrong.as_deref()).await.expect_err(&method);
             assert_eq!(refused.code(), Code::Unauthenticated, "{method} with {wrong:?}");
             assert_eq!(shown(&Err(refused)), "CREDENTIALS_INVALID");
         }

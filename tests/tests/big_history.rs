@@ -33,31 +33,16 @@ async fn waiting(client: &mut Client, chat: &str) {
 #[tokio::test]
 async fn twenty_mebibytes_of_history_pass_every_wire_in_pieces() {
     let model = ModelServer::start(|_| say("Noted.")).await;
-    let options = Options {
-        model_url: model.url(),
-        workers: 1,
-        ..Options::default()
-    };
+    let options = Options { model_url: model.url(), workers: 1, ..Options::default() };
     let cluster = Cluster::start(options).await;
     let mut client = cluster.client();
-    let request = proto::CreateChatRequest {
-        parts: large(0),
-        ..Default::default()
-    };
-    let created = client
-        .chats
-        .create_chat(request)
-        .await
-        .expect("created")
-        .into_inner();
+    let request = proto::CreateChatRequest { parts: large(0), ..Default::default() };
+    let created = client.chats.create_chat(request).await.expect("created").into_inner();
     let chat = created.chat.expect("a chat").chat_id;
     waiting(&mut client, &chat).await;
     for number in 1..10 {
-        let request = proto::SendMessageRequest {
-            chat_id: chat.clone(),
-            parts: large(number),
-            ..Default::default()
-        };
+        let request =
+            proto::SendMessageRequest { chat_id: chat.clone(), parts: large(number), ..Default::default() };
         client.chats.send_message(request).await.expect("sent");
         waiting(&mut client, &chat).await;
     }
@@ -65,10 +50,7 @@ async fn twenty_mebibytes_of_history_pass_every_wire_in_pieces() {
     // The last call of the model had everything, through lease and GetTurn.
     let asked = model.requests();
     let last = asked.last().expect("the model was called");
-    assert_eq!(
-        last.user_texts().iter().map(|text| text.len()).sum::<usize>(),
-        20 * MEBIBYTE
-    );
+    assert_eq!(last.user_texts().iter().map(|text| text.len()).sum::<usize>(), 20 * MEBIBYTE);
 
     // Listing pages by bytes.
     let mut listed = Vec::new();
@@ -80,12 +62,7 @@ async fn twenty_mebibytes_of_history_pass_every_wire_in_pieces() {
             before_id,
             ..Default::default()
         };
-        let page = client
-            .chats
-            .list_messages(request)
-            .await
-            .expect("listed")
-            .into_inner();
+        let page = client.chats.list_messages(request).await.expect("listed").into_inner();
         assert!(page.encoded_len() <= MESSAGE_BYTES_MAX, "a page fits every wire");
         before_id = page.messages.last().expect("a page has messages").message_id;
         listed.extend(page.messages);
@@ -99,10 +76,7 @@ async fn twenty_mebibytes_of_history_pass_every_wire_in_pieces() {
     let mut stream = client.watch(&chat, "").await.expect("the chat can be watched");
     let mut watched = Vec::new();
     while let Some(event) = stream.message().await.expect("the stream goes on") {
-        assert!(
-            event.encoded_len() <= MESSAGE_BYTES_MAX,
-            "an event fits every wire"
-        );
+        assert!(event.encoded_len() <= MESSAGE_BYTES_MAX, "an event fits every wire");
         match event.event {
             Some(Event::Message(message)) => watched.push(message),
             Some(Event::State(_)) => break,
@@ -123,18 +97,10 @@ async fn a_large_file_comes_back_cut_and_the_answer_about_it_arrives() {
         }
     })
     .await;
-    let options = Options {
-        model_url: model.url(),
-        workers: 1,
-        workspace: true,
-        ..Options::default()
-    };
+    let options = Options { model_url: model.url(), workers: 1, workspace: true, ..Options::default() };
     let cluster = Cluster::start(options).await;
-    fs::write(
-        cluster.directory.path().join("big.txt"),
-        "0123456789\n".repeat(MEBIBYTE),
-    )
-    .expect("it is written");
+    fs::write(cluster.directory.path().join("big.txt"), "0123456789\n".repeat(MEBIBYTE))
+        .expect("it is written");
     let mut client = cluster.client();
 
     let request = proto::CreateChatRequest {
@@ -142,19 +108,12 @@ async fn a_large_file_comes_back_cut_and_the_answer_about_it_arrives() {
         workspace_id: cluster.workspace.to_string(),
         ..Default::default()
     };
-    let created = client
-        .chats
-        .create_chat(request)
-        .await
-        .expect("created")
-        .into_inner();
+    let created = client.chats.create_chat(request).await.expect("created").into_inner();
     let chat = created.chat.expect("a chat").chat_id;
     waiting(&mut client, &chat).await;
 
     let messages = client.messages(&chat).await;
-    let Some(Kind::ToolResult(result)) = &messages[2].parts[0].kind else {
-        panic!("a result: {messages:?}")
-    };
+    let Some(Kind::ToolResult(result)) = &messages[2].parts[0].kind else { panic!("a result: {messages:?}") };
     assert!(!result.is_error && result.output.len() <= MEBIBYTE);
     assert!(result.output.contains("go on with offset"));
 }

@@ -7,12 +7,7 @@ use chatplane_tests::{
 };
 
 async fn cluster(model: &ModelServer, workers: usize) -> (Cluster, Client) {
-    let cluster = Cluster::start(Options {
-        model_url: model.url(),
-        workers,
-        ..Options::default()
-    })
-    .await;
+    let cluster = Cluster::start(Options { model_url: model.url(), workers, ..Options::default() }).await;
     let client = cluster.client();
     (cluster, client)
 }
@@ -22,12 +17,7 @@ async fn half_way(gate: &Gate) -> ModelServer {
     let held = gate.clone();
     ModelServer::start(move |request| {
         if request.number == 0 {
-            vec![
-                Action::text("half "),
-                held.wait(),
-                Action::text("and half"),
-                Action::stop(),
-            ]
+            vec![Action::text("half "), held.wait(), Action::text("and half"), Action::stop()]
         } else {
             say("half and half")
         }
@@ -44,12 +34,10 @@ async fn at_rest(client: &mut Client, chat: &str) -> Vec<String> {
     let messages = client.messages(chat).await;
     messages
         .iter()
-        .map(
-            |message| match message.parts.first().and_then(|part| part.kind.as_ref()) {
-                Some(Kind::Text(text)) => text.text.clone(),
-                other => format!("{other:?}"),
-            },
-        )
+        .map(|message| match message.parts.first().and_then(|part| part.kind.as_ref()) {
+            Some(Kind::Text(text)) => text.text.clone(),
+            other => format!("{other:?}"),
+        })
         .collect()
 }
 
@@ -89,11 +77,7 @@ async fn a_silent_worker_loses_its_chat_and_what_it_writes_later_is_refused() {
 
     assert_eq!(messages, ["Go.", "half and half", "Again.", "half and half"]);
     let after = client.chat(&chat.chat_id).await.expect("it is there");
-    assert_eq!(
-        after.snapshot_version,
-        before.snapshot_version + 2,
-        "the send that leases, and the commit"
-    );
+    assert_eq!(after.snapshot_version, before.snapshot_version + 2, "the send that leases, and the commit");
 }
 
 #[tokio::test]
@@ -107,29 +91,17 @@ async fn a_control_plane_killed_in_mid_stream_loses_nothing_and_the_watcher_resu
     let mut events = Vec::new();
     let mut cursor = String::new();
     while !live_text(&events).contains("half ") {
-        let event = stream
-            .message()
-            .await
-            .expect("the stream goes on")
-            .expect("the stream goes on");
+        let event = stream.message().await.expect("the stream goes on").expect("the stream goes on");
         cursor.clone_from(&event.cursor);
         events.push(event);
     }
 
     cluster.restart_control_plane().await;
-    let mut stream = eventually("the watcher resumes", async || {
-        client.watch(&chat, &cursor).await.ok()
-    })
-    .await;
+    let mut stream =
+        eventually("the watcher resumes", async || client.watch(&chat, &cursor).await.ok()).await;
     let mut resumed = Vec::new();
     while !live_text(&resumed).contains("half ") {
-        resumed.push(
-            stream
-                .message()
-                .await
-                .expect("the stream goes on")
-                .expect("the stream goes on"),
-        );
+        resumed.push(stream.message().await.expect("the stream goes on").expect("the stream goes on"));
     }
     gate.open();
     let messages = at_rest(&mut client, &chat).await;
@@ -137,11 +109,7 @@ async fn a_control_plane_killed_in_mid_stream_loses_nothing_and_the_watcher_resu
     assert_eq!(messages, ["Go.", "half and half"]);
     assert_eq!(model.requests().len(), 1, "the worker kept its model stream");
     loop {
-        let event = stream
-            .message()
-            .await
-            .expect("the stream goes on")
-            .expect("the stream goes on");
+        let event = stream.message().await.expect("the stream goes on").expect("the stream goes on");
         let done =
             matches!(&event.event, Some(Event::State(state)) if state.state() == proto::ChatState::Waiting);
         resumed.push(event);
@@ -149,10 +117,7 @@ async fn a_control_plane_killed_in_mid_stream_loses_nothing_and_the_watcher_resu
             break;
         }
     }
-    let again = resumed
-        .iter()
-        .filter(|event| matches!(event.event, Some(Event::Message(_))))
-        .count();
+    let again = resumed.iter().filter(|event| matches!(event.event, Some(Event::Message(_)))).count();
     assert_eq!(again, 1, "only the answer is new to the watcher");
 }
 
@@ -215,10 +180,7 @@ async fn a_stopped_control_plane_ends_its_streams_and_its_process() {
             Err(status) => break status,
         }
     };
-    let code = eventually("the control plane ends", async || {
-        cluster.control_plane.exit_code()
-    })
-    .await;
+    let code = eventually("the control plane ends", async || cluster.control_plane.exit_code()).await;
 
     assert_eq!(ended.code(), tonic::Code::Unavailable);
     assert_eq!(code, 0);

@@ -6,10 +6,7 @@ use std::{
 };
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate lies in the workspace")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_owned()
 }
 
 /// Every Rust file below a folder, or the one file.
@@ -37,40 +34,16 @@ fn sources(under: &str) -> Vec<PathBuf> {
 #[test]
 fn nobody_uses_what_they_may_not() {
     let rules: &[(&str, &[&str])] = &[
-        (
-            "control-plane/domain/src",
-            &["tokio", "sqlx", "tonic", "chatplane_proto", "std::fs", "std::net"],
-        ),
-        (
-            "control-plane/src/authz.rs",
-            &["sqlx", "tonic", "chatplane_proto", "crate::"],
-        ),
+        ("control-plane/domain/src", &["tokio", "sqlx", "tonic", "chatplane_proto", "std::fs", "std::net"]),
+        ("control-plane/src/authz.rs", &["sqlx", "tonic", "chatplane_proto", "crate::"]),
         (
             "control-plane/src/store",
-            &[
-                "tonic",
-                "chatplane_proto",
-                "crate::app",
-                "crate::grpc",
-                "crate::scheduler",
-            ],
+            &["tonic", "chatplane_proto", "crate::app", "crate::grpc", "crate::scheduler"],
         ),
-        (
-            "control-plane/src/app",
-            &["tonic", "chatplane_proto", "sqlx", "crate::grpc"],
-        ),
-        (
-            "control-plane/src/scheduler",
-            &["tonic", "chatplane_proto", "sqlx", "crate::grpc"],
-        ),
-        (
-            "control-plane/src/relay",
-            &["tonic", "chatplane_proto", "sqlx", "crate::grpc", "crate::store"],
-        ),
-        (
-            "control-plane/src/watch",
-            &["tonic", "chatplane_proto", "sqlx", "tokio", "crate::grpc"],
-        ),
+        ("control-plane/src/app", &["tonic", "chatplane_proto", "sqlx", "crate::grpc"]),
+        ("control-plane/src/scheduler", &["tonic", "chatplane_proto", "sqlx", "crate::grpc"]),
+        ("control-plane/src/relay", &["tonic", "chatplane_proto", "sqlx", "crate::grpc", "crate::store"]),
+        ("control-plane/src/watch", &["tonic", "chatplane_proto", "sqlx", "tokio", "crate::grpc"]),
         ("control-plane/src/grpc", &["sqlx"]),
         ("worker/src/llm", &["tonic", "chatplane_proto"]),
         ("worker/src/tools", &["tonic", "chatplane_proto"]),
@@ -100,18 +73,11 @@ fn nobody_uses_what_they_may_not() {
 #[test]
 fn workers_and_workspace_agents_cannot_reach_the_database() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).expect("the lock file is committed");
-    for package in [
-        "chatplane-worker",
-        "chatplane-workspace-agent",
-        "chatplane-domain",
-    ] {
+    for package in ["chatplane-worker", "chatplane-workspace-agent", "chatplane-domain"] {
         let reached = reachable(&lock, package);
         assert!(reached.len() > 3, "{package} is in the lock file");
         for forbidden in ["sqlx", "sqlx-core", "tokio-postgres"] {
-            assert!(
-                !reached.iter().any(|name| name == forbidden),
-                "{package} reaches {forbidden}"
-            );
+            assert!(!reached.iter().any(|name| name == forbidden), "{package} reaches {forbidden}");
         }
     }
 }
@@ -122,9 +88,7 @@ fn reachable(lock: &str, package: &str) -> Vec<String> {
     let mut next = 0;
     while let Some(name) = reached.get(next).cloned() {
         next += 1;
-        for block in lock
-            .split("[[package]]")
-            .filter(|block| block.contains(&format!("name = \"{name}\"\n")))
+        for block in lock.split("[[package]]").filter(|block| block.contains(&format!("name = \"{name}\"\n")))
         {
             let Some((_, dependencies)) = block.split_once("dependencies = [") else {
                 continue;
@@ -144,19 +108,9 @@ fn reachable(lock: &str, package: &str) -> Vec<String> {
 #[test]
 fn no_file_outgrows_the_wall() {
     let mut long = Vec::new();
-    for crate_folder in [
-        "proto/src",
-        "control-plane",
-        "worker",
-        "workspace-agent",
-        "cli",
-        "tests",
-    ] {
+    for crate_folder in ["proto/src", "control-plane", "worker", "workspace-agent", "cli", "tests"] {
         for path in sources(crate_folder) {
-            let lines = fs::read_to_string(&path)
-                .expect("the source can be read")
-                .lines()
-                .count();
+            let lines = fs::read_to_string(&path).expect("the source can be read").lines().count();
             if lines > 500 {
                 long.push(format!("{}: {lines} lines", path.display()));
             }
@@ -192,19 +146,9 @@ fn a_status_is_made_in_one_file() {
 #[test]
 fn every_module_says_what_it_is() {
     let mut silent = Vec::new();
-    for under in [
-        "control-plane",
-        "worker/src",
-        "workspace-agent/src",
-        "cli/src",
-        "tests",
-        "proto/src",
-    ] {
+    for under in ["control-plane", "worker/src", "workspace-agent/src", "cli/src", "tests", "proto/src"] {
         for path in sources(under) {
-            let name = path
-                .file_stem()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
+            let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let unit_tests =
                 name.ends_with("tests") || path.components().any(|part| part.as_os_str() == "tests");
             let text = fs::read_to_string(&path).expect("the source can be read");
@@ -223,9 +167,6 @@ fn the_map_is_no_longer_than_a_map() {
     for part in text.split('`').skip(1).step_by(2) {
         let path = part.split(',').next().unwrap_or_default();
         let is_path = path.contains('/') && !path.contains(['*', ' ', '(', ':']);
-        assert!(
-            !is_path || root().join(path).exists(),
-            "{path} is on the map but not in the tree"
-        );
+        assert!(!is_path || root().join(path).exists(), "{path} is on the map but not in the tree");
     }
 }

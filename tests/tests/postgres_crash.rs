@@ -11,20 +11,10 @@ async fn a_crash_of_postgres_loses_no_accepted_write() {
     let gate = Gate::new();
     let held = gate.clone();
     let model = ModelServer::start(move |_| {
-        vec![
-            Action::text("half "),
-            held.wait(),
-            Action::text("and half"),
-            Action::stop(),
-        ]
+        vec![Action::text("half "), held.wait(), Action::text("and half"), Action::stop()]
     })
     .await;
-    let cluster = Cluster::start(Options {
-        model_url: model.url(),
-        workers: 1,
-        ..Options::default()
-    })
-    .await;
+    let cluster = Cluster::start(Options { model_url: model.url(), workers: 1, ..Options::default() }).await;
     let mut client = cluster.client();
     let chat = client.create_chat("Go.").await.chat_id;
     gate.reached().await;
@@ -39,9 +29,5 @@ async fn a_crash_of_postgres_loses_no_accepted_write() {
 
     let messages = client.messages(&chat).await;
     assert_eq!(messages.len(), 2);
-    assert_eq!(
-        model.calls().len(),
-        1,
-        "the worker kept its answer until it could commit"
-    );
+    assert_eq!(model.calls().len(), 1, "the worker kept its answer until it could commit");
 }

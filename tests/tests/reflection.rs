@@ -13,11 +13,7 @@ use tokio::{
 /// `buf`, from `CHATPLANE_BUF` or the path. CI has it; elsewhere its absence is said.
 async fn buf() -> Option<String> {
     let program = std::env::var("CHATPLANE_BUF").unwrap_or_else(|_| "buf".to_owned());
-    let found = Command::new(&program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .await;
+    let found = Command::new(&program).arg("--version").stdout(Stdio::null()).status().await;
     if found.is_ok_and(|status| status.success()) {
         return Some(program);
     }
@@ -29,36 +25,16 @@ async fn buf() -> Option<String> {
 fn curl(buf: &str, cluster: &Cluster, method: &str, body: &Value) -> Command {
     let mut command = Command::new(buf);
     command
-        .args([
-            "curl",
-            "--protocol",
-            "grpc",
-            "--http2-prior-knowledge",
-            "--data",
-            &body.to_string(),
-        ])
-        .args([
-            "--header",
-            &format!("authorization: Bearer {}", cluster.tokens.user),
-        ])
-        .arg(format!(
-            "{}/chatplane.chat.v1.ChatService/{method}",
-            cluster.url()
-        ))
+        .args(["curl", "--protocol", "grpc", "--http2-prior-knowledge", "--data", &body.to_string()])
+        .args(["--header", &format!("authorization: Bearer {}", cluster.tokens.user)])
+        .arg(format!("{}/chatplane.chat.v1.ChatService/{method}", cluster.url()))
         .kill_on_drop(true);
     command
 }
 
 async fn answer(buf: &str, cluster: &Cluster, method: &str, body: Value) -> Value {
-    let output = curl(buf, cluster, method, &body)
-        .output()
-        .await
-        .expect("buf runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = curl(buf, cluster, method, &body).output().await.expect("buf runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("buf prints JSON")
 }
 
@@ -70,13 +46,7 @@ async fn a_terminal_creates_sends_and_watches_by_reflection() {
     let parts = json!([{"text": {"text": "hello"}}]);
     let created = answer(&buf, &cluster, "CreateChat", json!({"parts": parts})).await;
     let chat = created["chat"]["chatId"].as_str().expect("an id").to_owned();
-    let sent = answer(
-        &buf,
-        &cluster,
-        "SendMessage",
-        json!({"chatId": chat, "parts": parts}),
-    )
-    .await;
+    let sent = answer(&buf, &cluster, "SendMessage", json!({"chatId": chat, "parts": parts})).await;
     assert_eq!(sent["queuedMessage"]["previewText"], "hello");
     let mut watch = curl(&buf, &cluster, "WatchChat", &json!({"chatId": chat}))
         .stdout(Stdio::piped())
@@ -96,8 +66,5 @@ async fn a_terminal_creates_sends_and_watches_by_reflection() {
     })
     .await
     .expect("the snapshot arrives");
-    assert!(
-        seen.contains("hello") && seen.contains("queuedMessageUpserted"),
-        "{seen}"
-    );
+    assert!(seen.contains("hello") && seen.contains("queuedMessageUpserted"), "{seen}");
 }

@@ -11,12 +11,7 @@ use chatplane_tests::{
 use serde_json::json;
 
 async fn cluster(model: &ModelServer, workspace: bool) -> (Cluster, Client) {
-    let options = Options {
-        model_url: model.url(),
-        workers: 1,
-        workspace,
-        ..Options::default()
-    };
+    let options = Options { model_url: model.url(), workers: 1, workspace, ..Options::default() };
     let cluster = Cluster::start(options).await;
     let client = cluster.client();
     (cluster, client)
@@ -45,11 +40,7 @@ fn line(message: &proto::Message) -> String {
     });
     let parts: Vec<String> = parts.collect();
     let stop = if message.interrupted { " [interrupted]" } else { "" };
-    format!(
-        "{}: {}{stop}",
-        message.role().as_str_name().trim_start_matches("ROLE_"),
-        parts.join(" | ")
-    )
+    format!("{}: {}{stop}", message.role().as_str_name().trim_start_matches("ROLE_"), parts.join(" | "))
 }
 
 async fn lines(client: &mut Client, chat: &str) -> Vec<String> {
@@ -64,20 +55,14 @@ async fn a_message_is_answered_with_the_models_words_usage_and_key() {
     let chat = client.create_chat("Say hello.").await;
     let events = client.watch_to_rest(&chat.chat_id).await;
 
-    assert_eq!(
-        lines(&mut client, &chat.chat_id).await,
-        ["USER: Say hello.", "ASSISTANT: Hello, world."]
-    );
+    assert_eq!(lines(&mut client, &chat.chat_id).await, ["USER: Say hello.", "ASSISTANT: Hello, world."]);
     let answer = client.messages(&chat.chat_id).await.remove(1);
     assert_eq!(answer.model, "test");
     let usage = answer.usage.expect("answers have usage");
     assert!(usage.input_tokens > 0 && usage.output_tokens > 0, "{usage:?}");
     let request = model.requests().remove(0);
     assert_eq!(request.headers["x-api-key"], "test-key");
-    let messages = events
-        .iter()
-        .filter(|event| matches!(event.event, Some(Event::Message(_))))
-        .count();
+    let messages = events.iter().filter(|event| matches!(event.event, Some(Event::Message(_)))).count();
     assert_eq!(messages, 2, "each message arrives once");
 }
 
@@ -85,16 +70,9 @@ async fn a_message_is_answered_with_the_models_words_usage_and_key() {
 async fn tools_of_the_workspace_run_and_their_results_reach_the_model() {
     let model = ModelServer::start(|request| {
         if request.last_user_text() == "Look." && request.new_tool_results().is_empty() {
-            call_tools(&[
-                ("list_dir", json!({"path": "."})),
-                ("read_file", json!({"path": "fish.txt"})),
-            ])
+            call_tools(&[("list_dir", json!({"path": "."})), ("read_file", json!({"path": "fish.txt"}))])
         } else {
-            let seen: Vec<&str> = request
-                .new_tool_results()
-                .iter()
-                .map(|(_, output)| *output)
-                .collect();
+            let seen: Vec<&str> = request.new_tool_results().iter().map(|(_, output)| *output).collect();
             say(&format!("I saw {}", seen.join(" and ")))
         }
     })
@@ -107,27 +85,14 @@ async fn tools_of_the_workspace_run_and_their_results_reach_the_model() {
         workspace_id: cluster.workspace.to_string(),
         ..Default::default()
     };
-    let chat = client
-        .chats
-        .create_chat(request)
-        .await
-        .expect("created")
-        .into_inner()
-        .chat
-        .expect("a chat");
+    let chat = client.chats.create_chat(request).await.expect("created").into_inner().chat.expect("a chat");
     client.watch_to_rest(&chat.chat_id).await;
 
     let lines = lines(&mut client, &chat.chat_id).await;
     assert_eq!(lines.len(), 5, "{lines:#?}");
-    assert!(
-        lines[1].contains("list_dir#0") && lines[1].contains("read_file#1"),
-        "{lines:#?}"
-    );
+    assert!(lines[1].contains("list_dir#0") && lines[1].contains("read_file#1"), "{lines:#?}");
     let answer = lines.last().expect("an answer");
-    assert!(
-        answer.contains("fish.txt") && answer.contains("salmon"),
-        "{lines:#?}"
-    );
+    assert!(answer.contains("fish.txt") && answer.contains("salmon"), "{lines:#?}");
     let results: Vec<bool> = client.messages(&chat.chat_id).await[2..4]
         .iter()
         .filter_map(|message| match &message.parts[0].kind {
@@ -164,45 +129,24 @@ async fn unknown_tools_and_malformed_arguments_become_results_the_model_can_act_
         workspace_id: cluster.workspace.to_string(),
         ..Default::default()
     };
-    let chat = client
-        .chats
-        .create_chat(request)
-        .await
-        .expect("created")
-        .into_inner()
-        .chat
-        .expect("a chat");
+    let chat = client.chats.create_chat(request).await.expect("created").into_inner().chat.expect("a chat");
     client.watch_to_rest(&chat.chat_id).await;
 
     let messages = client.messages(&chat.chat_id).await;
     let results: Vec<_> = messages
         .iter()
-        .filter_map(
-            |message| match message.parts.first().and_then(|part| part.kind.as_ref()) {
-                Some(Kind::ToolResult(result)) => Some(result),
-                _ => None,
-            },
-        )
+        .filter_map(|message| match message.parts.first().and_then(|part| part.kind.as_ref()) {
+            Some(Kind::ToolResult(result)) => Some(result),
+            _ => None,
+        })
         .collect();
     assert_eq!(results.len(), 3);
     assert!(results.iter().all(|result| result.is_error), "{results:#?}");
-    let of = |index| {
-        results
-            .iter()
-            .find(|result| result.call_index == index)
-            .expect("a result")
-    };
-    assert!(
-        of(0).output.contains("read_file"),
-        "it names the tools there are: {}",
-        of(0).output
-    );
+    let of = |index| results.iter().find(|result| result.call_index == index).expect("a result");
+    assert!(of(0).output.contains("read_file"), "it names the tools there are: {}", of(0).output);
     let replayed = &model.requests()[1].body["messages"][1]["content"];
     assert_eq!(replayed[1]["input"], json!({}), "an empty object is replayed");
-    assert_eq!(
-        lines(&mut client, &chat.chat_id).await.last().expect("an answer"),
-        "ASSISTANT: I see."
-    );
+    assert_eq!(lines(&mut client, &chat.chat_id).await.last().expect("an answer"), "ASSISTANT: I see.");
 }
 
 #[tokio::test]
@@ -210,12 +154,7 @@ async fn an_interrupt_keeps_the_partial_answer_and_lets_the_next_message_in() {
     let gate = Gate::new();
     let held = gate.clone();
     let model = ModelServer::start(move |request| match request.last_user_text() {
-        "Count." => vec![
-            Action::text("one two "),
-            held.wait(),
-            Action::text("three"),
-            Action::stop(),
-        ],
+        "Count." => vec![Action::text("one two "), held.wait(), Action::text("three"), Action::stop()],
         _ => say("Done."),
     })
     .await;
@@ -225,21 +164,13 @@ async fn an_interrupt_keeps_the_partial_answer_and_lets_the_next_message_in() {
     seen_live(&mut client, &chat.chat_id, "one two ").await;
 
     client.send(&chat.chat_id, "And now?").await.expect("queued");
-    let request = proto::InterruptChatRequest {
-        chat_id: chat.chat_id.clone(),
-        ..Default::default()
-    };
+    let request = proto::InterruptChatRequest { chat_id: chat.chat_id.clone(), ..Default::default() };
     client.chats.interrupt_chat(request).await.expect("interrupted");
     until(&mut client, &chat.chat_id, proto::ChatState::Waiting).await;
 
     assert_eq!(
         lines(&mut client, &chat.chat_id).await,
-        [
-            "USER: Count.",
-            "ASSISTANT: one two  [interrupted]",
-            "USER: And now?",
-            "ASSISTANT: Done."
-        ]
+        ["USER: Count.", "ASSISTANT: one two  [interrupted]", "USER: And now?", "ASSISTANT: Done."]
     );
     assert_eq!(model.requests().len(), 2);
 }
@@ -249,11 +180,7 @@ async fn seen_live(client: &mut Client, chat: &str, words: &str) {
     let mut stream = client.watch(chat, "").await.expect("the chat can be watched");
     let mut seen = Vec::new();
     while !String::from_utf8_lossy(&seen).contains(words) {
-        let event = stream
-            .message()
-            .await
-            .expect("the stream goes on")
-            .expect("the stream goes on");
+        let event = stream.message().await.expect("the stream goes on").expect("the stream goes on");
         match event.event {
             Some(Event::PartAppend(append)) => seen.extend_from_slice(&append.data),
             Some(Event::PreviewReset(_)) => seen.clear(),
@@ -282,25 +209,16 @@ async fn queued_messages_are_answered_one_turn_after_the_other() {
 
     assert_eq!(
         lines(&mut client, &chat.chat_id).await,
-        [
-            "USER: 1",
-            "ASSISTANT: one",
-            "USER: 2",
-            "ASSISTANT: re 2",
-            "USER: 3",
-            "ASSISTANT: re 3"
-        ]
+        ["USER: 1", "ASSISTANT: one", "USER: 2", "ASSISTANT: re 2", "USER: 3", "ASSISTANT: re 3"]
     );
 }
 
 #[tokio::test]
 async fn thinking_goes_back_byte_exactly_and_its_signature_never_to_clients() {
     let model = ModelServer::start(|request| match request.last_user_text() {
-        "Think." => vec![
-            Action::thinking("hmm \u{0}é", "SIGNATURE=="),
-            Action::text("Thought."),
-            Action::stop(),
-        ],
+        "Think." => {
+            vec![Action::thinking("hmm \u{0}é", "SIGNATURE=="), Action::text("Thought."), Action::stop()]
+        }
         _ => say("Again."),
     })
     .await;
@@ -341,25 +259,15 @@ async fn a_failed_call_is_shown_repeated_and_counted() {
         .collect();
     assert!(!retries.is_empty(), "{events:#?}");
     let error = retries[0].error.as_ref().expect("a retry has an error");
-    assert_eq!(
-        (error.kind(), error.status_code, error.retryable),
-        (proto::ErrorKind::Overloaded, 529, true)
-    );
+    assert_eq!((error.kind(), error.status_code, error.retryable), (proto::ErrorKind::Overloaded, 529, true));
     assert_eq!(retries[0].attempt, 2);
-    assert_eq!(
-        lines(&mut client, &chat.chat_id).await,
-        ["USER: Try.", "ASSISTANT: Better."]
-    );
+    assert_eq!(lines(&mut client, &chat.chat_id).await, ["USER: Try.", "ASSISTANT: Better."]);
 }
 
 #[tokio::test]
 async fn a_refused_key_ends_the_turn_with_a_typed_error_and_a_message_starts_it_again() {
     let model = ModelServer::start_queue([
-        vec![Action::error_status(
-            401,
-            "authentication_error",
-            "invalid x-api-key",
-        )],
+        vec![Action::error_status(401, "authentication_error", "invalid x-api-key")],
         say("Welcome back."),
     ])
     .await;
@@ -369,10 +277,7 @@ async fn a_refused_key_ends_the_turn_with_a_typed_error_and_a_message_starts_it_
 
     let failed = client.chat(&chat.chat_id).await.expect("it is there");
     let error = failed.last_error.expect("an error");
-    assert_eq!(
-        (error.kind(), error.status_code),
-        (proto::ErrorKind::Authentication, 401)
-    );
+    assert_eq!((error.kind(), error.status_code), (proto::ErrorKind::Authentication, 401));
     assert!(!error.retryable);
     client.send(&chat.chat_id, "Once more.").await.expect("sent");
     let chat = until(&mut client, &chat.chat_id, proto::ChatState::Waiting).await;

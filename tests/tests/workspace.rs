@@ -22,29 +22,17 @@ use uuid::Uuid;
 use world::{HASTY, PATIENT, World};
 
 fn reason(status: &Status) -> (Code, String) {
-    let info = status
-        .get_details_error_info()
-        .expect("every refusal has a reason");
+    let info = status.get_details_error_info().expect("every refusal has a reason");
     (status.code(), info.reason)
 }
 
 fn done(output: &str) -> CallToolResult {
-    CallToolResult {
-        output: output.to_owned(),
-        is_error: false,
-    }
+    CallToolResult { output: output.to_owned(), is_error: false }
 }
 
 async fn online(world: &World) -> Vec<chat::Workspace> {
     let request = chat::ListWorkspacesRequest::default();
-    world
-        .client()
-        .chats
-        .list_workspaces(request)
-        .await
-        .expect("they are listed")
-        .into_inner()
-        .workspaces
+    world.client().chats.list_workspaces(request).await.expect("they are listed").into_inner().workspaces
 }
 
 #[tokio::test]
@@ -59,23 +47,15 @@ async fn an_agent_is_online_with_its_tools_while_it_is_attached() {
     assert!(!before[0].online && before[0].tools.is_empty());
     assert!(meanwhile[0].online);
     assert_eq!(meanwhile[0].tools, register().tools);
-    eventually("the workspace is offline", async || {
-        (!online(&world).await[0].online).then_some(())
-    })
-    .await;
+    eventually("the workspace is offline", async || (!online(&world).await[0].online).then_some(())).await;
 }
 
 #[tokio::test]
 async fn a_call_reaches_the_agent_and_its_output_and_result_the_worker() {
     let world = World::start(PATIENT).await;
     let journal = Uuid::now_v7().to_string();
-    let with_journal = Up::Register(proto::Register {
-        journal_id: journal.clone(),
-        ..register()
-    });
-    let mut agent = Agent::try_attach(&world, &world.agent_token, with_journal)
-        .await
-        .expect("it registers");
+    let with_journal = Up::Register(proto::Register { journal_id: journal.clone(), ..register() });
+    let mut agent = Agent::try_attach(&world, &world.agent_token, with_journal).await.expect("it registers");
     world.create_chat(Some(world.workspace)).await;
     let holder = Holder::of_a_call(&world).await;
 
@@ -105,10 +85,7 @@ async fn a_call_without_an_agent_ends_in_words_for_the_model() {
 
     let sentence = holder.call().await.error().await;
 
-    assert!(
-        sentence.contains("\"laptop\" is offline") && sentence.contains("did not run"),
-        "{sentence}"
-    );
+    assert!(sentence.contains("\"laptop\" is offline") && sentence.contains("did not run"), "{sentence}");
 }
 
 #[tokio::test]
@@ -130,10 +107,7 @@ async fn a_call_into_a_workspace_that_is_no_longer_the_owners_ends_in_words_for_
     let holder = Holder::of_a_call(&world).await;
     let mut connection = world.database.connection().await;
     let statement = format!("update workspaces set owner_id = '{}'", world.stranger);
-    connection
-        .execute(sqlx::AssertSqlSafe(statement))
-        .await
-        .expect("it is given away");
+    connection.execute(sqlx::AssertSqlSafe(statement)).await.expect("it is given away");
     connection.close().await.expect("the connection closes");
 
     let sentence = holder.call().await.error().await;
@@ -193,25 +167,13 @@ fn wrong_calls(right: &CallToolRequest) -> Vec<(CallToolRequest, (Code, &'static
     vec![
         (change(|call| call.fence += 1), (lost, "LEASE_LOST")),
         (other_session, (lost, "LEASE_LOST")),
-        (
-            change(|call| call.history_version = 1),
-            (Code::Aborted, "SUPERSEDED"),
-        ),
+        (change(|call| call.history_version = 1), (Code::Aborted, "SUPERSEDED")),
         (other_chat, (Code::NotFound, "CHAT_NOT_FOUND")),
-        (
-            change(|call| call.call.as_mut().expect("it has one").call_index = 1),
-            (invalid, "FIELD_INVALID"),
-        ),
+        (change(|call| call.call.as_mut().expect("it has one").call_index = 1), (invalid, "FIELD_INVALID")),
         (change(|call| call.call = None), (invalid, "FIELD_INVALID")),
         (change(|call| call.fence = 0), (invalid, "FIELD_INVALID")),
-        (
-            change(|call| "rm".clone_into(&mut call.tool_name)),
-            (invalid, "FIELD_INVALID"),
-        ),
-        (
-            change(|call| "7".clone_into(&mut call.session_id)),
-            (invalid, "FIELD_INVALID"),
-        ),
+        (change(|call| "rm".clone_into(&mut call.tool_name)), (invalid, "FIELD_INVALID")),
+        (change(|call| "7".clone_into(&mut call.session_id)), (invalid, "FIELD_INVALID")),
     ]
 }
 
@@ -243,28 +205,15 @@ async fn a_call_that_the_user_interrupts_is_cancelled_at_the_agent_and_no_other_
     let mut holder = Holder::of_a_call(&world).await;
     let _call = holder.call().await;
     let called = agent.called().await;
-    let interrupt = chat::InterruptChatRequest {
-        chat_id: holder.chat.clone(),
-        ..Default::default()
-    };
-    world
-        .client()
-        .chats
-        .interrupt_chat(interrupt)
-        .await
-        .expect("it is interrupted");
+    let interrupt = chat::InterruptChatRequest { chat_id: holder.chat.clone(), ..Default::default() };
+    world.client().chats.interrupt_chat(interrupt).await.expect("it is interrupted");
 
     let sentence = holder.call().await.error().await;
     holder.finish_interruption().await;
 
     assert!(sentence.contains("interrupted"), "{sentence}");
-    let cancel = proto::CancelTool {
-        call_id: called.call_id,
-    };
-    assert_eq!(
-        agent.next().await.expect("it goes on"),
-        Some(Down::CancelTool(cancel))
-    );
+    let cancel = proto::CancelTool { call_id: called.call_id };
+    assert_eq!(agent.next().await.expect("it goes on"), Some(Down::CancelTool(cancel)));
 }
 
 #[tokio::test]
@@ -275,10 +224,7 @@ async fn a_newer_agent_replaces_an_older_one_which_hears_why() {
     let _newer = Agent::attach(&world).await;
 
     let ended = older.next().await.expect_err("it is put out");
-    assert_eq!(
-        reason(&ended),
-        (Code::AlreadyExists, "WORKSPACE_REPLACED".to_owned())
-    );
+    assert_eq!(reason(&ended), (Code::AlreadyExists, "WORKSPACE_REPLACED".to_owned()));
     assert!(online(&world).await[0].online);
 }
 
@@ -287,10 +233,7 @@ async fn a_wrong_registration_is_refused_with_its_fields() {
     let world = World::start(PATIENT).await;
     let mut unnamed = register();
     unnamed.tools[0].name = "two words".to_owned();
-    let no_journal = proto::Register {
-        journal_id: "7".to_owned(),
-        ..register()
-    };
+    let no_journal = proto::Register { journal_id: "7".to_owned(), ..register() };
     let cases = [
         (Up::Pong(proto::Pong { ping_no: 1 }), "register"),
         (Up::Register(unnamed), "register.tools[0].name"),
@@ -298,15 +241,8 @@ async fn a_wrong_registration_is_refused_with_its_fields() {
     ];
 
     for (first, field) in cases {
-        let refused = Agent::try_attach(&world, &world.agent_token, first)
-            .await
-            .err()
-            .expect(field);
-        assert_eq!(
-            reason(&refused),
-            (Code::InvalidArgument, "FIELD_INVALID".to_owned()),
-            "{field}"
-        );
+        let refused = Agent::try_attach(&world, &world.agent_token, first).await.err().expect(field);
+        assert_eq!(reason(&refused), (Code::InvalidArgument, "FIELD_INVALID".to_owned()), "{field}");
         let details = refused.get_details_bad_request().expect("the field is named");
         assert_eq!(details.field_violations[0].field, field);
     }
@@ -315,10 +251,7 @@ async fn a_wrong_registration_is_refused_with_its_fields() {
     let mut agent = Agent::attach(&world).await;
     agent.says(Up::Register(register())).await;
     let ended = agent.next().await.expect_err("once is enough");
-    assert_eq!(
-        reason(&ended),
-        (Code::InvalidArgument, "FIELD_INVALID".to_owned())
-    );
+    assert_eq!(reason(&ended), (Code::InvalidArgument, "FIELD_INVALID".to_owned()));
 }
 
 #[tokio::test]
@@ -328,10 +261,7 @@ async fn a_token_of_another_kind_attaches_nothing() {
     let refused = Agent::try_attach(&world, &world.worker_token, Up::Register(register())).await;
 
     let refused = refused.err().expect("it is no agent's token");
-    assert_eq!(
-        reason(&refused),
-        (Code::Unauthenticated, "CREDENTIALS_INVALID".to_owned())
-    );
+    assert_eq!(reason(&refused), (Code::Unauthenticated, "CREDENTIALS_INVALID".to_owned()));
 }
 
 #[tokio::test]

@@ -25,16 +25,11 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff = Backoff {
-        first: Duration::from_secs(1),
-        max: Duration::from_secs(60),
-    };
+    const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
 
     #[test]
     fn the_longest_pause_doubles_up_to_its_maximum() {
-        let longest: Vec<u64> = (1..=8)
-            .map(|failures| BACKOFF.pause(failures, 1.0).as_secs())
-            .collect();
+        let longest: Vec<u64> = (1..=8).map(|failures| BACKOFF.pause(failures, 1.0).as_secs()).collect();
 
         assert_eq!(longest, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(BACKOFF.pause(u32::MAX, 1.0), Duration::from_secs(60));

@@ -19,12 +19,7 @@ pub struct Config {
     pub control_plane: Vec<String>,
 
     /// Token of a worker, as `chatplane admin create-token` prints it.
-    #[arg(
-        long,
-        env = "CHATPLANE_WORKER_TOKEN",
-        hide_env_values = true,
-        conflicts_with = "token_file"
-    )]
+    #[arg(long, env = "CHATPLANE_WORKER_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
     pub token: Option<String>,
 
     /// File that holds the worker's token.
@@ -131,10 +126,7 @@ impl Config {
 
     /// The certificates of `--ca-cert`, if there are any.
     pub(crate) fn read_ca_cert(&self) -> Result<Option<String>, ConfigError> {
-        self.ca_cert
-            .as_ref()
-            .map(|path| read_file("--ca-cert", path))
-            .transpose()
+        self.ca_cert.as_ref().map(|path| read_file("--ca-cert", path)).transpose()
     }
 
     /// The worker's name for operators.
@@ -153,9 +145,7 @@ fn read_file(flag: &'static str, path: &PathBuf) -> Result<String, ConfigError> 
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let count: u32 = text
-        .parse()
-        .map_err(|_| "expected a number of seconds".to_owned())?;
+    let count: u32 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
     Ok(Duration::from_secs(count.into()))
 }
 
@@ -184,13 +174,8 @@ mod tests {
 
     #[test]
     fn addresses_may_be_repeated_or_listed() {
-        let config = parse(&[
-            "--control-plane",
-            "http://a:1,http://b:2",
-            "--control-plane",
-            "http://c:3",
-        ])
-        .unwrap();
+        let config =
+            parse(&["--control-plane", "http://a:1,http://b:2", "--control-plane", "http://c:3"]).unwrap();
 
         assert_eq!(config.control_plane, ["http://a:1", "http://b:2", "http://c:3"]);
     }
@@ -204,11 +189,7 @@ mod tests {
 
     #[test]
     fn a_missing_token_is_named() {
-        let config = Config {
-            token: None,
-            token_file: None,
-            ..parse(&[]).unwrap()
-        };
+        let config = Config { token: None, token_file: None, ..parse(&[]).unwrap() };
 
         assert!(matches!(config.read_token(), Err(ConfigError::TokenMissing)));
     }

@@ -54,18 +54,9 @@ impl Default for Limits {
             open_timeout: Duration::from_secs(5),
             hop_after: Duration::from_secs(4),
             pause_after: Duration::from_secs(6),
-            redial: Backoff {
-                first: Duration::from_millis(100),
-                max: Duration::from_secs(5),
-            },
-            rewrite: Backoff {
-                first: Duration::from_millis(100),
-                max: Duration::from_secs(5),
-            },
-            recall: Backoff {
-                first: Duration::from_secs(1),
-                max: Duration::from_secs(60),
-            },
+            redial: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
+            rewrite: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
+            recall: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) },
             retry_after_max: Duration::from_secs(600),
             attempts_max: 25,
             model_calls_max: 200,

@@ -60,24 +60,12 @@ pub(crate) async fn run_with(
     let name = config.worker_name();
     tracing::info!(name, slots = config.slots, "the worker starts");
     let core = Session::new(timing(config, &limits), config.slots as usize, client.addresses());
-    let worker = Worker {
-        name,
-        slots_total: config.slots,
-    };
+    let worker = Worker { name, slots_total: config.slots };
     let session = SessionStream::new(client.clone(), live.clone(), worker, core);
-    let context = Context {
-        client,
-        live,
-        providers,
-        limits: limits.clone(),
-        usage,
-    };
+    let context = Context { client, live, providers, limits: limits.clone(), usage };
     let ended = Box::pin(Runs::new(context, session).run(shutdown)).await;
     // All senders are gone: what is still queued gets a moment.
-    if timeout(limits.release_grace, reporting.join_next())
-        .await
-        .is_err()
-    {
+    if timeout(limits.release_grace, reporting.join_next()).await.is_err() {
         tracing::warn!("some usage could not be reported before the end");
     }
     ended
@@ -97,10 +85,7 @@ fn connect(config: &Config, limits: &Limits) -> Result<Client, RunError> {
         allow_plaintext: config.allow_plaintext,
         timeout: limits.dial_timeout,
     };
-    let timeouts = Timeouts {
-        unary: limits.unary_timeout,
-        piece: limits.piece_timeout,
-    };
+    let timeouts = Timeouts { unary: limits.unary_timeout, piece: limits.piece_timeout };
     Ok(Client::new(dial.channels()?, &token, timeouts)?)
 }
 
@@ -139,13 +124,7 @@ struct Runs {
 
 impl Runs {
     fn new(context: Context, session: SessionStream) -> Self {
-        Runs {
-            context,
-            session,
-            runs: HashMap::new(),
-            tasks: JoinSet::new(),
-            keys: HashMap::new(),
-        }
+        Runs { context, session, runs: HashMap::new(), tasks: JoinSet::new(), keys: HashMap::new() }
     }
 
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), RunError> {

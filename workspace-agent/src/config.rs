@@ -29,12 +29,7 @@ pub struct Config {
 
     /// Token of this workspace's agent. Other users of the machine may see the flag in the process
     /// list: prefer the variable or `--token-file`.
-    #[arg(
-        long,
-        env = "CHATPLANE_WORKSPACE_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "CHATPLANE_WORKSPACE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 
     /// File that holds the token, instead of `--token`. White space around it is ignored.
@@ -42,12 +37,7 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
 
     /// Directory to serve. Tools reach nothing outside it.
-    #[arg(
-        long,
-        env = "CHATPLANE_WORKSPACE_DIR",
-        value_name = "DIR",
-        default_value = "."
-    )]
+    #[arg(long, env = "CHATPLANE_WORKSPACE_DIR", value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
 
     /// Allow `http://` to another machine. Token, files and answers then cross the network unprotected.
@@ -128,31 +118,16 @@ pub(crate) struct Token {
 impl Config {
     /// The one token that was given. An empty variable counts as none: compose files set them so.
     pub(crate) fn bearer(&self) -> Result<Token, ConfigError> {
-        let direct = self
-            .token
-            .as_deref()
-            .map(str::trim)
-            .filter(|token| !token.is_empty());
-        let file = self
-            .token_file
-            .as_deref()
-            .filter(|path| !path.as_os_str().is_empty());
+        let direct = self.token.as_deref().map(str::trim).filter(|token| !token.is_empty());
+        let file = self.token_file.as_deref().filter(|path| !path.as_os_str().is_empty());
         match (direct, file) {
             (None, None) => Err(ConfigError::TokenMissing),
             (Some(_), Some(_)) => Err(ConfigError::TokenGivenTwice),
-            (Some(token), None) => Ok(Token {
-                secret: token.to_owned(),
-                given_by: GIVEN_DIRECTLY,
-            }),
+            (Some(token), None) => Ok(Token { secret: token.to_owned(), given_by: GIVEN_DIRECTLY }),
             (None, Some(path)) => {
-                let secret = read_token(path).map_err(|source| ConfigError::TokenFile {
-                    path: path.to_owned(),
-                    source,
-                })?;
-                Ok(Token {
-                    secret,
-                    given_by: GIVEN_BY_FILE,
-                })
+                let secret = read_token(path)
+                    .map_err(|source| ConfigError::TokenFile { path: path.to_owned(), source })?;
+                Ok(Token { secret, given_by: GIVEN_BY_FILE })
             }
         }
     }
@@ -160,22 +135,13 @@ impl Config {
 
 fn read_token(path: &Path) -> io::Result<String> {
     let mut content = String::new();
-    File::open(path)?
-        .take(TOKEN_FILE_BYTES_MAX)
-        .read_to_string(&mut content)?;
+    File::open(path)?.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut content)?;
     Ok(content.trim().to_owned())
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            control_plane,
-            token,
-            token_file,
-            dir,
-            allow_plaintext,
-            ca_cert,
-        } = self;
+        let Self { control_plane, token, token_file, dir, allow_plaintext, ca_cert } = self;
         formatter
             .debug_struct("Config")
             .field("control_plane", control_plane)
@@ -201,9 +167,7 @@ mod tests {
     }
 
     fn parse(flags: &[&str]) -> Config {
-        Program::try_parse_from([&["agent"], flags].concat())
-            .unwrap()
-            .config
+        Program::try_parse_from([&["agent"], flags].concat()).unwrap().config
     }
 
     #[test]
@@ -238,14 +202,8 @@ mod tests {
     #[test]
     fn exactly_one_token_is_needed() {
         let none = parse(&[]).bearer().err().unwrap();
-        let two = parse(&["--token", "a", "--token-file", "b"])
-            .bearer()
-            .err()
-            .unwrap();
-        let lost = parse(&["--token-file", "/does/not/exist"])
-            .bearer()
-            .err()
-            .unwrap();
+        let two = parse(&["--token", "a", "--token-file", "b"]).bearer().err().unwrap();
+        let lost = parse(&["--token-file", "/does/not/exist"]).bearer().err().unwrap();
 
         assert!(matches!(none, ConfigError::TokenMissing), "{none}");
         assert!(matches!(two, ConfigError::TokenGivenTwice), "{two}");

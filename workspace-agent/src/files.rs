@@ -68,18 +68,12 @@ impl Error {
             Errno::LOOP => Self::LinkLoop(path),
             Errno::XDEV => Self::Outside(path),
             Errno::NXIO | Errno::NODEV => Self::NotRegular(path),
-            errno => Self::Io {
-                path,
-                source: errno.into(),
-            },
+            errno => Self::Io { path, source: errno.into() },
         }
     }
 
     fn io(path: &str, source: io::Error) -> Self {
-        Self::Io {
-            path: shorten(path),
-            source,
-        }
+        Self::Io { path: shorten(path), source }
     }
 }
 
@@ -93,25 +87,14 @@ pub(crate) struct Files {
 impl Files {
     /// The tools of one directory.
     pub(crate) fn new(root: Arc<Root>) -> Self {
-        Self {
-            root,
-            slots: Arc::new(Semaphore::new(BLOCKING_MAX)),
-        }
+        Self { root, slots: Arc::new(Semaphore::new(BLOCKING_MAX)) }
     }
 
     /// As they are declared.
     pub(crate) fn tools(self) -> Vec<Arc<dyn Tool>> {
         vec![
-            Arc::new(FileTool {
-                files: self.clone(),
-                definition: list_dir::DEFINITION,
-                work: list_dir::run,
-            }),
-            Arc::new(FileTool {
-                files: self,
-                definition: read_file::DEFINITION,
-                work: read_file::run,
-            }),
+            Arc::new(FileTool { files: self.clone(), definition: list_dir::DEFINITION, work: list_dir::run }),
+            Arc::new(FileTool { files: self, definition: read_file::DEFINITION, work: read_file::run }),
         ]
     }
 }
@@ -145,11 +128,7 @@ impl Tool for FileTool {
 }
 
 async fn in_a_slot(files: Files, call: Call, work: Work) -> Ended {
-    let slot = files
-        .slots
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed");
+    let slot = files.slots.acquire_owned().await.expect("the semaphore is never closed");
     let done = task::spawn_blocking(move || {
         let _slot = slot;
         work(&files.root, &call)
@@ -166,9 +145,5 @@ async fn in_a_slot(files: Files, call: Call, work: Work) -> Ended {
 
 /// Gives an error once nobody waits for the work any more.
 fn go_on(cancel: &CancellationToken) -> Result<(), Error> {
-    if cancel.is_cancelled() {
-        Err(Error::Cancelled)
-    } else {
-        Ok(())
-    }
+    if cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
 }

@@ -49,10 +49,7 @@ pub enum RunError {
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
     let limits = Limits::default();
     let dial = Dial::new(&config, &limits)?;
-    let root = Root::new(&config.dir).map_err(|source| ConfigError::Dir {
-        path: config.dir,
-        source,
-    })?;
+    let root = Root::new(&config.dir).map_err(|source| ConfigError::Dir { path: config.dir, source })?;
     let tools = Tools::new(Files::new(Arc::new(root)).tools());
     Link::new(dial, tools, limits).run(shutdown).await
 }

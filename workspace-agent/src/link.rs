@@ -71,12 +71,7 @@ impl Link {
     /// A link that is not open yet.
     pub(crate) fn new(dial: Dial, tools: Tools, limits: Limits) -> Self {
         let fences = Fences::new(limits.fences_max);
-        Self {
-            dial,
-            tools,
-            limits,
-            fences,
-        }
+        Self { dial, tools, limits, fences }
     }
 
     /// Keeps the link open until `shutdown`, or until it makes no sense any more.
@@ -87,10 +82,7 @@ impl Link {
                 End::Stopped => return Ok(()),
                 End::Replaced => return Err(RunError::Replaced),
                 End::TokenRefused { reason } => {
-                    return Err(RunError::TokenRefused {
-                        given_by: self.dial.given_by(),
-                        reason,
-                    });
+                    return Err(RunError::TokenRefused { given_by: self.dial.given_by(), reason });
                 }
                 End::Lost(lost) => lost,
             };
@@ -121,11 +113,7 @@ struct Backoff {
 
 impl Backoff {
     fn new(limits: &Limits) -> Self {
-        Self {
-            min: limits.backoff_min,
-            max: limits.backoff_max,
-            next: limits.backoff_min,
-        }
+        Self { min: limits.backoff_min, max: limits.backoff_max, next: limits.backoff_min }
     }
 
     fn reset(&mut self) {

@@ -61,18 +61,12 @@ pub(crate) struct Ended {
 impl Ended {
     /// It worked.
     pub(crate) fn ok(output: impl Into<String>) -> Self {
-        Self {
-            output: output.into(),
-            is_error: false,
-        }
+        Self { output: output.into(), is_error: false }
     }
 
     /// It did not; the sentence tells the model why and what to do instead.
     pub(crate) fn failed(output: impl Into<String>) -> Self {
-        Self {
-            output: output.into(),
-            is_error: true,
-        }
+        Self { output: output.into(), is_error: true }
     }
 }
 
@@ -122,10 +116,7 @@ impl Tools {
         found.cloned().ok_or_else(|| {
             let names: Vec<_> = self.definitions().map(|definition| definition.name).collect();
             let name = shorten(name);
-            Ended::failed(format!(
-                "There is no tool `{name}`. The tools are: {}.",
-                names.join(", ")
-            ))
+            Ended::failed(format!("There is no tool `{name}`. The tools are: {}.", names.join(", ")))
         })
     }
 }

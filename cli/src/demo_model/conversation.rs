@@ -23,10 +23,7 @@ impl<'a> Conversation<'a> {
     pub(super) fn read(request: &'a Value) -> Self {
         let mut conversation = Self {
             model: text(&request["model"]),
-            tool_names: array(&request["tools"])
-                .iter()
-                .map(|tool| text(&tool["name"]))
-                .collect(),
+            tool_names: array(&request["tools"]).iter().map(|tool| text(&tool["name"])).collect(),
             calls: Vec::new(),
         };
         for message in array(&request["messages"]) {

@@ -27,11 +27,7 @@ pub(super) fn entries(output: &str) -> Vec<&str> {
 
 fn entry(line: &str) -> Option<&str> {
     let is_note = line.starts_with('(') && line.ends_with(')') && !line.contains("  ");
-    let end = ["  ", "\t", " -> "]
-        .iter()
-        .filter_map(|mark| line.find(mark))
-        .min()
-        .unwrap_or(line.len());
+    let end = ["  ", "\t", " -> "].iter().filter_map(|mark| line.find(mark)).min().unwrap_or(line.len());
     let name = line[..end].trim();
     (!is_note && !name.is_empty()).then_some(name)
 }
@@ -42,16 +38,10 @@ pub(super) fn is_directory(entry: &str) -> bool {
 
 /// The few files that promise most, the best first.
 pub(super) fn worth_reading<'a>(entries: &[&'a str]) -> Vec<&'a str> {
-    let mut files: Vec<(u8, &str)> = entries
-        .iter()
-        .filter_map(|&entry| Some((rank(entry)?, entry)))
-        .collect();
+    let mut files: Vec<(u8, &str)> =
+        entries.iter().filter_map(|&entry| Some((rank(entry)?, entry))).collect();
     files.sort_by_key(|&(rank, _)| rank);
-    files
-        .into_iter()
-        .take(FILES_READ_MAX)
-        .map(|(_, entry)| entry)
-        .collect()
+    files.into_iter().take(FILES_READ_MAX).map(|(_, entry)| entry).collect()
 }
 
 /// How little a file promises; `None` for what is no file to read.
@@ -78,35 +68,15 @@ mod tests {
     fn names_are_read_from_lines_of_any_shape() {
         let output = "src/\nREADME.md  1234 bytes\nmy notes.txt  7 bytes\nlatest -> src/main.rs\nplain\n(odd)  1 bytes\n\n\
              pipe  (pipe)\n(3 more entries are not shown)\n";
-        let expected = [
-            "src/",
-            "README.md",
-            "my notes.txt",
-            "latest",
-            "plain",
-            "(odd)",
-            "pipe",
-        ];
+        let expected = ["src/", "README.md", "my notes.txt", "latest", "plain", "(odd)", "pipe"];
         assert_eq!(entries(output), expected);
         assert!(entries("(empty)").is_empty());
     }
 
     #[test]
     fn the_files_that_promise_most_are_read_first() {
-        let entries = [
-            "a.rs",
-            "b.txt",
-            ".env",
-            "Cargo.lock",
-            "Cargo.toml",
-            "logo.png",
-            "notes.md",
-            "readme",
-            "src/",
-        ];
-        assert_eq!(
-            worth_reading(&entries),
-            ["readme", "notes.md", "Cargo.toml", "b.txt"]
-        );
+        let entries =
+            ["a.rs", "b.txt", ".env", "Cargo.lock", "Cargo.toml", "logo.png", "notes.md", "readme", "src/"];
+        assert_eq!(worth_reading(&entries), ["readme", "notes.md", "Cargo.toml", "b.txt"]);
     }
 }

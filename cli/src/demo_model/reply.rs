@@ -34,17 +34,11 @@ pub(super) fn decide(conversation: &Conversation<'_>) -> Vec<Block> {
     let Some(listing) = calls.iter().find(|call| call.tool_name == LIST_DIR) else {
         return vec![
             Block::Text("Let me see what is in this directory.".to_owned()),
-            Block::Call {
-                tool_name: LIST_DIR,
-                input: json!({"path": "."}),
-            },
+            Block::Call { tool_name: LIST_DIR, input: json!({"path": "."}) },
         ];
     };
     if listing.is_error {
-        return vec![Block::Text(format!(
-            "I could not list the directory: {}",
-            cut(&listing.output)
-        ))];
+        return vec![Block::Text(format!("I could not list the directory: {}", cut(&listing.output)))];
     }
     let entries = listing::entries(&listing.output);
     let files = listing::worth_reading(&entries);
@@ -71,10 +65,7 @@ fn summary(entries: &[&str], calls: &[Call<'_>]) -> String {
     if entries.is_empty() {
         return "This directory is empty.".to_owned();
     }
-    let directories = entries
-        .iter()
-        .filter(|entry| listing::is_directory(entry))
-        .count();
+    let directories = entries.iter().filter(|entry| listing::is_directory(entry)).count();
     let counts = [
         counted(directories, "directory", "directories"),
         counted(entries.len() - directories, "file", "files"),
@@ -110,11 +101,7 @@ fn file_summary(call: &Call<'_>) -> String {
     match heading {
         _ if lines.is_empty() => format!("{path} is empty."),
         Some(heading) if shown.is_empty() => format!("{path} is titled \"{}\".", title(heading)),
-        Some(heading) => format!(
-            "{path} is titled \"{}\" and begins:\n{}",
-            title(heading),
-            shown.join("\n")
-        ),
+        Some(heading) => format!("{path} is titled \"{}\" and begins:\n{}", title(heading), shown.join("\n")),
         None => format!("{path} begins:\n{}", shown.join("\n")),
     }
 }

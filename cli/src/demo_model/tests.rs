@@ -27,11 +27,7 @@ async fn demo() -> Demo {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    Demo {
-        address,
-        task: tokio::spawn(serve(listener, shutdown.clone())),
-        shutdown,
-    }
+    Demo { address, task: tokio::spawn(serve(listener, shutdown.clone())), shutdown }
 }
 
 impl Demo {
@@ -90,10 +86,7 @@ fn run_tool(files: &Files, tool_name: &str, arguments_json: &str) -> String {
         }
         "read_file" => {
             let lines = files[path].lines().zip(1..);
-            lines
-                .map(|(line, number)| format!("{number:>6}\t{line}\n"))
-                .chain(["(the end)".into()])
-                .collect()
+            lines.map(|(line, number)| format!("{number:>6}\t{line}\n")).chain(["(the end)".into()]).collect()
         }
         other => panic!("no tool {other}"),
     }
@@ -102,35 +95,23 @@ fn run_tool(files: &Files, tool_name: &str, arguments_json: &str) -> String {
 /// Runs a whole turn and returns its answers.
 async fn turn(files: &Files, tool_names: &[&str]) -> Vec<Answer> {
     let demo = demo().await;
-    let mut messages = vec![PromptMessage::User {
-        texts: vec!["What is in this directory?".to_owned()],
-    }];
+    let mut messages = vec![PromptMessage::User { texts: vec!["What is in this directory?".to_owned()] }];
     let mut answers = Vec::new();
     loop {
         let answer = ask(call(demo.address, messages.clone(), tool_names)).await;
         let message_id = i64::try_from(messages.len()).unwrap();
-        messages.push(PromptMessage::Assistant {
-            message_id,
-            parts: answer.parts.clone(),
-        });
+        messages.push(PromptMessage::Assistant { message_id, parts: answer.parts.clone() });
         let calls = answer.parts.iter().filter_map(|part| match &part.content {
-            PartContent::ToolCall {
-                tool_name,
-                arguments_json,
-            } => Some((tool_name, arguments_json)),
+            PartContent::ToolCall { tool_name, arguments_json } => Some((tool_name, arguments_json)),
             _ => None,
         });
-        let results = calls
-            .zip(0..)
-            .map(|((tool_name, arguments_json), call_index)| ToolResult {
-                call_message_id: message_id,
-                call_index,
-                output: run_tool(files, tool_name, arguments_json),
-                is_error: false,
-            });
-        messages.push(PromptMessage::Tool {
-            results: results.collect(),
+        let results = calls.zip(0..).map(|((tool_name, arguments_json), call_index)| ToolResult {
+            call_message_id: message_id,
+            call_index,
+            output: run_tool(files, tool_name, arguments_json),
+            is_error: false,
         });
+        messages.push(PromptMessage::Tool { results: results.collect() });
         let is_last = answer.stop_reason == Some(StopReason::EndTurn);
         answers.push(answer);
         assert!(answers.len() < 10, "the turn ends");
@@ -151,10 +132,7 @@ fn text_of(answer: &Answer) -> &str {
 #[tokio::test]
 async fn it_lists_the_directory_reads_what_it_found_and_says_what_is_in_it() {
     let files = Files::from([
-        (
-            "README.md",
-            "\n# Quaternion kettle\n\nBoils water in four dimensions.\n",
-        ),
+        ("README.md", "\n# Quaternion kettle\n\nBoils water in four dimensions.\n"),
         ("ledger.txt", "zebra 17\nyak 4\n"),
         ("picture.png", "\u{0}"),
     ]);
@@ -162,10 +140,7 @@ async fn it_lists_the_directory_reads_what_it_found_and_says_what_is_in_it() {
     let answers = turn(&files, &["list_dir", "read_file"]).await;
 
     assert_eq!(answers.len(), 3);
-    assert!(
-        !text_of(&answers[0]).is_empty(),
-        "a sentence comes before the call"
-    );
+    assert!(!text_of(&answers[0]).is_empty(), "a sentence comes before the call");
     assert_eq!(answers[1].parts.len(), 3, "both files are read in one step");
     let answer = text_of(&answers[2]);
     for found in [
@@ -179,10 +154,7 @@ async fn it_lists_the_directory_reads_what_it_found_and_says_what_is_in_it() {
     ] {
         assert!(answer.contains(found), "{found} is missing in {answer}");
     }
-    assert!(
-        answer.starts_with("This directory has 1 directory and 3 files: "),
-        "{answer}"
-    );
+    assert!(answer.starts_with("This directory has 1 directory and 3 files: "), "{answer}");
     assert!(answers[2].usage.input_tokens > answers[0].usage.input_tokens);
     assert!(answers[2].usage.output_tokens > 10);
 }
@@ -205,34 +177,14 @@ async fn without_reading_it_says_what_it_saw_and_without_tools_that_it_has_none(
 #[tokio::test]
 async fn a_new_question_begins_a_new_turn() {
     let demo = demo().await;
-    let listed = PartContent::ToolCall {
-        tool_name: "list_dir".into(),
-        arguments_json: "{}".into(),
-    };
-    let part = chatplane_worker::llm::AnswerPart {
-        content: listed,
-        provider_state: Bytes::new(),
-    };
-    let result = ToolResult {
-        call_message_id: 1,
-        call_index: 0,
-        output: "old.txt".into(),
-        is_error: false,
-    };
+    let listed = PartContent::ToolCall { tool_name: "list_dir".into(), arguments_json: "{}".into() };
+    let part = chatplane_worker::llm::AnswerPart { content: listed, provider_state: Bytes::new() };
+    let result = ToolResult { call_message_id: 1, call_index: 0, output: "old.txt".into(), is_error: false };
     let messages = vec![
-        PromptMessage::User {
-            texts: vec!["Look.".into()],
-        },
-        PromptMessage::Assistant {
-            message_id: 1,
-            parts: vec![part],
-        },
-        PromptMessage::Tool {
-            results: vec![result],
-        },
-        PromptMessage::User {
-            texts: vec!["Look again.".into()],
-        },
+        PromptMessage::User { texts: vec!["Look.".into()] },
+        PromptMessage::Assistant { message_id: 1, parts: vec![part] },
+        PromptMessage::Tool { results: vec![result] },
+        PromptMessage::User { texts: vec!["Look again.".into()] },
     ];
 
     let answer = ask(call(demo.address, messages, &["list_dir"])).await;
@@ -243,10 +195,8 @@ async fn a_new_question_begins_a_new_turn() {
 
 async fn raw(address: SocketAddr, head: &str, body: &[u8]) -> String {
     let mut connection = TcpStream::connect(address).await.unwrap();
-    let head = format!(
-        "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
+    let head =
+        format!("{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     connection.write_all(head.as_bytes()).await.unwrap();
     // A server that has seen enough may close while the rest is sent.
     let _ = connection.write_all(body).await;
@@ -262,27 +212,17 @@ async fn what_is_no_call_gets_an_error_of_the_providers_shape() {
         ("GET /v1/messages", "", "404", "not_found_error"),
         ("POST /v1/other", "{}", "404", "not_found_error"),
         ("POST /v1/messages", "nonsense", "400", "invalid_request_error"),
-        (
-            "POST /v1/messages",
-            "{\"stream\":false}",
-            "400",
-            "invalid_request_error",
-        ),
+        ("POST /v1/messages", "{\"stream\":false}", "400", "invalid_request_error"),
         ("POST /v1/messages", "[]", "400", "invalid_request_error"),
     ] {
         let response = raw(demo.address, head, body.as_bytes()).await;
         assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{response}");
-        assert!(
-            response.contains(&format!("\"type\":\"{error_type}\"")),
-            "{response}"
-        );
+        assert!(response.contains(&format!("\"type\":\"{error_type}\"")), "{response}");
     }
     // The length alone is enough to refuse; the body is never sent.
     let mut connection = TcpStream::connect(demo.address).await.unwrap();
-    let head = format!(
-        "POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
-        REQUEST_BYTES_MAX + 1
-    );
+    let head =
+        format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", REQUEST_BYTES_MAX + 1);
     connection.write_all(head.as_bytes()).await.unwrap();
     let mut status = [0; 12];
     connection.read_exact(&mut status).await.unwrap();
@@ -293,17 +233,8 @@ async fn what_is_no_call_gets_an_error_of_the_providers_shape() {
 #[tokio::test]
 async fn a_client_that_leaves_and_a_stop_in_mid_answer_do_no_harm() {
     let demo = demo().await;
-    let request = call(
-        demo.address,
-        vec![PromptMessage::User {
-            texts: vec!["Hello.".into()],
-        }],
-        &[],
-    );
-    let mut events = Providers::default()
-        .get("anthropic")
-        .unwrap()
-        .call(request.clone());
+    let request = call(demo.address, vec![PromptMessage::User { texts: vec!["Hello.".into()] }], &[]);
+    let mut events = Providers::default().get("anthropic").unwrap().call(request.clone());
     events.try_next().await.unwrap().unwrap();
     drop(events);
 

@@ -20,10 +20,7 @@ pub(super) struct Event {
 impl Event {
     fn new(data: &Value) -> Self {
         let name = data["type"].as_str().unwrap_or_default();
-        Self {
-            bytes: format!("event: {name}\ndata: {data}\n\n"),
-            is_word: name == "content_block_delta",
-        }
+        Self { bytes: format!("event: {name}\ndata: {data}\n\n"), is_word: name == "content_block_delta" }
     }
 }
 
@@ -59,10 +56,7 @@ fn block_events(index: usize, block: &Block) -> Vec<Event> {
     let (start, deltas): (Value, Vec<Value>) = match block {
         Block::Text(text) => {
             let delta = |word| json!({"type": "text_delta", "text": word});
-            (
-                json!({"type": "text", "text": ""}),
-                text.split_inclusive(' ').map(delta).collect(),
-            )
+            (json!({"type": "text", "text": ""}), text.split_inclusive(' ').map(delta).collect())
         }
         Block::Call { tool_name, input } => {
             let arguments: Vec<char> = input.to_string().chars().collect();
@@ -76,9 +70,7 @@ fn block_events(index: usize, block: &Block) -> Vec<Event> {
     let start = json!({"type": "content_block_start", "index": index, "content_block": start});
     let delta = |delta| json!({"type": "content_block_delta", "index": index, "delta": delta});
     let stop = json!({"type": "content_block_stop", "index": index});
-    let all = std::iter::once(start)
-        .chain(deltas.into_iter().map(delta))
-        .chain(std::iter::once(stop));
+    let all = std::iter::once(start).chain(deltas.into_iter().map(delta)).chain(std::iter::once(stop));
     all.map(|data| Event::new(&data)).collect()
 }
 

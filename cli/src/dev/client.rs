@@ -35,10 +35,7 @@ pub(crate) fn channel(address: SocketAddr) -> Channel {
 
 /// The client of a user.
 pub(crate) fn chat_client(channel: Channel, user_token: &str) -> Result<ChatClient, Status> {
-    Ok(ChatServiceClient::with_interceptor(
-        channel,
-        Bearer::new(user_token)?,
-    ))
+    Ok(ChatServiceClient::with_interceptor(channel, Bearer::new(user_token)?))
 }
 
 /// Adds the token to every request.
@@ -70,9 +67,7 @@ pub(crate) fn with_deadline<T>(message: T) -> Request<T> {
 
 /// Whether the control plane says that it serves.
 pub(crate) async fn is_serving(channel: Channel) -> bool {
-    let request = with_deadline(HealthCheckRequest {
-        service: String::new(),
-    });
+    let request = with_deadline(HealthCheckRequest { service: String::new() });
     match HealthClient::new(channel).check(request).await {
         Ok(reply) => reply.into_inner().status() == ServingStatus::Serving,
         Err(_) => false,
@@ -87,16 +82,9 @@ pub(crate) async fn find_workspace(
     let id = id.to_string();
     let mut page_token = String::new();
     loop {
-        let request = ListWorkspacesRequest {
-            page_size: PAGE_SIZE,
-            page_token,
-        };
+        let request = ListWorkspacesRequest { page_size: PAGE_SIZE, page_token };
         let page = client.list_workspaces(with_deadline(request)).await?.into_inner();
-        if let Some(found) = page
-            .workspaces
-            .into_iter()
-            .find(|workspace| workspace.workspace_id == id)
-        {
+        if let Some(found) = page.workspaces.into_iter().find(|workspace| workspace.workspace_id == id) {
             return Ok(Some(found));
         }
         if page.next_page_token.is_empty() {

@@ -34,10 +34,7 @@ impl DataDir {
         make(path)?;
         require_ours(path)?;
         let lock = lock(path)?;
-        let data_dir = Self {
-            path: path.to_owned(),
-            lock,
-        };
+        let data_dir = Self { path: path.to_owned(), lock };
         for dir in [data_dir.identity(), data_dir.logs()] {
             make_private(&dir)?;
         }
@@ -67,30 +64,18 @@ impl Drop for DataDir {
 
 /// Makes a directory that nobody else may enter, with what leads to it; one that exists is left as it is.
 pub(crate) fn make_private(path: &Path) -> Result<(), DevError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(failed("make", path))
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make", path))
 }
 
 /// Opens a file of ours for writing, readable by nobody else, and never through a link.
 pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options
-        .write(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW);
+    options.write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options
 }
 
 fn make(path: &Path) -> Result<(), DevError> {
-    let mode = if rustix::process::geteuid().is_root() {
-        0o711
-    } else {
-        0o700
-    };
+    let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(failed("make", parent))?;
     }
@@ -112,9 +97,7 @@ fn require_ours(path: &Path) -> Result<(), DevError> {
     match File::open(&version_file) {
         Ok(file) => {
             let mut version = Vec::new();
-            file.take(VERSION_BYTES_MAX)
-                .read_to_end(&mut version)
-                .map_err(failed("read", &version_file))?;
+            file.take(VERSION_BYTES_MAX).read_to_end(&mut version).map_err(failed("read", &version_file))?;
             // A start that was cut short may have left the file empty.
             match version.as_slice() {
                 b"" => write_version(&version_file),
@@ -134,20 +117,13 @@ fn require_ours(path: &Path) -> Result<(), DevError> {
 }
 
 fn write_version(path: &Path) -> Result<(), DevError> {
-    let mut file = private_file()
-        .truncate(true)
-        .open(path)
-        .map_err(failed("open", path))?;
+    let mut file = private_file().truncate(true).open(path).map_err(failed("open", path))?;
     file.write_all(VERSION.as_bytes()).map_err(failed("write", path))
 }
 
 fn lock(dir: &Path) -> Result<File, DevError> {
     let path = dir.join("lock");
-    let mut lock = private_file()
-        .read(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(failed("open", &path))?;
+    let mut lock = private_file().read(true).truncate(false).open(&path).map_err(failed("open", &path))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -158,10 +134,7 @@ fn lock(dir: &Path) -> Result<File, DevError> {
                 Ok(pid) => format!("`chatplane dev`, process {pid}"),
                 Err(_) => "another `chatplane dev`".to_owned(),
             };
-            return Err(DevError::InUse {
-                dir: dir.to_owned(),
-                holder,
-            });
+            return Err(DevError::InUse { dir: dir.to_owned(), holder });
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error)),
     }
@@ -186,10 +159,7 @@ mod tests {
         let refusal = DataDir::open(&path).unwrap_err().to_string();
         drop(first);
 
-        assert!(
-            refusal.contains(&format!("process {}", std::process::id())),
-            "{refusal}"
-        );
+        assert!(refusal.contains(&format!("process {}", std::process::id())), "{refusal}");
         assert!(refusal.contains("--data-dir"), "{refusal}");
         DataDir::open(&path).unwrap();
     }

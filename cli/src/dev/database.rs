@@ -48,10 +48,7 @@ impl Database {
         bin_dir: Option<PathBuf>,
         shutdown: &CancellationToken,
     ) -> Result<Self, DevError> {
-        let settings = Settings {
-            bin_dir,
-            ..Settings::kept_in(dir)
-        };
+        let settings = Settings { bin_dir, ..Settings::kept_in(dir) };
         let (started_sender, started) = oneshot::channel();
         let (stop, stop_receiver) = mpsc::channel();
         let (ended_sender, ended) = oneshot::channel();

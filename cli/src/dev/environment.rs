@@ -58,10 +58,7 @@ pub(crate) fn worker(log: &str, address: SocketAddr, identity: &Identity) -> Env
     let mut environment = inherited(log, &COMMON);
     environment.extend(taken(&OUTSIDE));
     environment.push(("CHATPLANE_CONTROL_PLANE", url(address).into()));
-    environment.push((
-        "CHATPLANE_WORKER_TOKEN_FILE",
-        identity.worker_token_file.clone().into(),
-    ));
+    environment.push(("CHATPLANE_WORKER_TOKEN_FILE", identity.worker_token_file.clone().into()));
     environment.push(("CHATPLANE_WORKER_DRAIN_TIMEOUT", DRAIN_SECONDS.into()));
     environment
 }
@@ -70,10 +67,7 @@ pub(crate) fn worker(log: &str, address: SocketAddr, identity: &Identity) -> Env
 pub(crate) fn workspace_agent(log: &str, address: SocketAddr, identity: &Identity) -> Environment {
     let mut environment = inherited(log, &COMMON);
     environment.push(("CHATPLANE_CONTROL_PLANE", url(address).into()));
-    environment.push((
-        "CHATPLANE_WORKSPACE_TOKEN_FILE",
-        identity.workspace_token_file.clone().into(),
-    ));
+    environment.push(("CHATPLANE_WORKSPACE_TOKEN_FILE", identity.workspace_token_file.clone().into()));
     environment
 }
 

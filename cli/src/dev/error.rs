@@ -38,11 +38,7 @@ pub(crate) enum DevError {
     )]
     InUse { dir: PathBuf, holder: String },
     #[error("could not {action} {path:?}")]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: io::Error },
 
     #[error("the demo model could not be started")]
     DemoModelUnavailable(#[source] io::Error),
@@ -57,25 +53,12 @@ pub(crate) enum DevError {
     #[error("{role} could not be started")]
     Spawn { role: &'static str, source: io::Error },
     #[error("{role} ended unexpectedly ({status}). The end of its log, {log:?}:\n{tail}")]
-    RoleEnded {
-        role: &'static str,
-        status: ExitStatus,
-        log: PathBuf,
-        tail: String,
-    },
+    RoleEnded { role: &'static str, status: ExitStatus, log: PathBuf, tail: String },
     #[error("{role} was not ready within {seconds} s. The end of its log, {log:?}:\n{tail}")]
-    NotReady {
-        role: &'static str,
-        seconds: u64,
-        log: PathBuf,
-        tail: String,
-    },
+    NotReady { role: &'static str, seconds: u64, log: PathBuf, tail: String },
 
     #[error("the control plane refused to {action}: {}", .status.message())]
-    Refused {
-        action: &'static str,
-        status: Box<tonic::Status>,
-    },
+    Refused { action: &'static str, status: Box<tonic::Status> },
     #[error("the control plane did not answer within {seconds} s")]
     Unanswered { seconds: u64 },
     #[error("the answer could not be written to standard output")]

@@ -45,9 +45,7 @@ impl Identity {
     /// The token of the user, for requests.
     pub(crate) fn user_token(&self) -> Result<String, DevError> {
         let path = &self.user_token_file;
-        fs::read_to_string(path)
-            .map(|token| token.trim().to_owned())
-            .map_err(failed("read", path))
+        fs::read_to_string(path).map(|token| token.trim().to_owned()).map_err(failed("read", path))
     }
 }
 
@@ -76,18 +74,8 @@ pub(crate) async fn ensure(dir: &Path, admin: &Admin, workspace: &Path) -> Resul
         None => create_workspace(&workspaces, admin, user, workspace).await?,
     };
     let workspace_token_file = workspaces.join(workspace_id.to_string()).join("token");
-    ensure_token(
-        &workspace_token_file,
-        admin,
-        TokenKind::WorkspaceAgent(workspace_id),
-    )
-    .await?;
-    Ok(Identity {
-        user_token_file,
-        worker_token_file,
-        workspace_id,
-        workspace_token_file,
-    })
+    ensure_token(&workspace_token_file, admin, TokenKind::WorkspaceAgent(workspace_id)).await?;
+    Ok(Identity { user_token_file, worker_token_file, workspace_id, workspace_token_file })
 }
 
 /// Forgets everything, for the database does not know it.
@@ -103,9 +91,7 @@ pub(crate) fn forget(dir: &Path) -> Result<(), DevError> {
 async fn create_user(admin: &Admin) -> Result<UserId, AdminError> {
     match admin.create_user(USER_NAME, true).await {
         Err(AdminError::NameTaken) => {
-            admin
-                .create_user(&format!("{USER_NAME}-{}", Uuid::now_v7()), true)
-                .await
+            admin.create_user(&format!("{USER_NAME}-{}", Uuid::now_v7()), true).await
         }
         created => created,
     }
@@ -117,10 +103,7 @@ fn find_workspace(workspaces: &Path, directory: &Path) -> Result<Option<Workspac
         let entry = entry.map_err(failed("list", workspaces))?;
         let path_file = entry.path().join("path");
         let is_it = read(&path_file)?.is_some_and(|path| OsStr::from_bytes(&path) == directory.as_os_str());
-        let id = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| Uuid::try_parse(name).ok());
+        let id = entry.file_name().to_str().and_then(|name| Uuid::try_parse(name).ok());
         if let (true, Some(id)) = (is_it, id) {
             return Ok(Some(WorkspaceId(id)));
         }
@@ -134,10 +117,7 @@ async fn create_workspace(
     user: UserId,
     directory: &Path,
 ) -> Result<WorkspaceId, DevError> {
-    let name = directory
-        .file_name()
-        .unwrap_or(directory.as_os_str())
-        .to_string_lossy();
+    let name = directory.file_name().unwrap_or(directory.as_os_str()).to_string_lossy();
     let id = admin.create_workspace(user, &workspace_name(&name)).await?;
     let dir = workspaces.join(id.to_string());
     make_private(&dir)?;
@@ -153,11 +133,7 @@ fn workspace_name(directory_name: &str) -> String {
         .filter(|character| !character.is_control())
         .take(NAME_CHARACTERS_MAX)
         .collect();
-    if name.trim().is_empty() {
-        "workspace".to_owned()
-    } else {
-        name
-    }
+    if name.trim().is_empty() { "workspace".to_owned() } else { name }
 }
 
 async fn ensure_token(path: &Path, admin: &Admin, kind: TokenKind) -> Result<(), DevError> {
@@ -170,9 +146,7 @@ async fn ensure_token(path: &Path, admin: &Admin, kind: TokenKind) -> Result<(),
 
 fn read_id(path: &Path) -> Result<Option<Uuid>, DevError> {
     let content = read(path)?.unwrap_or_default();
-    Ok(std::str::from_utf8(&content)
-        .ok()
-        .and_then(|text| Uuid::try_parse(text.trim()).ok()))
+    Ok(std::str::from_utf8(&content).ok().and_then(|text| Uuid::try_parse(text.trim()).ok()))
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, DevError> {
@@ -188,18 +162,11 @@ fn write(path: &Path, content: &[u8]) -> Result<(), DevError> {
     let mut new_name = path.as_os_str().to_owned().into_vec();
     new_name.extend_from_slice(b".new");
     let new = PathBuf::from(OsString::from_vec(new_name));
-    let mut file = private_file()
-        .truncate(true)
-        .open(&new)
-        .map_err(failed("open", &new))?;
-    file.write_all(content)
-        .and_then(|()| file.sync_all())
-        .map_err(failed("write", &new))?;
+    let mut file = private_file().truncate(true).open(&new).map_err(failed("open", &new))?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write", &new))?;
     fs::rename(&new, path).map_err(failed("rename", &new))?;
     let dir = path.parent().unwrap_or(Path::new("/"));
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(failed("sync", dir))
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
 }
 
 #[cfg(test)]

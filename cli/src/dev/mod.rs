@@ -75,14 +75,7 @@ async fn run(options: &Options, log: &str, signals: &Signals) -> Result<Exit, De
     let listener = listen(options.port)?;
 
     let mut stack = Stack::default();
-    let plan = Plan {
-        options,
-        places: &places,
-        data: &data,
-        model,
-        listener,
-        log,
-    };
+    let plan = Plan { options, places: &places, data: &data, model, listener, log };
     let result = match Box::pin(stack.start(plan, &signals.shutdown())).await {
         Ok(ready) => match &options.prompt {
             Some(prompt) => answer(&mut stack, ready, prompt.clone(), signals).await,
@@ -138,10 +131,7 @@ fn listen(port: Option<u16>) -> Result<TcpListener, DevError> {
             Err(DevError::PortUnusable { source, .. }) if source.kind() == ErrorKind::AddrInUse => {
                 let listener = bind(0)?;
                 if let Ok(address) = listener.local_addr() {
-                    say(&format!(
-                        "Port {PORT_DEFAULT} is taken, so port {} is used.",
-                        address.port()
-                    ));
+                    say(&format!("Port {PORT_DEFAULT} is taken, so port {} is used.", address.port()));
                 }
                 Ok(listener)
             }
@@ -152,22 +142,11 @@ fn listen(port: Option<u16>) -> Result<TcpListener, DevError> {
 
 /// Says where the control plane is and how to call it.
 fn introduce(output: &mut impl io::Write, ready: &Ready, workspace: &Path) -> io::Result<()> {
-    let Ready {
-        address,
-        identity,
-        client: _,
-    } = ready;
+    let Ready { address, identity, client: _ } = ready;
     let token_file = identity.user_token_file.display();
     let workspace_id = identity.workspace_id;
-    writeln!(
-        output,
-        "chatplane serves {} on {address}, until it is stopped.",
-        workspace.display()
-    )?;
-    writeln!(
-        output,
-        "The token is in {token_file}. Create a chat, and watch it:\n"
-    )?;
+    writeln!(output, "chatplane serves {} on {address}, until it is stopped.", workspace.display())?;
+    writeln!(output, "The token is in {token_file}. Create a chat, and watch it:\n")?;
     writeln!(output, "  token=$(cat '{token_file}')")?;
     writeln!(
         output,

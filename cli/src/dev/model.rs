@@ -38,9 +38,7 @@ impl Model {
     pub(crate) fn choose(options: &Options) -> Self {
         let given = |value: &Option<String>| value.clone().filter(|value| !value.trim().is_empty());
         let Some(api_key) = given(&options.anthropic_api_key) else {
-            return Self::Demo {
-                ignored: given(&options.model),
-            };
+            return Self::Demo { ignored: given(&options.model) };
         };
         Self::Anthropic(Endpoint {
             base_url: given(&options.anthropic_base_url).unwrap_or_else(|| ANTHROPIC_BASE_URL.to_owned()),
@@ -53,10 +51,7 @@ impl Model {
     pub(crate) fn first_line(&self) -> String {
         match self {
             Self::Anthropic(endpoint) if endpoint.base_url == ANTHROPIC_BASE_URL => {
-                format!(
-                    "Anthropic's {} answers (ANTHROPIC_API_KEY is set).",
-                    endpoint.model
-                )
+                format!("Anthropic's {} answers (ANTHROPIC_API_KEY is set).", endpoint.model)
             }
             Self::Anthropic(endpoint) => format!(
                 "Anthropic's {} at {} answers (ANTHROPIC_API_KEY is set).",
@@ -75,14 +70,10 @@ impl Model {
     /// Starts what has to be started, and says where the model is.
     pub(crate) async fn start(self) -> Result<RunningModel, DevError> {
         match self {
-            Self::Anthropic(endpoint) => Ok(RunningModel {
-                endpoint,
-                server: None,
-            }),
+            Self::Anthropic(endpoint) => Ok(RunningModel { endpoint, server: None }),
             Self::Demo { .. } => {
-                let listener = TcpListener::bind(("127.0.0.1", 0))
-                    .await
-                    .map_err(DevError::DemoModelUnavailable)?;
+                let listener =
+                    TcpListener::bind(("127.0.0.1", 0)).await.map_err(DevError::DemoModelUnavailable)?;
                 let address = listener.local_addr().map_err(DevError::DemoModelUnavailable)?;
                 let shutdown = CancellationToken::new();
                 let server = tokio::spawn(demo_model::serve(listener, shutdown.clone()));
@@ -91,10 +82,7 @@ impl Model {
                     api_key: DEMO_KEY.to_owned(),
                     model: DEMO_MODEL.to_owned(),
                 };
-                Ok(RunningModel {
-                    endpoint,
-                    server: Some(AbortOnDropHandle::new(server)),
-                })
+                Ok(RunningModel { endpoint, server: Some(AbortOnDropHandle::new(server)) })
             }
         }
     }
@@ -142,29 +130,20 @@ mod tests {
     fn without_a_key_the_demo_model_answers_and_the_first_line_says_so() {
         let model = choose(&["--anthropic-api-key", " "]);
 
-        assert_eq!(
-            model.first_line(),
-            "No ANTHROPIC_API_KEY: the built-in demo model answers."
-        );
+        assert_eq!(model.first_line(), "No ANTHROPIC_API_KEY: the built-in demo model answers.");
     }
 
     #[test]
     fn with_a_key_the_first_line_names_provider_and_model_and_no_secret() {
         let line = choose(&["--anthropic-api-key", "sk-1", "--model", "big"]).first_line();
 
-        assert_eq!(
-            line,
-            "Anthropic's big at https://host/v answers (ANTHROPIC_API_KEY is set)."
-        );
+        assert_eq!(line, "Anthropic's big at https://host/v answers (ANTHROPIC_API_KEY is set).");
     }
 
     #[test]
     fn a_model_by_name_without_a_key_is_not_ignored_in_silence() {
         let line = choose(&["--anthropic-api-key", "", "--model", "big"]).first_line();
 
-        assert_eq!(
-            line,
-            "No ANTHROPIC_API_KEY: the built-in demo model answers, and not big."
-        );
+        assert_eq!(line, "No ANTHROPIC_API_KEY: the built-in demo model answers, and not big.");
     }
 }

@@ -19,12 +19,7 @@ pub(crate) struct Options {
     pub(crate) model: Option<String>,
 
     /// Directory that the agent works in.
-    #[arg(
-        long,
-        env = "CHATPLANE_WORKSPACE_DIR",
-        value_name = "DIR",
-        default_value = "."
-    )]
+    #[arg(long, env = "CHATPLANE_WORKSPACE_DIR", value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
 
     /// Where the database, tokens and logs are kept, outside the directory that the agent works in. By

@@ -28,14 +28,10 @@ impl Places {
             .canonicalize()
             .ok()
             .filter(|path| path.is_dir())
-            .ok_or_else(|| DevError::WorkspaceUnusable {
-                dir: options.dir.clone(),
-            })?;
+            .ok_or_else(|| DevError::WorkspaceUnusable { dir: options.dir.clone() })?;
         let data = match &options.data_dir {
             Some(dir) => dir.clone(),
-            None => Surroundings::of_this_process()
-                .data_dir()
-                .ok_or(DevError::DataDirUnknown)?,
+            None => Surroundings::of_this_process().data_dir().ok_or(DevError::DataDirUnknown)?,
         };
         let data = real_path(&data).ok_or(DevError::DataDirUnknown)?;
         Self { workspace, data }.kept_apart()
@@ -137,26 +133,16 @@ mod tests {
             }),
             Path::new("/h/.local/share/chatplane")
         );
+        assert_eq!(of(surroundings()), Path::new("/home/from-database/.local/share/chatplane"));
         assert_eq!(
-            of(surroundings()),
-            Path::new("/home/from-database/.local/share/chatplane")
-        );
-        assert_eq!(
-            of(Surroundings {
-                is_root: true,
-                home: Some("/root".into()),
-                ..surroundings()
-            }),
+            of(Surroundings { is_root: true, home: Some("/root".into()), ..surroundings() }),
             Path::new("/var/lib/chatplane")
         );
     }
 
     #[test]
     fn without_any_home_no_directory_is_guessed() {
-        let nowhere = Surroundings {
-            home_from_user_database: || None,
-            ..surroundings()
-        };
+        let nowhere = Surroundings { home_from_user_database: || None, ..surroundings() };
 
         assert_eq!(nowhere.data_dir(), None);
     }
@@ -164,22 +150,12 @@ mod tests {
     #[test]
     fn neither_directory_may_lie_in_the_other() {
         let places = |workspace: &str, data: &str| {
-            Places {
-                workspace: workspace.into(),
-                data: data.into(),
-            }
-            .kept_apart()
+            Places { workspace: workspace.into(), data: data.into() }.kept_apart()
         };
 
-        assert!(matches!(
-            places("/w", "/w/data"),
-            Err(DevError::DataDirInside { .. })
-        ));
+        assert!(matches!(places("/w", "/w/data"), Err(DevError::DataDirInside { .. })));
         assert!(matches!(places("/w", "/w"), Err(DevError::DataDirInside { .. })));
-        assert!(matches!(
-            places("/d/w", "/d"),
-            Err(DevError::WorkspaceInside { .. })
-        ));
+        assert!(matches!(places("/d/w", "/d"), Err(DevError::WorkspaceInside { .. })));
         assert!(places("/w", "/w2").is_ok());
     }
 

@@ -44,11 +44,7 @@ impl<A: AsyncWrite + Unpin, N: AsyncWrite + Unpin> Printer<A, N> {
 
     /// Ends the answer's line, if one has been begun.
     pub(crate) async fn end_line(&mut self) -> io::Result<()> {
-        if self.is_line_open {
-            self.answer(b"\n").await
-        } else {
-            Ok(())
-        }
+        if self.is_line_open { self.answer(b"\n").await } else { Ok(()) }
     }
 
     async fn answer(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -119,11 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_terminal_gets_no_commands_and_notes_on_lines_of_their_own() {
-        let mut printer = Printer {
-            is_answer_terminal: true,
-            are_both_terminals: true,
-            ..printer()
-        };
+        let mut printer = Printer { is_answer_terminal: true, are_both_terminals: true, ..printer() };
 
         printer.print(outputs()).await.unwrap();
 

@@ -41,11 +41,7 @@ pub(crate) struct PromptRun {
 
 impl PromptRun {
     pub(crate) fn new(client: ChatClient) -> Self {
-        Self {
-            client,
-            printer: Printer::standard(),
-            chat_id: None,
-        }
+        Self { client, printer: Printer::standard(), chat_id: None }
     }
 
     /// Runs the prompt to the end of its turn.
@@ -71,10 +67,7 @@ impl PromptRun {
         let Some(chat_id) = self.chat_id.take() else {
             return;
         };
-        let request = InterruptChatRequest {
-            chat_id,
-            request_id: new_request_id(),
-        };
+        let request = InterruptChatRequest { chat_id, request_id: new_request_id() };
         match timeout(INTERRUPT_TIME_MAX, self.client.interrupt_chat(request)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
@@ -88,9 +81,7 @@ impl PromptRun {
     async fn create(&mut self, workspace: WorkspaceId, prompt: String) -> Result<String, DevError> {
         let request = CreateChatRequest {
             request_id: new_request_id(),
-            parts: vec![Part {
-                kind: Some(part::Kind::Text(TextPart { text: prompt })),
-            }],
+            parts: vec![Part { kind: Some(part::Kind::Text(TextPart { text: prompt })) }],
             workspace_id: workspace.to_string(),
             ..Default::default()
         };
@@ -104,11 +95,7 @@ impl PromptRun {
     }
 
     async fn watch(&mut self, chat_id: String) -> Result<Outcome, DevError> {
-        let mut request = WatchChatRequest {
-            chat_id,
-            cursor: String::new(),
-            history_limit: Some(-1),
-        };
+        let mut request = WatchChatRequest { chat_id, cursor: String::new(), history_limit: Some(-1) };
         let mut transcript = Transcript::default();
         let mut outage = Outage::default();
         loop {
@@ -192,15 +179,10 @@ impl Outage {
             | Code::Unauthenticated => false,
         };
         if !may_pass {
-            return Err(DevError::Refused {
-                action,
-                status: Box::new(status),
-            });
+            return Err(DevError::Refused { action, status: Box::new(status) });
         }
         if since.elapsed() > OUTAGE_TIME_MAX {
-            return Err(DevError::Unanswered {
-                seconds: OUTAGE_TIME_MAX.as_secs(),
-            });
+            return Err(DevError::Unanswered { seconds: OUTAGE_TIME_MAX.as_secs() });
         }
         sleep(RECONNECT_DELAY).await;
         Ok(())

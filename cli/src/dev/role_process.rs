@@ -78,32 +78,19 @@ impl RoleProcess {
         system::tie_to_this_thread(command.as_std_mut(), launch.inherited);
         let mut child = command.spawn()?;
         let lifeline = child.stdin.take();
-        Ok(Self {
-            role: launch.role,
-            log,
-            child,
-            lifeline,
-        })
+        Ok(Self { role: launch.role, log, child, lifeline })
     }
 
     /// Waits until the role ends although nobody has asked it to. Dropping the wait loses nothing.
     pub(crate) async fn ended(&mut self) -> DevError {
         match self.child.wait().await {
             Ok(status) => self.ended_with(status),
-            Err(source) => DevError::Spawn {
-                role: self.role,
-                source,
-            },
+            Err(source) => DevError::Spawn { role: self.role, source },
         }
     }
 
     fn ended_with(&self, status: ExitStatus) -> DevError {
-        DevError::RoleEnded {
-            role: self.role,
-            status,
-            log: self.log.clone(),
-            tail: log_tail(&self.log),
-        }
+        DevError::RoleEnded { role: self.role, status, log: self.log.clone(), tail: log_tail(&self.log) }
     }
 
     /// The error for a role that runs, and is not ready in time.
@@ -118,11 +105,7 @@ impl RoleProcess {
 
     /// Ends the role: asks, waits, kills. A role that has ended already is left in peace.
     pub(crate) async fn stop(mut self) {
-        if let Some(pid) = self
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))
-        {
+        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
             // It may have ended just now; its number is ours until the wait below.
             let _ = kill_process(pid, Signal::TERM);
         }
@@ -146,20 +129,12 @@ impl RoleProcess {
 /// Our own program. Its path may hold another one by now (a new build, an update), or none.
 fn own_program() -> io::Result<PathBuf> {
     const LINK: &str = "/proc/self/exe";
-    if Path::new(LINK).exists() {
-        Ok(LINK.into())
-    } else {
-        env::current_exe()
-    }
+    if Path::new(LINK).exists() { Ok(LINK.into()) } else { env::current_exe() }
 }
 
 fn new_log(path: &Path) -> io::Result<File> {
-    let log = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)?;
+    let log =
+        OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)?;
     log.set_len(0)?;
     Ok(log)
 }

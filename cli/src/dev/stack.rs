@@ -85,22 +85,13 @@ impl Stack {
     }
 
     async fn start_roles(&mut self, plan: Plan<'_>) -> Result<Ready, DevError> {
-        let Plan {
-            options: _,
-            places,
-            data,
-            model,
-            listener,
-            log,
-        } = plan;
+        let Plan { options: _, places, data, model, listener, log } = plan;
         let database_url = self.database.as_ref().map(Database::url).unwrap_or_default();
         let admin = admin::connect(database_url).await?;
         let identity_dir = data.identity();
         let identity = identity::ensure(&identity_dir, &admin, &places.workspace).await?;
 
-        let address = listener
-            .local_addr()
-            .map_err(|source| DevError::PortUnusable { port: 0, source })?;
+        let address = listener.local_addr().map_err(|source| DevError::PortUnusable { port: 0, source })?;
         let model = self.model.insert(model.start().await?);
         let logs = data.logs();
         let serve = self.serve.insert(RoleProcess::spawn(Launch {
@@ -138,11 +129,7 @@ impl Stack {
         })?);
         let mut client = user_client(channel, &identity)?;
         wait_until_online(workspace_agent, &mut client, &identity).await?;
-        Ok(Ready {
-            address,
-            identity,
-            client,
-        })
+        Ok(Ready { address, identity, client })
     }
 
     /// Returns when a part has ended although nobody has asked it to; keeps logs within their bounds until
@@ -157,10 +144,7 @@ impl Stack {
                 error = database_ended(&mut self.database) => return error,
                 _ = look_at_logs.tick() => {}
             }
-            for role in [&self.serve, &self.worker, &self.workspace_agent]
-                .into_iter()
-                .flatten()
-            {
+            for role in [&self.serve, &self.worker, &self.workspace_agent].into_iter().flatten() {
                 role.bound_log();
             }
         }
@@ -183,18 +167,13 @@ async fn is_known(channel: &Channel, identity: &Identity) -> Result<bool, DevErr
     match client::find_workspace(&mut client, identity.workspace_id).await {
         Ok(found) => Ok(found.is_some()),
         Err(status) if status.code() == Code::Unauthenticated => Ok(false),
-        Err(status) => Err(DevError::Refused {
-            action: "list workspaces",
-            status: Box::new(status),
-        }),
+        Err(status) => Err(DevError::Refused { action: "list workspaces", status: Box::new(status) }),
     }
 }
 
 fn user_client(channel: Channel, identity: &Identity) -> Result<ChatClient, DevError> {
-    client::chat_client(channel, &identity.user_token()?).map_err(|status| DevError::Refused {
-        action: "take the token",
-        status: Box::new(status),
-    })
+    client::chat_client(channel, &identity.user_token()?)
+        .map_err(|status| DevError::Refused { action: "take the token", status: Box::new(status) })
 }
 
 async fn wait_until_serving(serve: &mut RoleProcess, channel: &Channel) -> Result<(), DevError> {

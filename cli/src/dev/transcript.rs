@@ -77,9 +77,7 @@ impl Transcript {
             }
             Event::PreviewTruncated(cut) => {
                 // The commit will show the rest.
-                self.stream_named(cut.stream.as_ref())
-                    .into_iter()
-                    .for_each(|stream| stream.is_cut = true);
+                self.stream_named(cut.stream.as_ref()).into_iter().for_each(|stream| stream.is_cut = true);
                 Vec::new()
             }
             Event::Retry(change) => self.retry(change.retry, now),
@@ -109,12 +107,7 @@ impl Transcript {
         }
         match message.role() {
             Role::Assistant => self.assistant_message(message),
-            Role::Tool => message
-                .parts
-                .iter()
-                .filter_map(words::tool_result)
-                .map(Output::Note)
-                .collect(),
+            Role::Tool => message.parts.iter().filter_map(words::tool_result).map(Output::Note).collect(),
             Role::Unspecified | Role::System | Role::User => Vec::new(),
         }
     }
@@ -129,22 +122,13 @@ impl Transcript {
         let mut outputs = self.answer.settle(&text);
         self.base_min = self.base_min.max(message.revision);
         self.stream.take_if(|stream| stream.base < message.revision);
-        outputs.extend(
-            message
-                .parts
-                .iter()
-                .filter_map(words::tool_call)
-                .map(Output::Note),
-        );
+        outputs.extend(message.parts.iter().filter_map(words::tool_call).map(Output::Note));
         outputs
     }
 
     fn part_started(&mut self, header: &PartStarted) {
         let Some(id) = &header.stream else { return };
-        let is_answer = matches!(
-            header.kind(),
-            PartKind::Text | PartKind::Reasoning | PartKind::ToolCall
-        );
+        let is_answer = matches!(header.kind(), PartKind::Text | PartKind::Reasoning | PartKind::ToolCall);
         if !is_answer || id.base_version < self.base_min {
             return;
         }
@@ -156,41 +140,25 @@ impl Transcript {
         }
         if let Some(stream) = self.stream_named(Some(id)) {
             let is_text = header.kind() == PartKind::Text;
-            stream
-                .parts
-                .entry(header.part)
-                .or_insert(LivePart { is_text, bytes: 0 });
+            stream.parts.entry(header.part).or_insert(LivePart { is_text, bytes: 0 });
         }
     }
 
     fn part_append(&mut self, append: &PartAppend) -> Vec<Output> {
-        let Some(stream) = self
-            .stream_named(append.stream.as_ref())
-            .filter(|stream| !stream.is_cut)
-        else {
+        let Some(stream) = self.stream_named(append.stream.as_ref()).filter(|stream| !stream.is_cut) else {
             return Vec::new();
         };
-        let Some(part) = stream
-            .parts
-            .get_mut(&append.part)
-            .filter(|part| part.bytes == append.offset)
-        else {
+        let Some(part) = stream.parts.get_mut(&append.part).filter(|part| part.bytes == append.offset) else {
             // Something is missing before it. What follows would be printed in the wrong place.
             stream.is_cut = true;
             return Vec::new();
         };
         part.bytes += i64::try_from(append.data.len()).unwrap_or(i64::MAX);
-        if part.is_text {
-            self.answer.append(&append.data)
-        } else {
-            Vec::new()
-        }
+        if part.is_text { self.answer.append(&append.data) } else { Vec::new() }
     }
 
     fn stream_named(&mut self, id: Option<&StreamId>) -> Option<&mut LiveStream> {
-        self.stream
-            .as_mut()
-            .filter(|stream| id.is_some_and(|id| stream.is(id)))
+        self.stream.as_mut().filter(|stream| id.is_some_and(|id| stream.is(id)))
     }
 
     fn retry(&mut self, retry: Option<RetryState>, now: SystemTime) -> Vec<Output> {
@@ -230,12 +198,7 @@ struct LivePart {
 
 impl LiveStream {
     fn new(id: &StreamId) -> Self {
-        Self {
-            base: id.base_version,
-            index: id.index,
-            parts: BTreeMap::new(),
-            is_cut: false,
-        }
+        Self { base: id.base_version, index: id.index, parts: BTreeMap::new(), is_cut: false }
     }
 
     fn position(&self) -> (i64, i64) {
@@ -302,11 +265,7 @@ impl Answer {
     fn print_again(&mut self, text: Vec<u8>) -> Vec<Output> {
         self.matched = text.len();
         self.printed.clone_from(&text);
-        vec![
-            Output::NewLine,
-            Output::Note(words::ANSWER_BEGINS_AGAIN.to_owned()),
-            Output::Answer(text),
-        ]
+        vec![Output::NewLine, Output::Note(words::ANSWER_BEGINS_AGAIN.to_owned()), Output::Answer(text)]
     }
 }
 

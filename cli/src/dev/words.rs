@@ -19,10 +19,7 @@ pub(crate) fn tool_call(part: &Part) -> Option<String> {
         return None;
     };
     let arguments = quote(&call.arguments_json, QUOTE_CHARACTERS_MAX);
-    Some(format!(
-        "→ {} {arguments}",
-        quote(&call.tool_name, QUOTE_CHARACTERS_MAX)
-    ))
+    Some(format!("→ {} {arguments}", quote(&call.tool_name, QUOTE_CHARACTERS_MAX)))
 }
 
 /// The line of a tool's result: `← list_dir: 3 lines`, or the beginning of its error.
@@ -32,10 +29,7 @@ pub(crate) fn tool_result(part: &Part) -> Option<String> {
     };
     let name = quote(&result.tool_name, QUOTE_CHARACTERS_MAX);
     if result.is_error {
-        return Some(format!(
-            "← {name} failed: {}",
-            quote(&result.output, QUOTE_CHARACTERS_MAX)
-        ));
+        return Some(format!("← {name} failed: {}", quote(&result.output, QUOTE_CHARACTERS_MAX)));
     }
     let lines = result.output.lines().count();
     let unit = if lines == 1 { "line" } else { "lines" };
@@ -50,12 +44,7 @@ pub(crate) fn retry(retry: &RetryState, now: SystemTime) -> String {
         .and_then(|time| SystemTime::try_from(time).ok())
         .and_then(|time| time.duration_since(now).ok())
         .unwrap_or(Duration::ZERO);
-    format!(
-        "{}; attempt {} in {:.1} s",
-        describe(&error),
-        retry.attempt,
-        delay.as_secs_f64()
-    )
+    format!("{}; attempt {} in {:.1} s", describe(&error), retry.attempt, delay.as_secs_f64())
 }
 
 /// Why the chat stopped, and where a person can do something about it.
@@ -76,7 +65,8 @@ pub(crate) fn failure(error: &ChatError) -> String {
 fn describe(error: &ChatError) -> String {
     let kind = error.kind().as_str_name();
     let kind = kind.strip_prefix("ERROR_KIND_").unwrap_or(kind);
-    let mut description = format!("{kind}: {}", quote(&error.message, ERROR_CHARACTERS_MAX));
+    let message = quote(&error.message, ERROR_CHARACTERS_MAX);
+    let mut description = format!("{kind}: {}", message.trim_end_matches('.'));
     let status = (error.status_code != 0).then(|| format!("HTTP {}", error.status_code));
     let detail = Some(quote(&error.detail, ERROR_CHARACTERS_MAX)).filter(|detail| !detail.is_empty());
     let said: Vec<String> = status.into_iter().chain(detail).collect();
@@ -119,9 +109,7 @@ mod tests {
             is_error,
             ..Default::default()
         };
-        Part {
-            kind: Some(part::Kind::ToolResult(result)),
-        }
+        Part { kind: Some(part::Kind::ToolResult(result)) }
     }
 
     #[test]
@@ -131,15 +119,10 @@ mod tests {
             arguments_json: "{\"path\":\".\"}".to_owned(),
             ..Default::default()
         };
-        let call = Part {
-            kind: Some(part::Kind::ToolCall(call)),
-        };
+        let call = Part { kind: Some(part::Kind::ToolCall(call)) };
 
         assert_eq!(tool_call(&call).as_deref(), Some("→ list_dir {\"path\":\".\"}"));
-        assert_eq!(
-            tool_result(&result("a\nb\nc\n", false)).as_deref(),
-            Some("← list_dir: 3 lines")
-        );
+        assert_eq!(tool_result(&result("a\nb\nc\n", false)).as_deref(), Some("← list_dir: 3 lines"));
         assert_eq!(
             tool_result(&result("no such\ndirectory", true)).as_deref(),
             Some("← list_dir failed: no such directory")

@@ -7,10 +7,7 @@ use crate::fixture::{Finished, chatplane, finish};
 
 fn admin(postgres: &Postgres, arguments: &[&str]) -> Finished {
     let mut command = chatplane();
-    command
-        .arg("admin")
-        .args(arguments)
-        .env("CHATPLANE_DATABASE_URL", postgres.url("postgres"));
+    command.arg("admin").args(arguments).env("CHATPLANE_DATABASE_URL", postgres.url("postgres"));
     finish(&mut command)
 }
 
@@ -28,10 +25,7 @@ fn users_workspaces_and_tokens_are_created_and_printed_alone() {
     let postgres = Postgres::start(Settings::temporary()).unwrap();
 
     let user = created(&postgres, &["create-user", "--name", "ada", "--owner"]);
-    let workspace = created(
-        &postgres,
-        &["create-workspace", "--user", &user, "--name", "engine"],
-    );
+    let workspace = created(&postgres, &["create-workspace", "--user", &user, "--name", "engine"]);
     let tokens = [
         created(&postgres, &["create-token", "--user", &user]),
         created(&postgres, &["create-token", "--worker"]),

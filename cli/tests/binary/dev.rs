@@ -14,11 +14,7 @@ const SERVES: &str = "chatplane serves";
 #[test]
 fn the_demo_model_tells_what_is_in_a_directory_it_has_never_seen() {
     let places = Places::new();
-    fs::write(
-        places.workspace().join("heron.md"),
-        "# Wading birds\n\nThe egret is white.\n",
-    )
-    .unwrap();
+    fs::write(places.workspace().join("heron.md"), "# Wading birds\n\nThe egret is white.\n").unwrap();
     fs::create_dir(places.workspace().join("quagmire")).unwrap();
 
     let first = finish(places.dev().args(["--prompt", "What is in this directory?"]));
@@ -54,27 +50,11 @@ fn every_directory_has_a_workspace_of_its_own() {
     fs::write(other.join("marten.md"), "").unwrap();
 
     let here = finish(places.dev().args(["--prompt", "What is here?"]));
-    let there = finish(
-        places
-            .dev()
-            .args(["--prompt", "What is here?", "--dir"])
-            .arg(&other),
-    );
+    let there = finish(places.dev().args(["--prompt", "What is here?", "--dir"]).arg(&other));
 
-    assert!(
-        here.stdout.contains("heron.md") && !here.stdout.contains("marten.md"),
-        "{here:?}"
-    );
-    assert!(
-        there.stdout.contains("marten.md") && !there.stdout.contains("heron.md"),
-        "{there:?}"
-    );
-    assert_eq!(
-        fs::read_dir(places.data().join("identity/workspaces"))
-            .unwrap()
-            .count(),
-        2
-    );
+    assert!(here.stdout.contains("heron.md") && !here.stdout.contains("marten.md"), "{here:?}");
+    assert!(there.stdout.contains("marten.md") && !there.stdout.contains("heron.md"), "{there:?}");
+    assert_eq!(fs::read_dir(places.data().join("identity/workspaces")).unwrap().count(), 2);
 }
 
 #[test]
@@ -91,22 +71,8 @@ fn a_wrong_key_is_told_by_the_name_of_its_variable_after_one_call() {
     );
 
     assert_eq!(run.code, Some(1), "{run:?}");
-    assert!(
-        run.stderr
-            .lines()
-            .next()
-            .unwrap()
-            .contains("Anthropic's some-model at"),
-        "{run:?}"
-    );
-    assert!(
-        run.stderr
-            .lines()
-            .last()
-            .unwrap()
-            .contains("check ANTHROPIC_API_KEY"),
-        "{run:?}"
-    );
+    assert!(run.stderr.lines().next().unwrap().contains("Anthropic's some-model at"), "{run:?}");
+    assert!(run.stderr.lines().last().unwrap().contains("check ANTHROPIC_API_KEY"), "{run:?}");
     assert!(!run.stderr.contains("sk-wrong"), "{run:?}");
     assert_eq!(run.stdout, "");
     assert_eq!(provider.calls(), 1, "{run:?}");
@@ -164,13 +130,9 @@ fn a_role_that_dies_ends_the_run_and_is_named() {
     let mut dev = Running::start(&mut places.dev());
     dev.wait_for_line(SERVES);
 
-    let worker = places
-        .processes()
-        .into_iter()
-        .find(|process| process.is_role("worker"));
-    let worker = worker
-        .and_then(|worker| rustix::process::Pid::from_raw(worker.pid.try_into().unwrap()))
-        .unwrap();
+    let worker = places.processes().into_iter().find(|process| process.is_role("worker"));
+    let worker =
+        worker.and_then(|worker| rustix::process::Pid::from_raw(worker.pid.try_into().unwrap())).unwrap();
     rustix::process::kill_process(worker, Signal::KILL).unwrap();
     let dev = dev.finish();
 
@@ -188,34 +150,19 @@ fn only_the_control_plane_gets_the_key_and_no_process_shows_a_token() {
     let processes = places.processes();
 
     for role in ["serve", "worker", "workspace-agent"] {
-        let process = processes
-            .iter()
-            .find(|process| process.is_role(role))
-            .expect(role);
-        assert_eq!(
-            process.environment.contains("sk-secret"),
-            role == "serve",
-            "{role}"
-        );
+        let process = processes.iter().find(|process| process.is_role(role)).expect(role);
+        assert_eq!(process.environment.contains("sk-secret"), role == "serve", "{role}");
     }
     for file in ["user-token", "worker-token"] {
         let path = places.data().join("identity").join(file);
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600,
-            "{file}"
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
         let token = fs::read_to_string(path).unwrap();
         for process in &processes {
             assert!(!process.command_line.contains(token.trim()), "{process:?}");
             assert!(!process.environment.contains(token.trim()), "{process:?}");
         }
     }
-    assert!(
-        processes
-            .iter()
-            .all(|process| !process.command_line.contains("sk-secret"))
-    );
+    assert!(processes.iter().all(|process| !process.command_line.contains("sk-secret")));
 }
 
 #[test]
@@ -236,11 +183,7 @@ fn the_usual_port_taken_is_said_and_another_one_used() {
     // When somebody else has it, it is taken as well.
     let _taken = TcpListener::bind("127.0.0.1:7400");
     let mut command = crate::fixture::chatplane();
-    command
-        .arg("dev")
-        .arg("--data-dir")
-        .arg(places.data())
-        .current_dir(places.workspace());
+    command.arg("dev").arg("--data-dir").arg(places.data()).current_dir(places.workspace());
 
     let run = finish(command.args(["--prompt", "Hello?"]));
 

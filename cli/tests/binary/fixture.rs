@@ -97,18 +97,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = child.stdout.take().map(BufReader::new);
         let stderr = read_to_end(child.stderr.take().unwrap());
-        Self {
-            child,
-            stdout,
-            stderr,
-        }
+        Self { child, stdout, stderr }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -129,46 +122,29 @@ impl Running {
         let (stdout, line) = receiver.recv_timeout(DEADLINE).expect("no such line in time");
         self.stdout = Some(stdout);
         if !line.contains(text) {
-            panic!(
-                "ended without a line of {text:?}: {:?}",
-                self.stderr.recv_timeout(DEADLINE)
-            );
+            panic!("ended without a line of {text:?}: {:?}", self.stderr.recv_timeout(DEADLINE));
         }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .unwrap();
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
     /// Waits for the end.
     pub(crate) fn finish(mut self) -> Finished {
         let stdout = read_to_end(self.stdout.take().unwrap());
-        let stdout = stdout
-            .recv_timeout(DEADLINE)
-            .expect("standard output did not end in time");
-        let stderr = self
-            .stderr
-            .recv_timeout(DEADLINE)
-            .expect("standard error did not end in time");
+        let stdout = stdout.recv_timeout(DEADLINE).expect("standard output did not end in time");
+        let stderr = self.stderr.recv_timeout(DEADLINE).expect("standard error did not end in time");
         let status = self.wait();
-        Finished {
-            code: status.code(),
-            stdout,
-            stderr,
-        }
+        Finished { code: status.code(), stdout, stderr }
     }
 
     fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until(|| {
             status = self.child.try_wait().unwrap();
-            status
-                .map(|_| ())
-                .ok_or_else(|| "the process still runs".to_owned())
+            status.map(|_| ()).ok_or_else(|| "the process still runs".to_owned())
         });
         status.unwrap()
     }
@@ -228,11 +204,7 @@ fn processes_naming(path: &Path) -> Vec<Process> {
     };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .map(|pid| Process {
-            pid,
-            command_line: read(pid, "cmdline"),
-            environment: read(pid, "environ"),
-        })
+        .map(|pid| Process { pid, command_line: read(pid, "cmdline"), environment: read(pid, "environ") })
         .filter(|process| process.command_line.contains(path) || process.environment.contains(path))
         .collect()
 }

@@ -1,20 +1,11 @@
 //! The binary as its users meet it: real processes, a real PostgreSQL, arguments in, exit codes and two
 //! streams out.
 
-#[allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests, outside of which nothing runs them"
-)]
+#[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
 mod admin;
 mod dev;
-#[allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests, outside of which nothing runs them"
-)]
+#[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
 mod fixture;
-#[allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests, outside of which nothing runs them"
-)]
+#[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
 mod provider;
 mod refusals;

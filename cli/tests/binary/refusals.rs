@@ -55,12 +55,8 @@ fn a_data_directory_inside_the_workspace_is_refused() {
         (workspace.join("inner"), workspace.clone()),
     ] {
         let mut dev = chatplane();
-        let run = finish(
-            dev.args(["dev", "--prompt", "Hello?", "--dir"])
-                .arg(&dir)
-                .arg("--data-dir")
-                .arg(&data),
-        );
+        let run =
+            finish(dev.args(["dev", "--prompt", "Hello?", "--dir"]).arg(&dir).arg("--data-dir").arg(&data));
 
         assert_eq!(run.code, Some(2), "{dir:?} {data:?}: {run:?}");
         assert!(run.stderr.contains("--data-dir"), "{run:?}");
@@ -73,12 +69,7 @@ fn without_postgres_one_sentence_says_what_is_missing() {
     let places = Places::new();
     let empty = places.workspace();
 
-    let run = finish(
-        places
-            .dev()
-            .args(["--prompt", "Hello?", "--postgres-bin-dir"])
-            .arg(&empty),
-    );
+    let run = finish(places.dev().args(["--prompt", "Hello?", "--postgres-bin-dir"]).arg(&empty));
 
     assert_eq!(run.code, Some(3), "{run:?}");
     assert_eq!(run.stderr.lines().count(), 2, "{run:?}");
@@ -91,16 +82,9 @@ fn a_taken_port_that_was_asked_for_is_refused() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let mut dev = chatplane();
-    dev.args(["dev", "--port", &address.port().to_string(), "--data-dir"])
-        .arg(places.data());
+    dev.args(["dev", "--port", &address.port().to_string(), "--data-dir"]).arg(places.data());
     let mut serve = chatplane();
-    serve.args([
-        "serve",
-        "--listen",
-        &address.to_string(),
-        "--database-url",
-        "postgres://localhost/none",
-    ]);
+    serve.args(["serve", "--listen", &address.to_string(), "--database-url", "postgres://localhost/none"]);
 
     let dev = finish(dev.current_dir(places.workspace()));
     let serve = finish(&mut serve);

@@ -60,9 +60,7 @@ impl<'a> Draft<'a> {
         let id = self.next_id();
         let bytes = i64::try_from(body.content_bytes()).expect("content is bounded far below 2^63");
         self.chat.history_bytes += bytes;
-        self.change
-            .inserted
-            .push(Inserted::New(Message { id, visibility, body }));
+        self.change.inserted.push(Inserted::New(Message { id, visibility, body }));
         id
     }
 
@@ -107,10 +105,7 @@ impl<'a> Draft<'a> {
             effort: message.effort,
             content_bytes: i64::try_from(content_bytes).expect("content is bounded far below 2^63"),
         };
-        self.change.queue_content = Some(QueueContent {
-            id,
-            texts: message.texts,
-        });
+        self.change.queue_content = Some(QueueContent { id, texts: message.texts });
         queue::push(&mut self.chat.queue, queued)
     }
 
@@ -132,9 +127,7 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn queue_clear(&mut self) {
         let cleared = std::mem::take(&mut self.chat.queue);
-        self.change
-            .queue_deleted
-            .extend(cleared.into_iter().map(|queued| queued.id));
+        self.change.queue_deleted.extend(cleared.into_iter().map(|queued| queued.id));
     }
 
     fn enter(&mut self, index: usize) {
@@ -142,10 +135,7 @@ impl<'a> Draft<'a> {
         self.use_settings_of(queued.model.as_ref(), queued.effort);
         let message = self.next_id();
         self.chat.history_bytes += queued.content_bytes;
-        self.change.inserted.push(Inserted::Queued {
-            queued: queued.id,
-            message,
-        });
+        self.change.inserted.push(Inserted::Queued { queued: queued.id, message });
         self.entered.push(message);
     }
 
@@ -178,23 +168,15 @@ impl<'a> Draft<'a> {
 
     /// Stores an answer and opens its calls.
     pub(crate) fn commit_answer(&mut self, answer: Answer, journal: Option<crate::JournalId>) {
-        let calls: Vec<(String, CallKind)> = answer
-            .calls()
-            .map(|call| (call.tool_name.clone(), call.kind))
-            .collect();
+        let calls: Vec<(String, CallKind)> =
+            answer.calls().map(|call| (call.tool_name.clone(), call.kind)).collect();
         let message = self.insert(Visibility::Both, Body::Assistant(answer));
         self.chat.answered = true;
         self.committed += 1;
         for (index, (tool_name, kind)) in (0_i32..).zip(calls) {
             let workspace = self.chat.settings.workspace;
             let id = CallId { message, index };
-            let call = OpenCall {
-                id,
-                tool_name,
-                kind,
-                workspace,
-                journal: workspace.and(journal),
-            };
+            let call = OpenCall { id, tool_name, kind, workspace, journal: workspace.and(journal) };
             self.chat.open_calls.push(call.clone());
             self.change.calls_opened.push(call);
         }
@@ -237,17 +219,12 @@ impl<'a> Draft<'a> {
     pub(crate) fn forget_open_calls(&mut self) {
         let open = std::mem::take(&mut self.chat.open_calls);
         self.cancel(&open);
-        self.change
-            .calls_closed
-            .extend(open.into_iter().map(|call| call.id));
+        self.change.calls_closed.extend(open.into_iter().map(|call| call.id));
     }
 
     fn cancel(&mut self, open: &[OpenCall]) {
-        let running: Vec<CallId> = open
-            .iter()
-            .filter(|call| call.kind == CallKind::Worker)
-            .map(|call| call.id)
-            .collect();
+        let running: Vec<CallId> =
+            open.iter().filter(|call| call.kind == CallKind::Worker).map(|call| call.id).collect();
         if !running.is_empty() {
             self.effects.push(Effect::CancelCalls(running));
         }
@@ -257,10 +234,7 @@ impl<'a> Draft<'a> {
 
     /// A worker should take the chat.
     pub(crate) fn run(&mut self) {
-        if !matches!(
-            self.chat.execution,
-            Execution::Runnable { .. } | Execution::Leased
-        ) {
+        if !matches!(self.chat.execution, Execution::Runnable { .. } | Execution::Leased) {
             self.chat.attempt = 0;
         }
         self.chat.retry = None;
@@ -287,10 +261,7 @@ impl<'a> Draft<'a> {
         self.close_open_calls(SyntheticReason::Failed);
         self.make_steering_ordinary();
         self.chat.retry = None;
-        self.chat.execution = Execution::Error {
-            error,
-            archived: false,
-        };
+        self.chat.execution = Execution::Error { error, archived: false };
     }
 
     pub(crate) fn interrupt(&mut self) {
@@ -319,16 +290,8 @@ impl<'a> Draft<'a> {
             self.stop_with(attempts_exhausted(None));
             return;
         }
-        let fence = self
-            .chat
-            .last_lease
-            .as_ref()
-            .map_or(Fence::FIRST, |lease| lease.fence.next());
-        let lease = Lease {
-            fence,
-            session,
-            last_write: None,
-        };
+        let fence = self.chat.last_lease.as_ref().map_or(Fence::FIRST, |lease| lease.fence.next());
+        let lease = Lease { fence, session, last_write: None };
         self.chat.attempt += 1;
         self.chat.retry = None;
         self.chat.execution = Execution::Leased;
@@ -337,10 +300,7 @@ impl<'a> Draft<'a> {
     }
 
     fn holder(&self) -> Option<(SessionId, Fence)> {
-        self.chat
-            .last_lease
-            .as_ref()
-            .map(|lease| (lease.session, lease.fence))
+        self.chat.last_lease.as_ref().map(|lease| (lease.session, lease.fence))
     }
 
     pub(crate) fn tell_reload(&mut self) {
@@ -426,12 +386,7 @@ impl<'a> Draft<'a> {
             | Execution::Interrupting { .. }
             | Execution::Suspended { .. } => {}
         }
-        Decision {
-            chat: self.chat,
-            change: Some(self.change),
-            effects: self.effects,
-            outcome,
-        }
+        Decision { chat: self.chat, change: Some(self.change), effects: self.effects, outcome }
     }
 }
 

@@ -15,10 +15,7 @@ pub(crate) fn find(queue: &[Queued], id: QueuedMessageId) -> Option<usize> {
 pub(crate) fn push(queue: &mut Vec<Queued>, queued: Queued) -> Queued {
     let id = queued.id;
     let index = if queued.steering {
-        queue
-            .iter()
-            .rposition(|other| other.steering)
-            .map_or(0, |last| last + 1)
+        queue.iter().rposition(|other| other.steering).map_or(0, |last| last + 1)
     } else {
         queue.len()
     };

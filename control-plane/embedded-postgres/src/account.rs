@@ -41,10 +41,7 @@ impl RunAs {
         }
         let owner = data
             .and_then(|data| fs::metadata(data).ok())
-            .map(|metadata| Account {
-                user: metadata.uid(),
-                group: metadata.gid(),
-            })
+            .map(|metadata| Account { user: metadata.uid(), group: metadata.gid() })
             .filter(|owner| owner.user != ROOT);
         owner
             .or_else(|| system::account_named(c"postgres"))

@@ -26,11 +26,9 @@ pub(crate) fn prepare(
     let data = home.data();
     match home::data_major(&data)? {
         Some(major) if major == installation.major => Ok(()),
-        Some(data_major) => Err(StartError::VersionMismatch {
-            data,
-            data_major,
-            binary_major: installation.major,
-        }),
+        Some(data_major) => {
+            Err(StartError::VersionMismatch { data, data_major, binary_major: installation.major })
+        }
         None => make(home, installation, run_as, durability),
     }
 }
@@ -58,25 +56,19 @@ fn make(
         command.arg("--no-sync");
     }
     let log = home.new_log()?;
-    command
-        .stdout(log.try_clone().map_err(failed("share the log of", &initdb))?)
-        .stderr(log);
+    command.stdout(log.try_clone().map_err(failed("share the log of", &initdb))?).stderr(log);
     system::end_with_this_thread(&mut command, Signal::Kill);
 
     let mut child = command.spawn().map_err(failed("run", &initdb))?;
     let status = command::finish(&mut child, INITDB_TIME_MAX).map_err(failed("wait for", &initdb))?;
     if !status.success() {
-        return Err(StartError::InitFailed {
-            log_tail: home.log_tail(),
-        });
+        return Err(StartError::InitFailed { log_tail: home.log_tail() });
     }
 
     let data = home.data();
     fs::rename(&new, &data).map_err(failed("move the new cluster to", &data))?;
     if durability == Durability::Durable {
-        File::open(&home.dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(failed("sync", &home.dir))?;
+        File::open(&home.dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", &home.dir))?;
     }
     Ok(())
 }

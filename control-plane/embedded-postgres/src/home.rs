@@ -73,12 +73,7 @@ impl Home {
             disposable.push(outside.clone());
             outside
         };
-        Ok(Self {
-            dir,
-            socket_dir,
-            disposable,
-            lock,
-        })
+        Ok(Self { dir, socket_dir, disposable, lock })
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -145,18 +140,13 @@ pub(crate) fn data_major(data: &Path) -> Result<Option<u32>, StartError> {
     };
     match version.trim().parse() {
         Ok(major) => Ok(Some(major)),
-        Err(_) => Err(StartError::DataBroken {
-            data: data.to_owned(),
-        }),
+        Err(_) => Err(StartError::DataBroken { data: data.to_owned() }),
     }
 }
 
 /// Makes an empty directory that belongs to the user who runs Postgres.
 pub(crate) fn make_directory(path: &Path, run_as: RunAs) -> Result<(), StartError> {
-    DirBuilder::new()
-        .mode(0o700)
-        .create(path)
-        .map_err(failed("make", path))?;
+    DirBuilder::new().mode(0o700).create(path).map_err(failed("make", path))?;
     run_as.give(path).map_err(failed("give away", path))
 }
 
@@ -180,14 +170,8 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), StartError> {
 
 /// The typed error when the user who runs Postgres cannot get to `path`.
 pub(crate) fn require_reachable(run_as: RunAs, path: &Path) -> Result<(), StartError> {
-    match run_as
-        .first_unreachable(path)
-        .map_err(failed("check the way to", path))?
-    {
-        Some(ancestor) => Err(StartError::Unreachable {
-            ancestor,
-            path: path.to_owned(),
-        }),
+    match run_as.first_unreachable(path).map_err(failed("check the way to", path))? {
+        Some(ancestor) => Err(StartError::Unreachable { ancestor, path: path.to_owned() }),
         None => Ok(()),
     }
 }
@@ -237,11 +221,7 @@ fn make_temporary(run_as: RunAs) -> Result<PathBuf, StartError> {
 
 fn mode_of_home() -> u32 {
     const ROOT: u32 = 0;
-    if system::effective_user() == ROOT {
-        0o711
-    } else {
-        0o700
-    }
+    if system::effective_user() == ROOT { 0o711 } else { 0o700 }
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), StartError> {
@@ -265,10 +245,7 @@ fn lock(dir: &Path) -> Result<File, StartError> {
             let mut holder = String::new();
             // A holder that has not written its number yet is a holder all the same.
             let _ = lock.read_to_string(&mut holder);
-            return Err(StartError::InUse {
-                dir: dir.to_owned(),
-                holder: holder.trim().parse().ok(),
-            });
+            return Err(StartError::InUse { dir: dir.to_owned(), holder: holder.trim().parse().ok() });
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error)),
     }
@@ -284,9 +261,7 @@ fn is_fit_for_socket(dir: &Path) -> bool {
     let bytes = dir.as_os_str().as_encoded_bytes();
     let file_bytes = format!("/.s.PGSQL.{PORT}").len();
     bytes.len() + file_bytes <= SOCKET_PATH_BYTES_MAX
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"/-_.".contains(byte))
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.".contains(byte))
 }
 
 #[cfg(test)]
@@ -295,9 +270,7 @@ mod tests {
 
     #[test]
     fn only_a_short_and_plain_path_is_fit_for_a_socket() {
-        assert!(is_fit_for_socket(Path::new(
-            "/var/lib/chatplane_1/post-gres.d/socket"
-        )));
+        assert!(is_fit_for_socket(Path::new("/var/lib/chatplane_1/post-gres.d/socket")));
         assert!(!is_fit_for_socket(Path::new("/var/lib/a,b/socket")));
         assert!(!is_fit_for_socket(Path::new("/var/lib/\"a\"/socket")));
         assert!(is_fit_for_socket(&Path::new("/tmp").join("a".repeat(82))));

@@ -62,9 +62,7 @@ impl Installation {
         }
         let (status, output) =
             command::output(command::clean(&bin_dir.join("postgres")).arg("--version")).ok()?;
-        let major = status
-            .success()
-            .then(|| major_of(&String::from_utf8_lossy(&output)))??;
+        let major = status.success().then(|| major_of(&String::from_utf8_lossy(&output)))??;
         (major >= MAJOR_MIN).then_some(Self { bin_dir, major })
     }
 
@@ -87,13 +85,8 @@ fn leading_number(text: &str) -> Option<u32> {
 /// Every directory worth a look, best first. Lazy: the first is nearly always right.
 fn candidates(path: &OsStr) -> impl Iterator<Item = PathBuf> {
     let on_path: Vec<PathBuf> = env::split_paths(path).filter(|dir| dir.is_absolute()).collect();
-    let configured = on_path
-        .clone()
-        .into_iter()
-        .filter_map(|dir| configured_by(&dir.join("pg_config")));
-    let versioned = VERSIONED
-        .iter()
-        .flat_map(|(folder, prefix, below)| versions_in(folder, prefix, below));
+    let configured = on_path.clone().into_iter().filter_map(|dir| configured_by(&dir.join("pg_config")));
+    let versioned = VERSIONED.iter().flat_map(|(folder, prefix, below)| versions_in(folder, prefix, below));
     // A link to one binary (`/usr/local/bin/postgres`) leads to the others.
     let linked = on_path.into_iter().filter_map(|dir| {
         let postgres = fs::canonicalize(dir.join("postgres")).ok()?;
@@ -193,11 +186,7 @@ mod tests {
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("initdb"), "").unwrap();
         let postgres = dir.join("postgres");
-        fs::write(
-            &postgres,
-            format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}.1'\n"),
-        )
-        .unwrap();
+        fs::write(&postgres, format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}.1'\n")).unwrap();
         fs::set_permissions(&postgres, fs::Permissions::from_mode(0o755)).unwrap();
         dir
     }

@@ -41,15 +41,9 @@ impl PidFile {
     fn parse(text: &str) -> Option<Self> {
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let pid = Pid::new(lines.first()?.parse().ok()?)?;
-        let shared_memory = lines
-            .get(6)
-            .and_then(|line| line.split_whitespace().nth(1))
-            .and_then(|id| id.parse().ok());
-        Some(Self {
-            pid,
-            shared_memory,
-            is_ready: lines.get(7) == Some(&"ready"),
-        })
+        let shared_memory =
+            lines.get(6).and_then(|line| line.split_whitespace().nth(1)).and_then(|id| id.parse().ok());
+        Some(Self { pid, shared_memory, is_ready: lines.get(7) == Some(&"ready") })
     }
 
     /// Whether any process still has its shared memory, where that can be known. A file without the line
@@ -117,9 +111,7 @@ mod processes {
     pub(super) fn is_postmaster_of(pid: Pid, data: &Path) -> bool {
         let command_line = fs::read(format!("/proc/{}/cmdline", pid.number())).unwrap_or_default();
         let mut arguments = command_line.split(|byte| *byte == 0);
-        let is_postgres = arguments
-            .next()
-            .is_some_and(|program| program.ends_with(b"/postgres"));
+        let is_postgres = arguments.next().is_some_and(|program| program.ends_with(b"/postgres"));
         is_postgres && arguments.any(|argument| argument == data.as_os_str().as_encoded_bytes())
     }
 
@@ -187,11 +179,7 @@ mod tests {
     fn a_complete_pid_file_names_process_memory_and_state() {
         let text = "4711\n/x/data\n1763702000\n5432\n/x/socket\n\n  5243002     98304\nready   \n";
 
-        let expected = PidFile {
-            pid: Pid::new(4711).unwrap(),
-            shared_memory: Some(98304),
-            is_ready: true,
-        };
+        let expected = PidFile { pid: Pid::new(4711).unwrap(), shared_memory: Some(98304), is_ready: true };
         assert_eq!(PidFile::parse(text), Some(expected));
     }
 
@@ -210,11 +198,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut stranger = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid_file = dir.path().join("postmaster.pid");
-        fs::write(
-            &pid_file,
-            format!("{}\n{}\n1\n5432\n", stranger.id(), dir.path().display()),
-        )
-        .unwrap();
+        fs::write(&pid_file, format!("{}\n{}\n1\n5432\n", stranger.id(), dir.path().display())).unwrap();
 
         end(dir.path());
 

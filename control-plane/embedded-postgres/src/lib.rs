@@ -38,10 +38,7 @@ mod home;
 mod installation;
 mod leftover;
 mod postmaster;
-#[allow(
-    unsafe_code,
-    reason = "process control that the standard library has no safe form for"
-)]
+#[allow(unsafe_code, reason = "process control that the standard library has no safe form for")]
 mod system;
 
 pub use error::StartError;
@@ -145,21 +142,9 @@ impl Postgres {
         let shell = Path::new("/bin/sh");
         let guard = Guard::start(&home.data().join("postmaster.pid"), &home.disposable)
             .map_err(error::failed("run", shell))?;
-        let mut postgres = Self {
-            postmaster: None,
-            guard,
-            home,
-            installation,
-            run_as,
-            settings,
-        };
+        let mut postgres = Self { postmaster: None, guard, home, installation, run_as, settings };
         leftover::end(&postgres.home.data());
-        cluster::prepare(
-            &postgres.home,
-            &postgres.installation,
-            run_as,
-            postgres.settings.durability,
-        )?;
+        cluster::prepare(&postgres.home, &postgres.installation, run_as, postgres.settings.durability)?;
         postgres.launch()?;
         Ok(postgres)
     }
@@ -170,10 +155,7 @@ impl Postgres {
         let host = percent_encoded(self.home.socket_dir.as_os_str().as_encoded_bytes());
         let database = percent_encoded(database.as_bytes());
         // The port and the mode are spelled out: clients would take them from their environment otherwise.
-        format!(
-            "postgres://{SUPERUSER}@{host}:{}/{database}?sslmode=disable",
-            home::PORT
-        )
+        format!("postgres://{SUPERUSER}@{host}:{}/{database}?sslmode=disable", home::PORT)
     }
 
     /// Where the socket `.s.PGSQL.5432` is.
@@ -188,10 +170,7 @@ impl Postgres {
 
     /// The server's process, or `None` when it does not run.
     pub fn pid(&self) -> Option<u32> {
-        self.postmaster
-            .as_ref()
-            .filter(|postmaster| postmaster.is_running())
-            .map(|it| it.pid().number())
+        self.postmaster.as_ref().filter(|postmaster| postmaster.is_running()).map(|it| it.pid().number())
     }
 
     /// Stops the server in order, ending open sessions; by force if it takes too long. The data stays as

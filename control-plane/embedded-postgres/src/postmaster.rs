@@ -64,9 +64,7 @@ impl Postmaster {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         let log = home.new_log()?;
-        command
-            .stdout(log.try_clone().map_err(failed("share the log of", &program))?)
-            .stderr(log);
+        command.stdout(log.try_clone().map_err(failed("share the log of", &program))?).stderr(log);
         // A Ctrl-C in the terminal is for our process, which then stops Postgres after its users.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         system::end_with_this_thread(&mut command, Signal::Interrupt);
@@ -90,15 +88,9 @@ impl Postmaster {
                 }
             }
         })?;
-        let number = answer
-            .recv()
-            .map_err(|_| io::Error::other("the keeper thread ended"))??;
+        let number = answer.recv().map_err(|_| io::Error::other("the keeper thread ended"))??;
         let pid = Pid::new(number).ok_or_else(|| io::Error::other("a child with an impossible number"))?;
-        Ok(Self {
-            pid,
-            life,
-            keeper: Some(keeper),
-        })
+        Ok(Self { pid, life, keeper: Some(keeper) })
     }
 
     /// Waits until Postgres accepts connections.
@@ -107,16 +99,11 @@ impl Postmaster {
         let deadline = Instant::now() + START_TIME_MAX;
         while !PidFile::read(&data).is_some_and(|file| file.pid == self.pid && file.is_ready) {
             if self.wait_for_exit(LOOK_EVERY) {
-                return Err(StartError::Exited {
-                    log_tail: home.log_tail(),
-                });
+                return Err(StartError::Exited { log_tail: home.log_tail() });
             }
             if Instant::now() >= deadline {
                 let seconds = START_TIME_MAX.as_secs();
-                return Err(StartError::TimedOut {
-                    seconds,
-                    log_tail: home.log_tail(),
-                });
+                return Err(StartError::TimedOut { seconds, log_tail: home.log_tail() });
             }
         }
         Ok(())
@@ -168,10 +155,8 @@ impl Postmaster {
 
     /// Whether Postgres has exited, at the latest when the time is over.
     fn wait_for_exit(&self, time_max: Duration) -> bool {
-        let waited = self
-            .life
-            .changed
-            .wait_timeout_while(self.life.has_exited(), time_max, |exited| !*exited);
+        let waited =
+            self.life.changed.wait_timeout_while(self.life.has_exited(), time_max, |exited| !*exited);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 

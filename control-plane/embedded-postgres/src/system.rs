@@ -24,10 +24,7 @@ pub(crate) struct Pid(libc::pid_t);
 
 impl Pid {
     pub(crate) fn new(number: u32) -> Option<Self> {
-        libc::pid_t::try_from(number)
-            .ok()
-            .filter(|number| *number > 1)
-            .map(Self)
+        libc::pid_t::try_from(number).ok().filter(|number| *number > 1).map(Self)
     }
 
     pub(crate) fn number(self) -> u32 {
@@ -54,14 +51,8 @@ impl Pid {
             let mut status = MaybeUninit::<libc::siginfo_t>::zeroed();
             let id = self.0.unsigned_abs();
             // SAFETY: `status` is a valid place for the one siginfo_t that waitid writes.
-            let answer = unsafe {
-                libc::waitid(
-                    libc::P_PID,
-                    id,
-                    status.as_mut_ptr(),
-                    libc::WEXITED | libc::WNOWAIT,
-                )
-            };
+            let answer =
+                unsafe { libc::waitid(libc::P_PID, id, status.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT) };
             // Anything but an interruption means that there is no such child any more.
             if answer == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
                 return;
@@ -109,10 +100,7 @@ pub(crate) fn account_named(name: &CStr) -> Option<Account> {
     }
     // SAFETY: the call succeeded and found somebody, so `record` is filled in.
     let record = unsafe { record.assume_init() };
-    Some(Account {
-        user: record.pw_uid,
-        group: record.pw_gid,
-    })
+    Some(Account { user: record.pw_uid, group: record.pw_gid })
 }
 
 /// Makes the kernel send `signal` to the command's process when the thread that spawns it ends, be it by
@@ -123,12 +111,8 @@ pub(crate) fn end_with_this_thread(command: &mut Command, signal: Signal) {
     let parent = std::process::id();
     let bind = move || {
         // SAFETY: prctl with these arguments and getppid touch no memory and are async-signal-safe.
-        let (answer, parent_now) = unsafe {
-            (
-                libc::prctl(libc::PR_SET_PDEATHSIG, signal.number()),
-                libc::getppid(),
-            )
-        };
+        let (answer, parent_now) =
+            unsafe { (libc::prctl(libc::PR_SET_PDEATHSIG, signal.number()), libc::getppid()) };
         if answer != 0 {
             return Err(io::Error::last_os_error());
         }

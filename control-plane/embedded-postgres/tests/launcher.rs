@@ -29,14 +29,8 @@ fn from_nothing_postgres_accepts_clients_in_utf8_and_never_on_tcp() {
         "select string_agg(name || '=' || setting, ' ' order by lower(name)) from pg_settings \
          where name in ('listen_addresses', 'server_encoding', 'TimeZone', 'fsync')",
     );
-    assert_eq!(
-        settings,
-        "fsync=off listen_addresses= server_encoding=UTF8 TimeZone=UTC"
-    );
-    assert_eq!(
-        query(&postgres, "select convert_to('ü€🙂', 'UTF8')::text"),
-        r"\xc3bce282acf09f9982"
-    );
+    assert_eq!(settings, "fsync=off listen_addresses= server_encoding=UTF8 TimeZone=UTC");
+    assert_eq!(query(&postgres, "select convert_to('ü€🙂', 'UTF8')::text"), r"\xc3bce282acf09f9982");
     assert_eq!(fs::metadata(postgres.socket_dir()).unwrap().mode() & 0o777, 0o700);
 }
 
@@ -66,10 +60,7 @@ fn kept_data_is_there_again_after_a_stop_also_under_a_long_path() {
     let second = Postgres::start(Settings::kept_in(&dir)).unwrap();
 
     assert_eq!(query(&second, "select note from notes"), "still here");
-    assert!(
-        !socket_dir.exists(),
-        "a socket directory outside the data is removed"
-    );
+    assert!(!socket_dir.exists(), "a socket directory outside the data is removed");
     assert!(second.socket_dir().as_os_str().len() < 60);
 }
 
@@ -94,12 +85,7 @@ fn a_second_launcher_on_the_same_directory_is_refused_and_told_the_holder() {
 
     let refusal = Postgres::start(kept_unsynced(&dir)).unwrap_err();
 
-    let StartError::InUse {
-        holder: Some(pid), ..
-    } = &refusal
-    else {
-        panic!("{refusal:?}")
-    };
+    let StartError::InUse { holder: Some(pid), .. } = &refusal else { panic!("{refusal:?}") };
     assert_eq!(*pid, std::process::id());
     assert_eq!(query(&holder, "select 1"), "1");
 }
@@ -120,9 +106,7 @@ fn the_death_of_its_owner_takes_a_temporary_postgres_and_its_directory_along() {
 fn postgres_goes_with_its_owner_even_when_the_guard_was_killed_first() {
     let (_outer, dir) = directory_for("postgres");
     let mut owner = Owner::start(Some(&dir));
-    let guards = children_of(owner.pid())
-        .into_iter()
-        .filter(|pid| *pid != owner.postgres);
+    let guards = children_of(owner.pid()).into_iter().filter(|pid| *pid != owner.postgres);
 
     guards.for_each(kill);
     owner.kill();
@@ -134,11 +118,7 @@ fn postgres_goes_with_its_owner_even_when_the_guard_was_killed_first() {
 fn a_successor_takes_over_at_once_when_everything_was_killed() {
     let (_outer, dir) = directory_for("postgres");
     let mut owner = Owner::start(Some(&dir));
-    query_at(
-        &owner.bin_dir,
-        &owner.url,
-        "create table notes as select 'still here' as note",
-    );
+    query_at(&owner.bin_dir, &owner.url, "create table notes as select 'still here' as note");
 
     let family = [children_of(owner.pid()), children_of(owner.postgres)].concat();
     owner.kill();
@@ -155,11 +135,7 @@ fn a_successor_takes_over_at_once_when_everything_was_killed() {
 fn a_successor_ends_the_postgres_that_a_dead_owner_left_running() {
     let (_outer, dir) = directory_for("postgres");
     let mut owner = Owner::start(Some(&dir));
-    query_at(
-        &owner.bin_dir,
-        &owner.url,
-        "create table notes as select 'still here' as note",
-    );
+    query_at(&owner.bin_dir, &owner.url, "create table notes as select 'still here' as note");
 
     // Stopped, it can follow neither the death signal nor the guard: it is still there when its owner's
     // lock is free. The successor must not start a second one beside it.
@@ -202,25 +178,18 @@ fn data_of_another_major_version_is_refused_and_left_alone() {
 
     let refusal = Postgres::start(kept_unsynced(&dir)).unwrap_err();
 
-    let StartError::VersionMismatch { data_major: 9, .. } = refusal else {
-        panic!("{refusal:?}")
-    };
+    let StartError::VersionMismatch { data_major: 9, .. } = refusal else { panic!("{refusal:?}") };
     assert_eq!(fs::read_to_string(dir.join("data/PG_VERSION")).unwrap(), "9\n");
 }
 
 #[test]
 fn a_failed_start_tells_the_last_words_of_postgres_and_leaves_nothing() {
     let (_outer, dir) = directory_for("postgres");
-    let settings = Settings {
-        max_connections: 0,
-        ..kept_unsynced(&dir)
-    };
+    let settings = Settings { max_connections: 0, ..kept_unsynced(&dir) };
 
     let refusal = Postgres::start(settings).unwrap_err();
 
-    let StartError::Exited { log_tail } = refusal else {
-        panic!("{refusal:?}")
-    };
+    let StartError::Exited { log_tail } = refusal else { panic!("{refusal:?}") };
     assert!(log_tail.contains("max_connections"), "{log_tail}");
     assert!(!dir.join("data/postmaster.pid").exists());
 }
@@ -230,16 +199,9 @@ fn a_directory_of_binaries_without_a_server_is_refused() {
     let (_outer, dir) = directory_for("empty");
     fs::create_dir(&dir).unwrap();
 
-    let refusal = Postgres::start(Settings {
-        bin_dir: Some(dir),
-        ..Settings::temporary()
-    })
-    .unwrap_err();
+    let refusal = Postgres::start(Settings { bin_dir: Some(dir), ..Settings::temporary() }).unwrap_err();
 
-    assert!(
-        matches!(refusal, StartError::BinDirUnusable { .. }),
-        "{refusal:?}"
-    );
+    assert!(matches!(refusal, StartError::BinDirUnusable { .. }), "{refusal:?}");
 }
 
 #[test]
@@ -252,9 +214,7 @@ fn root_is_told_which_directory_is_closed_to_the_user_of_postgres() {
 
     let refusal = Postgres::start(kept_unsynced(&dir)).unwrap_err();
 
-    let StartError::Unreachable { ancestor, .. } = &refusal else {
-        panic!("{refusal:?}")
-    };
+    let StartError::Unreachable { ancestor, .. } = &refusal else { panic!("{refusal:?}") };
     assert_eq!(*ancestor, outer.path());
 }
 
@@ -286,14 +246,8 @@ fn an_ordinary_user_needs_neither_a_home_nor_an_environment() {
 
     let mut owner = Owner::start_with(command, Some(&dir.join("postgres")));
 
-    assert_eq!(
-        fs::metadata(format!("/proc/{}", owner.postgres)).unwrap().uid(),
-        ORDINARY_USER
-    );
-    assert_eq!(
-        query_at(&owner.bin_dir, &owner.url, "select current_user"),
-        "chatplane"
-    );
+    assert_eq!(fs::metadata(format!("/proc/{}", owner.postgres)).unwrap().uid(), ORDINARY_USER);
+    assert_eq!(query_at(&owner.bin_dir, &owner.url, "select current_user"), "chatplane");
     owner.end();
     assert!(!runs(owner.postgres));
 }
@@ -305,11 +259,7 @@ fn owner_process() {
     let Some(dir) = std::env::var_os(OWNER_OF) else {
         return;
     };
-    let settings = if dir.is_empty() {
-        Settings::temporary()
-    } else {
-        kept_unsynced(dir)
-    };
+    let settings = if dir.is_empty() { Settings::temporary() } else { kept_unsynced(dir) };
     let postgres = Postgres::start(settings).unwrap();
 
     let mut report = std::io::stdout().lock();

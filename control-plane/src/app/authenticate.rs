@@ -37,10 +37,7 @@ pub(crate) struct TokenCache {
 
 impl TokenCache {
     pub(crate) fn new(ttl: Duration) -> Self {
-        Self {
-            ttl,
-            known: Mutex::new(HashMap::new()),
-        }
+        Self { ttl, known: Mutex::new(HashMap::new()) }
     }
 
     fn get(&self, hash: &[u8; 32], now: Instant) -> Option<Option<Actor>> {

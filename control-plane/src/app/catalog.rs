@@ -41,14 +41,9 @@ impl App {
             return Err(Error::ActionForbidden);
         };
         let models = self.models_of(*organization).await?;
-        let mut rest = models
-            .iter()
-            .filter(|model| after.is_none_or(|after| model.name.as_str() > after));
+        let mut rest = models.iter().filter(|model| after.is_none_or(|after| model.name.as_str() > after));
         let page: Vec<ModelRow> = rest.by_ref().take(limit).cloned().collect();
-        Ok(ModelPage {
-            models: page,
-            has_more: rest.next().is_some(),
-        })
+        Ok(ModelPage { models: page, has_more: rest.next().is_some() })
     }
 
     /// Lists the workspaces that the caller can use.

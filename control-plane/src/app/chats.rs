@@ -69,9 +69,7 @@ impl App {
 
     async fn simple_command(&self, call: &Call, chat: ChatId, command: Command) -> Result<ChatView, Error> {
         let effected = self
-            .command(call, chat, |snapshot, context| {
-                Ok(decide(&snapshot.chat, command.clone(), context)?)
-            })
+            .command(call, chat, |snapshot, context| Ok(decide(&snapshot.chat, command.clone(), context)?))
             .await?;
         Ok(effected.into_reply().chat)
     }

@@ -37,19 +37,10 @@ impl App {
     /// `ModelNotFound`, `WorkspaceNotFound`, `RequestIdReused`.
     pub(crate) async fn create_chat(&self, call: &Call, new: CreateChat) -> Result<SentMessage, Error> {
         authz::may(&call.actor, Action::CreateChat, Resource::Deployment).map_err(Error::chat_denied)?;
-        let Actor::User {
-            id: owner,
-            organization,
-            ..
-        } = call.actor
-        else {
+        let Actor::User { id: owner, organization, .. } = call.actor else {
             return Err(Error::ActionForbidden);
         };
-        let (now, replay) = self
-            .inner
-            .store
-            .now_and_replay::<Error>(call.request.as_ref())
-            .await?;
+        let (now, replay) = self.inner.store.now_and_replay::<Error>(call.request.as_ref()).await?;
         if let Some(reply) = replay {
             return self.sent_message(Effected::Replayed(Box::new(reply))).await;
         }
@@ -83,21 +74,9 @@ impl App {
             },
             context,
         );
-        let metadata = MetadataView {
-            metadata_version: 1,
-            title,
-            labels: new.labels,
-        };
-        let ask = Ask {
-            request: call.request.clone(),
-            ..Ask::default()
-        };
-        match self
-            .inner
-            .store
-            .create::<Error>(&decision, &ask, metadata, workspace, now)
-            .await?
-        {
+        let metadata = MetadataView { metadata_version: 1, title, labels: new.labels };
+        let ask = Ask { request: call.request.clone(), ..Ask::default() };
+        match self.inner.store.create::<Error>(&decision, &ask, metadata, workspace, now).await? {
             Transacted::Replayed(reply) => self.sent_message(Effected::Replayed(reply)).await,
             Transacted::Applied(applied) => {
                 self.after_commit(&applied, promise).await;
@@ -112,12 +91,7 @@ impl App {
         workspace: Option<WorkspaceId>,
     ) -> Result<Option<WorkspaceRow>, Error> {
         let Some(id) = workspace else { return Ok(None) };
-        let row = self
-            .inner
-            .store
-            .workspace(id)
-            .await?
-            .ok_or(Error::WorkspaceNotFound)?;
+        let row = self.inner.store.workspace(id).await?.ok_or(Error::WorkspaceNotFound)?;
         authz::may(actor, Action::UseWorkspace, Resource::Workspace(row.owner_id))
             .map_err(Error::workspace_denied)?;
         Ok(Some(row))
@@ -126,10 +100,7 @@ impl App {
 
 /// What the model is told of the workspace.
 fn workspace_notice(workspace: &WorkspaceRow) -> String {
-    format!(
-        "Your tools act in the workspace \"{}\". Paths are relative to its directory.",
-        workspace.name
-    )
+    format!("Your tools act in the workspace \"{}\". Paths are relative to its directory.", workspace.name)
 }
 
 /// The beginning of the first message, until somebody finds a better title.
@@ -144,11 +115,7 @@ fn title_of(texts: &[String]) -> String {
         if !title.is_empty() {
             title.push(' ');
         }
-        title.extend(
-            word.chars()
-                .filter(|character| !character.is_control())
-                .take(room),
-        );
+        title.extend(word.chars().filter(|character| !character.is_control()).take(room));
     }
     title
 }

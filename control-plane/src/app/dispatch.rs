@@ -86,10 +86,7 @@ impl App {
     pub(crate) async fn deliver(&self, applied: &Applied, lease: &Lease, promise: Option<Promise>) {
         let scheduler = &self.inner.scheduler;
         if scheduler.has_session(lease.session) {
-            let key = LeaseKey {
-                chat: applied.decision.chat.id,
-                fence: lease.fence,
-            };
+            let key = LeaseKey { chat: applied.decision.chat.id, fence: lease.fence };
             let input = TurnInput::written(applied, self.inner.limits.lease_input_bytes_max);
             scheduler.granted(lease.session, key, input.map(Box::new));
         }
@@ -100,10 +97,7 @@ impl App {
 /// A lease as the session's rules see it.
 fn lease_row(lease: &SessionLease) -> LeaseRow {
     LeaseRow {
-        key: LeaseKey {
-            chat: lease.chat,
-            fence: lease.fence,
-        },
+        key: LeaseKey { chat: lease.chat, fence: lease.fence },
         interrupting: lease.state == chatplane_domain::State::Interrupting,
         snapshot_version: lease.snapshot_version,
         history_version: lease.history_version,

@@ -23,33 +23,13 @@ impl App {
                 Effect::Runnable => inner.scheduler.wake(),
                 Effect::Deliver(lease) => self.deliver(applied, lease, promise.take()).await,
                 Effect::Interrupt(session, fence) => {
-                    inner.scheduler.interrupt(
-                        *session,
-                        LeaseKey {
-                            chat: chat.id,
-                            fence: *fence,
-                        },
-                        version,
-                    );
+                    inner.scheduler.interrupt(*session, LeaseKey { chat: chat.id, fence: *fence }, version);
                 }
                 Effect::Reload(session, fence) => {
-                    inner.scheduler.reload(
-                        *session,
-                        LeaseKey {
-                            chat: chat.id,
-                            fence: *fence,
-                        },
-                        version,
-                    );
+                    inner.scheduler.reload(*session, LeaseKey { chat: chat.id, fence: *fence }, version);
                 }
                 Effect::Lost(session, fence) => {
-                    inner.scheduler.lost(
-                        *session,
-                        LeaseKey {
-                            chat: chat.id,
-                            fence: *fence,
-                        },
-                    );
+                    inner.scheduler.lost(*session, LeaseKey { chat: chat.id, fence: *fence });
                 }
                 Effect::CancelCalls(calls) => inner.workspaces.cancel(chat.id, calls),
             }

@@ -89,10 +89,7 @@ pub(crate) struct FieldViolation {
 impl Error {
     /// One field is wrong.
     pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::FieldInvalid(vec![FieldViolation {
-            field: field.into(),
-            description: description.into(),
-        }])
+        Self::FieldInvalid(vec![FieldViolation { field: field.into(), description: description.into() }])
     }
 
     /// A denial about a chat.
@@ -147,15 +144,9 @@ impl From<TransactError<Error>> for Error {
 impl From<Rejection> for Error {
     fn from(rejection: Rejection) -> Self {
         match rejection {
-            Rejection::StateForbids {
-                state,
-                archived,
-                command,
-            } => Self::StateForbids {
-                state,
-                archived,
-                command,
-            },
+            Rejection::StateForbids { state, archived, command } => {
+                Self::StateForbids { state, archived, command }
+            }
             Rejection::QueuedMessageNotFound => {
                 Self::invalid("queued_message_id", "there is no such queued message")
             }

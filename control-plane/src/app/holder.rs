@@ -47,23 +47,11 @@ impl App {
     /// `LeaseLost`, `Superseded`, `FieldInvalid`, `StateForbids`.
     pub(crate) async fn holder_write(&self, actor: &Actor, call: HolderCall) -> Result<HolderReply, Error> {
         authz::may(actor, Action::Dispatch, Resource::Deployment).map_err(Error::chat_denied)?;
-        let HolderCall {
-            chat,
-            header,
-            write,
-            model_call,
-        } = call;
-        let ask = Ask {
-            model_call,
-            ..Ask::default()
-        };
+        let HolderCall { chat, header, write, model_call } = call;
+        let ask = Ask { model_call, ..Ask::default() };
         let queue_max = self.inner.limits.queue_max;
         let decide = |snapshot: &Snapshot| {
-            let context = Context {
-                now: snapshot.now,
-                queue_max,
-                lease_offer: None,
-            };
+            let context = Context { now: snapshot.now, queue_max, lease_offer: None };
             let write = complete(write.clone(), snapshot);
             let command = Command::Holder(HolderCommand { header, write });
             Ok::<_, Error>(decide(&snapshot.chat, command, context)?)
@@ -86,10 +74,9 @@ impl App {
     async fn holder_reply(&self, applied: &Applied) -> Result<HolderReply, Error> {
         let chat = &applied.decision.chat;
         let (outcome, may_have_changed) = match applied.decision.outcome {
-            Outcome::Written(outcome) => (
-                outcome,
-                chat.settings.model != applied.snapshot.chat.settings.model,
-            ),
+            Outcome::Written(outcome) => {
+                (outcome, chat.settings.model != applied.snapshot.chat.settings.model)
+            }
             // What the model was before a write of then is not kept.
             Outcome::Replayed(outcome) => (outcome, true),
             Outcome::Client { .. } | Outcome::Applied => return Err(Error::LeaseLost),
@@ -128,15 +115,8 @@ fn complete(write: HolderWrite, snapshot: &Snapshot) -> HolderWrite {
     match write {
         HolderWrite::CommitStep(CommitStep { answer, next, .. }) => {
             let answer = answer.map(|answer| with_kinds(answer, &snapshot.chat.settings.client_tools));
-            let journal = snapshot
-                .workspace
-                .as_ref()
-                .and_then(|workspace| workspace.journal_id);
-            HolderWrite::CommitStep(CommitStep {
-                answer,
-                next,
-                journal,
-            })
+            let journal = snapshot.workspace.as_ref().and_then(|workspace| workspace.journal_id);
+            HolderWrite::CommitStep(CommitStep { answer, next, journal })
         }
         HolderWrite::FinishInterruption { partial, results } => {
             let partial = partial.map(|answer| with_kinds(answer, &snapshot.chat.settings.client_tools));
@@ -153,11 +133,7 @@ fn with_kinds(mut answer: Answer, client_tools: &[String]) -> Answer {
     for part in &mut answer.parts {
         if let AnswerContent::ToolCall(call) = &mut part.content {
             let is_client = client_tools.contains(&call.tool_name);
-            call.kind = if is_client {
-                CallKind::Client
-            } else {
-                CallKind::Worker
-            };
+            call.kind = if is_client { CallKind::Client } else { CallKind::Worker };
         }
     }
     answer

@@ -39,11 +39,7 @@ impl App {
         query: MessageQuery,
     ) -> Result<MessageReply, Error> {
         let view = self.get_chat(actor, query.chat).await?;
-        let page = self
-            .inner
-            .store
-            .messages(query.chat, query.bounds, query.limit)
-            .await?;
+        let page = self.inner.store.messages(query.chat, query.bounds, query.limit).await?;
         let unbounded = query.bounds == MessageBounds::default();
         let queue = if unbounded && view.queue_length > 0 {
             self.inner.store.queue(query.chat).await?
@@ -68,11 +64,7 @@ impl App {
                 return Ok(found);
             }
         }
-        let mut messages = self
-            .inner
-            .store
-            .messages_by_id(reply.chat.chat_id, &reply.entered)
-            .await?;
+        let mut messages = self.inner.store.messages_by_id(reply.chat.chat_id, &reply.entered).await?;
         for message in &mut messages {
             message.revision = reply.chat.versions.snapshot;
         }

@@ -127,9 +127,7 @@ impl App {
             deployment_prompt,
             shutdown,
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// A client's command on a chat that exists, with its effects.

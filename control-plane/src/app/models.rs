@@ -52,11 +52,7 @@ impl ModelCatalog {
     /// A catalog that reads again after `ttl`.
     #[must_use]
     pub(crate) fn new(credentials: Credentials, ttl: Duration) -> Self {
-        Self {
-            credentials,
-            ttl,
-            read: Mutex::new(None),
-        }
+        Self { credentials, ttl, read: Mutex::new(None) }
     }
 
     /// The key to call a model with.

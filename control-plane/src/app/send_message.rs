@@ -42,12 +42,7 @@ impl App {
     /// `ChatNotFound`, `ModelNotFound`, `StateForbids`, `QueueFull`, `RequestIdReused`.
     pub(crate) async fn send_message(&self, call: &Call, send: SendMessage) -> Result<SentMessage, Error> {
         authz::may(&call.actor, Action::WriteChat, Resource::Deployment).map_err(Error::chat_denied)?;
-        let Actor::User {
-            id: created_by,
-            organization,
-            ..
-        } = call.actor
-        else {
+        let Actor::User { id: created_by, organization, .. } = call.actor else {
             return Err(Error::ActionForbidden);
         };
         let known = match &send.model {
@@ -83,10 +78,6 @@ impl App {
     pub(super) async fn sent_message(&self, effected: Effected) -> Result<SentMessage, Error> {
         let messages = self.entered(&effected).await?;
         let reply = effected.into_reply();
-        Ok(SentMessage {
-            chat: reply.chat,
-            messages,
-            queued: reply.queued,
-        })
+        Ok(SentMessage { chat: reply.chat, messages, queued: reply.queued })
     }
 }

@@ -75,16 +75,10 @@ impl App {
     ) -> Result<ReadTurn, NoTurn> {
         let input = match prepared {
             Some(input) => *input,
-            None => {
-                self.turn_input(session, key, Some(self.inner.limits.lease_input_bytes_max))
-                    .await?
-            }
+            None => self.turn_input(session, key, Some(self.inner.limits.lease_input_bytes_max)).await?,
         };
         let model = self.model_or_fail(session, key, &input.chat).await?;
-        Ok(ReadTurn {
-            settings: input.settings_mark(),
-            turn: Box::new(input.turn(key, model)),
-        })
+        Ok(ReadTurn { settings: input.settings_mark(), turn: Box::new(input.turn(key, model)) })
     }
 
     /// Streams a turn's input to the holder of its lease.
@@ -98,11 +92,7 @@ impl App {
         get: GetTurn,
     ) -> Result<impl Stream<Item = Result<TurnPiece, Error>> + Send + use<>, Error> {
         authz::may(actor, Action::Dispatch, Resource::Deployment).map_err(Error::chat_denied)?;
-        let GetTurn {
-            session,
-            key,
-            after_revision,
-        } = get;
+        let GetTurn { session, key, after_revision } = get;
         // What is small comes with the header's own statement.
         let bytes_max = (after_revision == 0).then_some(PIECE_BYTES_MAX);
         let mut input = self.turn_input(session, key, bytes_max).await?;
@@ -145,9 +135,7 @@ impl App {
             let next = last.filter(|_| !page.is_last);
             Ok::<_, Error>(Some((page.messages, (app, next))))
         });
-        pages
-            .try_filter(|messages| future::ready(!messages.is_empty()))
-            .map_ok(TurnPiece::Messages)
+        pages.try_filter(|messages| future::ready(!messages.is_empty())).map_ok(TurnPiece::Messages)
     }
 
     /// What a turn is made from, as of one version in which the lease still lives.
@@ -157,20 +145,11 @@ impl App {
         key: LeaseKey,
         bytes_max: Option<i64>,
     ) -> Result<TurnInput, NoTurn> {
-        let ask = Ask {
-            turn_bytes_max: bytes_max,
-            ..Ask::default()
-        };
+        let ask = Ask { turn_bytes_max: bytes_max, ..Ask::default() };
         let read = self.inner.store.read(key.chat, &ask).await;
-        let snapshot = read
-            .map_err(|error| NoTurn::Failed(error.into()))?
-            .ok_or(NoTurn::LeaseLost)?;
+        let snapshot = read.map_err(|error| NoTurn::Failed(error.into()))?.ok_or(NoTurn::LeaseLost)?;
         let input = TurnInput::read(snapshot);
-        if input.is_leased(session, key.fence) {
-            Ok(input)
-        } else {
-            Err(NoTurn::LeaseLost)
-        }
+        if input.is_leased(session, key.fence) { Ok(input) } else { Err(NoTurn::LeaseLost) }
     }
 
     /// The model of a leased chat. A lease that cannot be built ends the turn with an
@@ -184,9 +163,7 @@ impl App {
         match self.model_config(chat).await {
             Ok(Ok(model)) => Ok(model),
             Ok(Err(unusable)) => {
-                self.fail_lease(session, key, unusable)
-                    .await
-                    .map_err(NoTurn::Failed)?;
+                self.fail_lease(session, key, unusable).await.map_err(NoTurn::Failed)?;
                 Err(NoTurn::LeaseLost)
             }
             Err(error) => Err(NoTurn::Failed(error)),
@@ -234,10 +211,7 @@ impl App {
                 write_no: last_write.map_or(0, |write| write.write_no) + 1,
                 history_version: chat.versions.history,
             };
-            Command::Holder(HolderCommand {
-                header,
-                write: HolderWrite::Fail(error.clone()),
-            })
+            Command::Holder(HolderCommand { header, write: HolderWrite::Fail(error.clone()) })
         };
         match self.act(key.chat, command).await {
             // It went on without us: nothing is left to end.
@@ -257,11 +231,7 @@ impl App {
                 &Ask::default(),
                 |_| Ok(()),
                 |snapshot| {
-                    let context = Context {
-                        now: snapshot.now,
-                        queue_max,
-                        lease_offer: None,
-                    };
+                    let context = Context { now: snapshot.now, queue_max, lease_offer: None };
                     Ok::<_, Error>(decide(&snapshot.chat, command(&snapshot.chat), context)?)
                 },
             )

@@ -70,10 +70,7 @@ impl App {
         watch: WatchChat,
     ) -> Result<impl Stream<Item = Result<Emitted, Error>> + Send + use<>, Error> {
         self.get_chat(actor, watch.chat).await?;
-        let timing = Timing {
-            progress_interval: self.inner.limits.progress_interval,
-            ..Timing::default()
-        };
+        let timing = Timing { progress_interval: self.inner.limits.progress_interval, ..Timing::default() };
         let watcher = match watch.from {
             WatchFrom::Start { history_limit } => {
                 Watcher::start(watch.chat, history_limit, timing, Duration::ZERO)

@@ -35,10 +35,7 @@ impl<S> Layer<S> for Authenticate {
     type Service = Authenticated<S>;
 
     fn layer(&self, inner: S) -> Authenticated<S> {
-        Authenticated {
-            app: self.app.clone(),
-            inner,
-        }
+        Authenticated { app: self.app.clone(), inner }
     }
 }
 
@@ -90,11 +87,7 @@ where
 }
 
 fn bearer(request: &Request<Body>) -> Option<String> {
-    let header = request
-        .headers()
-        .get(http::header::AUTHORIZATION)?
-        .to_str()
-        .ok()?;
+    let header = request.headers().get(http::header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = header.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())

@@ -27,9 +27,9 @@ impl ChatHandlers {
 /// The actor that the authentication layer found, and the message.
 pub(crate) fn take<M>(request: Request<M>) -> Result<(Actor, M), Error> {
     let (_, mut extensions, message) = request.into_parts();
-    let actor = extensions.remove::<Actor>().ok_or(Error::CredentialsInvalid(
-        "send a token as `authorization: Bearer TOKEN` metadata",
-    ))?;
+    let actor = extensions
+        .remove::<Actor>()
+        .ok_or(Error::CredentialsInvalid("send a token as `authorization: Bearer TOKEN` metadata"))?;
     Ok((actor, message))
 }
 
@@ -44,10 +44,7 @@ impl ChatService for ChatHandlers {
         let (actor, mut request) = take(request)?;
         let id = mem::take(&mut request.request_id);
         let call = convert::call(actor, "CreateChat", &id, &request)?;
-        let created = self
-            .app
-            .create_chat(&call, convert::create_chat(request)?)
-            .await?;
+        let created = self.app.create_chat(&call, convert::create_chat(request)?).await?;
         Ok(Response::new(proto::CreateChatResponse {
             chat: Some(convert::chat(created.chat)),
             message: created.messages.into_iter().next().map(convert::message),
@@ -59,13 +56,8 @@ impl ChatService for ChatHandlers {
         request: Request<proto::GetChatRequest>,
     ) -> Result<Response<proto::GetChatResponse>, Status> {
         let (actor, request) = take(request)?;
-        let view = self
-            .app
-            .get_chat(&actor, convert::chat_id(&request.chat_id)?)
-            .await?;
-        Ok(Response::new(proto::GetChatResponse {
-            chat: Some(convert::chat(view)),
-        }))
+        let view = self.app.get_chat(&actor, convert::chat_id(&request.chat_id)?).await?;
+        Ok(Response::new(proto::GetChatResponse { chat: Some(convert::chat(view)) }))
     }
 
     async fn list_chats(
@@ -75,25 +67,16 @@ impl ChatService for ChatHandlers {
         let (actor, request) = take(request)?;
         let limit = convert::page_size(request.page_size, pages::CHATS_DEFAULT, pages::CHATS_MAX)?;
         let after = page_token::chats(&request.page_token, request.archived)?;
-        let page = self
-            .app
-            .list_chats(&actor, request.archived, after, limit)
-            .await?;
+        let page = self.app.list_chats(&actor, request.archived, after, limit).await?;
         let next_page_token = match page.chats.last() {
             Some(last) if page.has_more => page_token::of_chats(
                 request.archived,
-                ChatPosition {
-                    update_time: last.update_time,
-                    chat_id: last.chat_id,
-                },
+                ChatPosition { update_time: last.update_time, chat_id: last.chat_id },
             ),
             Some(_) | None => String::new(),
         };
         let chats = page.chats.into_iter().map(convert::chat).collect();
-        Ok(Response::new(proto::ListChatsResponse {
-            chats,
-            next_page_token,
-        }))
+        Ok(Response::new(proto::ListChatsResponse { chats, next_page_token }))
     }
 
     async fn send_message(
@@ -103,10 +86,7 @@ impl ChatService for ChatHandlers {
         let (actor, mut request) = take(request)?;
         let id = mem::take(&mut request.request_id);
         let call = convert::call(actor, "SendMessage", &id, &request)?;
-        let sent = self
-            .app
-            .send_message(&call, convert::send_message(request)?)
-            .await?;
+        let sent = self.app.send_message(&call, convert::send_message(request)?).await?;
         Ok(Response::new(proto::SendMessageResponse {
             chat: Some(convert::chat(sent.chat)),
             messages: sent.messages.into_iter().map(convert::message).collect(),
@@ -121,13 +101,8 @@ impl ChatService for ChatHandlers {
         let (actor, mut request) = take(request)?;
         let id = mem::take(&mut request.request_id);
         let call = convert::call(actor, "InterruptChat", &id, &request)?;
-        let view = self
-            .app
-            .interrupt_chat(&call, convert::chat_id(&request.chat_id)?)
-            .await?;
-        Ok(Response::new(proto::InterruptChatResponse {
-            chat: Some(convert::chat(view)),
-        }))
+        let view = self.app.interrupt_chat(&call, convert::chat_id(&request.chat_id)?).await?;
+        Ok(Response::new(proto::InterruptChatResponse { chat: Some(convert::chat(view)) }))
     }
 
     async fn list_messages(
@@ -164,13 +139,8 @@ impl ChatService for ChatHandlers {
         let (actor, mut request) = take(request)?;
         let id = mem::take(&mut request.request_id);
         let call = convert::call(actor, "ArchiveChat", &id, &request)?;
-        let view = self
-            .app
-            .archive_chat(&call, convert::chat_id(&request.chat_id)?)
-            .await?;
-        Ok(Response::new(proto::ArchiveChatResponse {
-            chat: Some(convert::chat(view)),
-        }))
+        let view = self.app.archive_chat(&call, convert::chat_id(&request.chat_id)?).await?;
+        Ok(Response::new(proto::ArchiveChatResponse { chat: Some(convert::chat(view)) }))
     }
 
     async fn unarchive_chat(
@@ -180,13 +150,8 @@ impl ChatService for ChatHandlers {
         let (actor, mut request) = take(request)?;
         let id = mem::take(&mut request.request_id);
         let call = convert::call(actor, "UnarchiveChat", &id, &request)?;
-        let view = self
-            .app
-            .unarchive_chat(&call, convert::chat_id(&request.chat_id)?)
-            .await?;
-        Ok(Response::new(proto::UnarchiveChatResponse {
-            chat: Some(convert::chat(view)),
-        }))
+        let view = self.app.unarchive_chat(&call, convert::chat_id(&request.chat_id)?).await?;
+        Ok(Response::new(proto::UnarchiveChatResponse { chat: Some(convert::chat(view)) }))
     }
 
     async fn list_models(
@@ -202,10 +167,7 @@ impl ChatService for ChatHandlers {
             Some(_) | None => String::new(),
         };
         let models = page.models.into_iter().map(convert::model).collect();
-        Ok(Response::new(proto::ListModelsResponse {
-            models,
-            next_page_token,
-        }))
+        Ok(Response::new(proto::ListModelsResponse { models, next_page_token }))
     }
 
     async fn list_workspaces(
@@ -221,10 +183,7 @@ impl ChatService for ChatHandlers {
             Some(_) | None => String::new(),
         };
         let workspaces = page.workspaces.into_iter().map(convert::workspace).collect();
-        Ok(Response::new(proto::ListWorkspacesResponse {
-            workspaces,
-            next_page_token,
-        }))
+        Ok(Response::new(proto::ListWorkspacesResponse { workspaces, next_page_token }))
     }
 
     async fn watch_chat(

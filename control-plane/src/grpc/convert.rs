@@ -42,26 +42,15 @@ pub(crate) fn call<M: prost::Message>(
     }
     let id = RequestId(uuid("request_id", request_id)?);
     let body_sha256 = Sha256::digest(body.encode_to_vec()).into();
-    let request = Request {
-        actor: actor.id(),
-        id,
-        method,
-        body_sha256,
-    };
-    Ok(Call {
-        actor,
-        request: Some(request),
-    })
+    let request = Request { actor: actor.id(), id, method, body_sha256 };
+    Ok(Call { actor, request: Some(request) })
 }
 
 pub(crate) fn create_chat(request: proto::CreateChatRequest) -> Result<CreateChat, Error> {
     let mut violations = Vec::new();
     check_labels(&request.labels, &mut violations);
     if request.system_prompt.len() > SYSTEM_PROMPT_BYTES_MAX {
-        violations.push(violation(
-            "system_prompt",
-            format!("at most {SYSTEM_PROMPT_BYTES_MAX} bytes"),
-        ));
+        violations.push(violation("system_prompt", format!("at most {SYSTEM_PROMPT_BYTES_MAX} bytes")));
     }
     if !violations.is_empty() {
         return Err(Error::FieldInvalid(violations));
@@ -115,10 +104,7 @@ fn texts(parts: Vec<proto::Part>) -> Result<Vec<String>, Error> {
         return Err(Error::invalid("parts", "a message needs at least one part"));
     }
     if parts.len() > PARTS_MAX {
-        return Err(Error::invalid(
-            "parts",
-            format!("a message has at most {PARTS_MAX} parts"),
-        ));
+        return Err(Error::invalid("parts", format!("a message has at most {PARTS_MAX} parts")));
     }
     let mut texts = Vec::with_capacity(parts.len());
     let mut violations = Vec::new();
@@ -147,25 +133,17 @@ fn texts(parts: Vec<proto::Part>) -> Result<Vec<String>, Error> {
 }
 
 fn violation(field: impl Into<String>, description: impl Into<String>) -> FieldViolation {
-    FieldViolation {
-        field: field.into(),
-        description: description.into(),
-    }
+    FieldViolation { field: field.into(), description: description.into() }
 }
 
 fn check_labels(given: &BTreeMap<String, String>, violations: &mut Vec<FieldViolation>) {
     if given.len() > labels::COUNT_MAX {
-        violations.push(violation(
-            "labels",
-            format!("at most {} labels", labels::COUNT_MAX),
-        ));
+        violations.push(violation("labels", format!("at most {} labels", labels::COUNT_MAX)));
     }
     for (key, value) in given.iter().take(labels::COUNT_MAX) {
         let shown: String = key.chars().take(labels::KEY_CHARS_MAX).collect();
         let mut characters = key.chars();
-        let first = characters
-            .next()
-            .is_some_and(|first| first.is_ascii_alphanumeric());
+        let first = characters.next().is_some_and(|first| first.is_ascii_alphanumeric());
         let rest = characters.all(|other| other.is_ascii_alphanumeric() || "._/-".contains(other));
         if !first || !rest || key.chars().count() > labels::KEY_CHARS_MAX {
             let description = format!(
@@ -176,10 +154,7 @@ fn check_labels(given: &BTreeMap<String, String>, violations: &mut Vec<FieldViol
         }
         let length = value.chars().count();
         if length == 0 || length > labels::VALUE_CHARS_MAX || value.contains('\0') {
-            let description = format!(
-                "a value has 1 to {} characters and no NUL",
-                labels::VALUE_CHARS_MAX
-            );
+            let description = format!("a value has 1 to {} characters and no NUL", labels::VALUE_CHARS_MAX);
             violations.push(violation(format!("labels[{shown:?}]"), description));
         }
     }
@@ -207,10 +182,7 @@ pub(crate) fn message_bound(field: &str, asked: i64) -> Result<Option<MessageId>
 
 pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {
     let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or(0);
-    Timestamp {
-        seconds: time.timestamp(),
-        nanos,
-    }
+    Timestamp { seconds: time.timestamp(), nanos }
 }
 
 pub(crate) fn chat(view: ChatView) -> proto::Chat {
@@ -321,10 +293,7 @@ pub(crate) fn message(view: MessageView) -> proto::Message {
             message.parts = user.texts.into_iter().map(text_part).collect();
             message.created_by = user.created_by.to_string();
             message.model = user.model.unwrap_or_default();
-            message.queued_message_id = user
-                .queued_message_id
-                .map(|id| id.to_string())
-                .unwrap_or_default();
+            message.queued_message_id = user.queued_message_id.map(|id| id.to_string()).unwrap_or_default();
         }
         Body::Assistant(answer) => {
             message.parts = answer_parts(answer.parts);
@@ -351,9 +320,7 @@ pub(crate) fn message(view: MessageView) -> proto::Message {
 }
 
 fn text_part(text: String) -> proto::Part {
-    proto::Part {
-        kind: Some(proto::part::Kind::Text(proto::TextPart { text })),
-    }
+    proto::Part { kind: Some(proto::part::Kind::Text(proto::TextPart { text })) }
 }
 
 fn answer_parts(parts: Vec<chatplane_domain::AnswerPart>) -> Vec<proto::Part> {
@@ -362,9 +329,9 @@ fn answer_parts(parts: Vec<chatplane_domain::AnswerPart>) -> Vec<proto::Part> {
         .into_iter()
         .map(|part| match part.content {
             AnswerContent::Text(text) => text_part(text),
-            AnswerContent::Reasoning(text) => proto::Part {
-                kind: Some(proto::part::Kind::Reasoning(proto::ReasoningPart { text })),
-            },
+            AnswerContent::Reasoning(text) => {
+                proto::Part { kind: Some(proto::part::Kind::Reasoning(proto::ReasoningPart { text })) }
+            }
             AnswerContent::ToolCall(call) => {
                 let part = proto::ToolCallPart {
                     call_index,
@@ -372,9 +339,7 @@ fn answer_parts(parts: Vec<chatplane_domain::AnswerPart>) -> Vec<proto::Part> {
                     arguments_json: call.arguments_json,
                 };
                 call_index += 1;
-                proto::Part {
-                    kind: Some(proto::part::Kind::ToolCall(part)),
-                }
+                proto::Part { kind: Some(proto::part::Kind::ToolCall(part)) }
             }
         })
         .collect()
@@ -416,10 +381,7 @@ pub(crate) fn queued(view: QueuedView) -> proto::QueuedMessage {
 }
 
 pub(crate) fn call_id(call: CallId) -> proto::CallId {
-    proto::CallId {
-        message_id: call.message.0,
-        call_index: call.index,
-    }
+    proto::CallId { message_id: call.message.0, call_index: call.index }
 }
 
 pub(crate) fn tool(tool: ToolDefinition) -> proto::ToolDefinition {

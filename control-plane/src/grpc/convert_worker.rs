@@ -24,10 +24,7 @@ fn session_id(field: &str, text: &str) -> Result<SessionId, Error> {
 fn lease_key(field: &str, key: Option<proto::LeaseKey>) -> Result<LeaseKey, Error> {
     let key = key.ok_or_else(|| Error::invalid(field, "it is required"))?;
     let chat = ChatId(convert::uuid(&format!("{field}.chat_id"), &key.chat_id)?);
-    Ok(LeaseKey {
-        chat,
-        fence: fence(&format!("{field}.fence"), key.fence)?,
-    })
+    Ok(LeaseKey { chat, fence: fence(&format!("{field}.fence"), key.fence)? })
 }
 
 fn fence(field: &str, fence: i64) -> Result<Fence, Error> {
@@ -44,22 +41,13 @@ fn positive(field: &str, number: i64) -> Result<i64, Error> {
 fn call_id(field: &str, call: Option<chat::CallId>) -> Result<CallId, Error> {
     let call = call.ok_or_else(|| Error::invalid(field, "it is required"))?;
     if call.message_id < 1 || call.call_index < 0 {
-        return Err(Error::invalid(
-            field,
-            "message_id counts from 1, call_index from 0",
-        ));
+        return Err(Error::invalid(field, "message_id counts from 1, call_index from 0"));
     }
-    Ok(CallId {
-        message: MessageId(call.message_id),
-        index: call.call_index,
-    })
+    Ok(CallId { message: MessageId(call.message_id), index: call.call_index })
 }
 
 fn key_of(key: LeaseKey) -> proto::LeaseKey {
-    proto::LeaseKey {
-        chat_id: key.chat.to_string(),
-        fence: key.fence.0,
-    }
+    proto::LeaseKey { chat_id: key.chat.to_string(), fence: key.fence.0 }
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -71,16 +71,8 @@ pub(crate) async fn serve(
     let health_service = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let router = server
         .add_service(tonic_health::pb::health_server::HealthServer::new(health_service))
-        .add_service(
-            reflection()
-                .build_v1()
-                .expect("the descriptors were compiled with this program"),
-        )
-        .add_service(
-            reflection()
-                .build_v1alpha()
-                .expect("the descriptors were compiled with this program"),
-        )
+        .add_service(reflection().build_v1().expect("the descriptors were compiled with this program"))
+        .add_service(reflection().build_v1alpha().expect("the descriptors were compiled with this program"))
         .add_service(
             ChatServiceServer::new(ChatHandlers::new(app.clone()))
                 .max_decoding_message_size(DECODED_BYTES_MAX),
@@ -94,21 +86,13 @@ pub(crate) async fn serve(
                 .max_decoding_message_size(DECODED_BYTES_MAX),
         );
     let incoming = TcpListenerStream::new(listener);
-    router
-        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-        .await
+    router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await
 }
 
 /// Says whether this replica takes calls. The overall service is "".
 pub(crate) async fn set_health(health: &HealthReporter, status: ServingStatus) {
     health.set_service_status("", status).await;
-    health
-        .set_service_status("chatplane.chat.v1.ChatService", status)
-        .await;
-    health
-        .set_service_status("chatplane.worker.v1.WorkerService", status)
-        .await;
-    health
-        .set_service_status("chatplane.workspace.v1.WorkspaceService", status)
-        .await;
+    health.set_service_status("chatplane.chat.v1.ChatService", status).await;
+    health.set_service_status("chatplane.worker.v1.WorkerService", status).await;
+    health.set_service_status("chatplane.workspace.v1.WorkspaceService", status).await;
 }

@@ -29,11 +29,7 @@ struct Workspaces {
 }
 
 pub(crate) fn of_chats(archived: bool, last: ChatPosition) -> String {
-    write(&Chats {
-        archived,
-        update_time: last.update_time,
-        chat_id: last.chat_id,
-    })
+    write(&Chats { archived, update_time: last.update_time, chat_id: last.chat_id })
 }
 
 pub(crate) fn chats(token: &str, archived: bool) -> Result<Option<ChatPosition>, Error> {
@@ -41,21 +37,13 @@ pub(crate) fn chats(token: &str, archived: bool) -> Result<Option<ChatPosition>,
         return Ok(None);
     };
     if chats.archived != archived {
-        return Err(Error::invalid(
-            "page_token",
-            "it belongs to a list with another `archived`",
-        ));
+        return Err(Error::invalid("page_token", "it belongs to a list with another `archived`"));
     }
-    Ok(Some(ChatPosition {
-        update_time: chats.update_time,
-        chat_id: chats.chat_id,
-    }))
+    Ok(Some(ChatPosition { update_time: chats.update_time, chat_id: chats.chat_id }))
 }
 
 pub(crate) fn of_models(last: &str) -> String {
-    write(&Models {
-        model: last.to_owned(),
-    })
+    write(&Models { model: last.to_owned() })
 }
 
 pub(crate) fn models(token: &str) -> Result<Option<String>, Error> {
@@ -79,12 +67,7 @@ fn read<T: DeserializeOwned>(token: &str) -> Result<Option<T>, Error> {
     if token.is_empty() {
         return Ok(None);
     }
-    let invalid = || {
-        Error::invalid(
-            "page_token",
-            "use the next_page_token of the page before, unchanged",
-        )
-    };
+    let invalid = || Error::invalid("page_token", "use the next_page_token of the page before, unchanged");
     if token.len() > TOKEN_BYTES_MAX {
         return Err(invalid());
     }

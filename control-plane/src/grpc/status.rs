@@ -19,55 +19,10 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 impl From<app::Error> for Status {
     fn from(error: app::Error) -> Self {
         match error {
-            app::Error::CredentialsInvalid(sentence) => {
-                plain(Code::Unauthenticated, ErrorReason::CredentialsInvalid, sentence)
-            }
-            app::Error::ChatNotFound => plain(
-                Code::NotFound,
-                ErrorReason::ChatNotFound,
-                "there is no such chat; ListChats shows yours",
-            ),
-            app::Error::ModelNotFound => plain(
-                Code::NotFound,
-                ErrorReason::ModelNotFound,
-                "there is no such model; ListModels shows those that can be used",
-            ),
-            app::Error::WorkspaceNotFound => plain(
-                Code::NotFound,
-                ErrorReason::WorkspaceNotFound,
-                "there is no such workspace; ListWorkspaces shows yours",
-            ),
-            app::Error::ActionForbidden => plain(
-                Code::PermissionDenied,
-                ErrorReason::ActionForbidden,
-                "you may not do this",
-            ),
             app::Error::FieldInvalid(violations) => field_invalid(violations),
-            app::Error::StateForbids {
-                state,
-                archived,
-                command,
-            } => state_forbids(state.as_str(), archived, command),
-            app::Error::LeaseLost => plain(
-                Code::FailedPrecondition,
-                ErrorReason::LeaseLost,
-                "the lease has ended or is somebody else's; drop its work",
-            ),
-            app::Error::SessionLost => plain(
-                Code::FailedPrecondition,
-                ErrorReason::SessionLost,
-                "the session is closed; open a new one",
-            ),
-            app::Error::Superseded => plain(
-                Code::Aborted,
-                ErrorReason::Superseded,
-                "the history has changed; call GetTurn and go on from there",
-            ),
-            app::Error::CursorExpired => plain(
-                Code::OutOfRange,
-                ErrorReason::CursorExpired,
-                "the cursor is ahead of the database; watch again without one",
-            ),
+            app::Error::StateForbids { state, archived, command } => {
+                state_forbids(state.as_str(), archived, command)
+            }
             app::Error::QueueFull { queue_max } => limit(
                 ErrorReason::QueueFull,
                 &format!(
@@ -75,39 +30,84 @@ impl From<app::Error> for Status {
                 ),
             ),
             app::Error::LimitExceeded(sentence) => limit(ErrorReason::LimitExceeded, &sentence),
-            app::Error::RequestIdReused => plain(
-                Code::AlreadyExists,
-                ErrorReason::RequestIdReused,
-                "the request_id was used with another request; take a new UUID",
-            ),
-            app::Error::WorkspaceReplaced => plain(
-                Code::AlreadyExists,
-                ErrorReason::WorkspaceReplaced,
-                "a newer agent of the same workspace has registered; one at a time serves a workspace",
-            ),
             app::Error::Unavailable(_) => {
                 tracing::warn!(cause = %chain(&error), "a call failed for want of the database");
-                retry(
-                    ErrorReason::Unavailable,
-                    "the database does not answer; try again",
-                )
+                retry(ErrorReason::Unavailable, "the database does not answer; try again")
             }
-            app::Error::ShuttingDown => retry(
-                ErrorReason::ShuttingDown,
-                "this replica is shutting down; any other will do",
-            ),
+            app::Error::ShuttingDown => {
+                retry(ErrorReason::ShuttingDown, "this replica is shutting down; any other will do")
+            }
             app::Error::Internal(_) => internal(&error),
+            other => {
+                let (code, reason, sentence) = sentence(&other);
+                Status::with_error_details(code, sentence, info(reason, HashMap::new()))
+            }
         }
+    }
+}
+
+/// Errors that one sentence says all about.
+fn sentence(error: &app::Error) -> (Code, ErrorReason, &'static str) {
+    use ErrorReason as Reason;
+    match error {
+        app::Error::CredentialsInvalid(sentence) => {
+            (Code::Unauthenticated, Reason::CredentialsInvalid, sentence)
+        }
+        app::Error::ChatNotFound => {
+            (Code::NotFound, Reason::ChatNotFound, "there is no such chat; ListChats shows yours")
+        }
+        app::Error::ModelNotFound => (
+            Code::NotFound,
+            Reason::ModelNotFound,
+            "there is no such model; ListModels shows those that can be used",
+        ),
+        app::Error::WorkspaceNotFound => (
+            Code::NotFound,
+            Reason::WorkspaceNotFound,
+            "there is no such workspace; ListWorkspaces shows yours",
+        ),
+        app::Error::ActionForbidden => {
+            (Code::PermissionDenied, Reason::ActionForbidden, "you may not do this")
+        }
+        app::Error::LeaseLost => (
+            Code::FailedPrecondition,
+            Reason::LeaseLost,
+            "the lease has ended or is somebody else's; drop its work",
+        ),
+        app::Error::SessionLost => {
+            (Code::FailedPrecondition, Reason::SessionLost, "the session is closed; open a new one")
+        }
+        app::Error::Superseded => {
+            (Code::Aborted, Reason::Superseded, "the history has changed; call GetTurn and go on from there")
+        }
+        app::Error::CursorExpired => (
+            Code::OutOfRange,
+            Reason::CursorExpired,
+            "the cursor is ahead of the database; watch again without one",
+        ),
+        app::Error::RequestIdReused => (
+            Code::AlreadyExists,
+            Reason::RequestIdReused,
+            "the request_id was used with another request; take a new UUID",
+        ),
+        app::Error::WorkspaceReplaced => (
+            Code::AlreadyExists,
+            Reason::WorkspaceReplaced,
+            "a newer agent of the same workspace has registered; stop one of the two",
+        ),
+        app::Error::FieldInvalid(_)
+        | app::Error::StateForbids { .. }
+        | app::Error::QueueFull { .. }
+        | app::Error::LimitExceeded(_)
+        | app::Error::Unavailable(_)
+        | app::Error::ShuttingDown
+        | app::Error::Internal(_) => unreachable!("these carry more than a sentence"),
     }
 }
 
 fn info(reason: ErrorReason, metadata: HashMap<String, String>) -> ErrorDetails {
     let name = reason.as_str_name().trim_start_matches("ERROR_REASON_");
     ErrorDetails::with_error_info(name, DOMAIN, metadata)
-}
-
-fn plain(code: Code, reason: ErrorReason, message: &str) -> Status {
-    Status::with_error_details(code, message, info(reason, HashMap::new()))
 }
 
 fn retry(reason: ErrorReason, message: &str) -> Status {
@@ -124,9 +124,9 @@ fn limit(reason: ErrorReason, message: &str) -> Status {
 
 fn field_invalid(violations: Vec<app::FieldViolation>) -> Status {
     let mut details = info(ErrorReason::FieldInvalid, HashMap::new());
-    let message = violations.first().map_or_else(String::new, |first| {
-        format!("{}: {}", first.field, first.description)
-    });
+    let message = violations
+        .first()
+        .map_or_else(String::new, |first| format!("{}: {}", first.field, first.description));
     for violation in violations {
         details.add_bad_request_violation(violation.field, violation.description);
     }

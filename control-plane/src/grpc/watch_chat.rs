@@ -47,10 +47,7 @@ fn watch(request: proto::WatchChatRequest) -> Result<WatchChat, Error> {
     } else {
         WatchFrom::Cursor(request.cursor)
     };
-    Ok(WatchChat {
-        chat: convert::chat_id(&request.chat_id)?,
-        from,
-    })
+    Ok(WatchChat { chat: convert::chat_id(&request.chat_id)?, from })
 }
 
 fn response(emitted: Emitted) -> proto::WatchChatResponse {
@@ -58,10 +55,7 @@ fn response(emitted: Emitted) -> proto::WatchChatResponse {
         Event::Durable(event) => durable_event(event),
         Event::Live(event) => live_event(event),
     };
-    proto::WatchChatResponse {
-        cursor: emitted.cursor,
-        event: Some(event),
-    }
+    proto::WatchChatResponse { cursor: emitted.cursor, event: Some(event) }
 }
 
 fn durable_event(event: DurableEvent) -> ProtoEvent {
@@ -71,12 +65,12 @@ fn durable_event(event: DurableEvent) -> ProtoEvent {
         DurableEvent::QueuedRemoved(id) => ProtoEvent::QueuedMessageRemoved(proto::QueuedMessageRemoved {
             queued_message_id: id.to_string(),
         }),
-        DurableEvent::Retry(retry) => ProtoEvent::Retry(proto::RetryChanged {
-            retry: retry.map(convert::retry),
-        }),
-        DurableEvent::Error(error) => ProtoEvent::Error(proto::ErrorChanged {
-            error: error.map(convert::chat_error),
-        }),
+        DurableEvent::Retry(retry) => {
+            ProtoEvent::Retry(proto::RetryChanged { retry: retry.map(convert::retry) })
+        }
+        DurableEvent::Error(error) => {
+            ProtoEvent::Error(proto::ErrorChanged { error: error.map(convert::chat_error) })
+        }
         DurableEvent::State(state) => ProtoEvent::State(proto::StateChanged {
             state: convert::state(state.state).into(),
             archived: state.archived,
@@ -84,58 +78,47 @@ fn durable_event(event: DurableEvent) -> ProtoEvent {
             history_version: state.history_version,
             queue_length: i32::try_from(state.queue_length).unwrap_or(i32::MAX),
         }),
-        DurableEvent::ChatUpdated(chat) => ProtoEvent::ChatUpdated(proto::ChatUpdated {
-            chat: Some(convert::chat(*chat)),
-        }),
-        DurableEvent::HistoryReset(from) => ProtoEvent::HistoryReset(proto::HistoryReset {
-            from_message_id: from.0,
-        }),
+        DurableEvent::ChatUpdated(chat) => {
+            ProtoEvent::ChatUpdated(proto::ChatUpdated { chat: Some(convert::chat(*chat)) })
+        }
+        DurableEvent::HistoryReset(from) => {
+            ProtoEvent::HistoryReset(proto::HistoryReset { from_message_id: from.0 })
+        }
     }
 }
 
 fn live_event(event: LiveEvent) -> ProtoEvent {
     match event {
-        LiveEvent::PreviewReset(stream) => ProtoEvent::PreviewReset(proto::PreviewReset {
-            stream: stream.map(stream_id),
-        }),
-        LiveEvent::PartStarted {
-            stream,
-            kind,
-            part,
-            header,
-        } => ProtoEvent::PartStarted(proto::PartStarted {
-            stream: Some(stream_id(stream)),
-            part: i32::try_from(part).unwrap_or(i32::MAX),
-            kind: part_kind(header.kind).into(),
-            tool_name: header.tool_name,
-            call: match kind {
-                StreamKind::Call(call) => Some(convert::call_id(call)),
-                StreamKind::Answer => None,
-            },
-        }),
-        LiveEvent::PartAppend {
-            stream,
-            part,
-            offset,
-            data,
-        } => ProtoEvent::PartAppend(proto::PartAppend {
+        LiveEvent::PreviewReset(stream) => {
+            ProtoEvent::PreviewReset(proto::PreviewReset { stream: stream.map(stream_id) })
+        }
+        LiveEvent::PartStarted { stream, kind, part, header } => {
+            ProtoEvent::PartStarted(proto::PartStarted {
+                stream: Some(stream_id(stream)),
+                part: i32::try_from(part).unwrap_or(i32::MAX),
+                kind: part_kind(header.kind).into(),
+                tool_name: header.tool_name,
+                call: match kind {
+                    StreamKind::Call(call) => Some(convert::call_id(call)),
+                    StreamKind::Answer => None,
+                },
+            })
+        }
+        LiveEvent::PartAppend { stream, part, offset, data } => ProtoEvent::PartAppend(proto::PartAppend {
             stream: Some(stream_id(stream)),
             part: i32::try_from(part).unwrap_or(i32::MAX),
             offset: i64::try_from(offset).unwrap_or(i64::MAX),
             data,
         }),
-        LiveEvent::PreviewTruncated(stream) => ProtoEvent::PreviewTruncated(proto::PreviewTruncated {
-            stream: Some(stream_id(stream)),
-        }),
+        LiveEvent::PreviewTruncated(stream) => {
+            ProtoEvent::PreviewTruncated(proto::PreviewTruncated { stream: Some(stream_id(stream)) })
+        }
         LiveEvent::Progress => ProtoEvent::Progress(proto::Progress {}),
     }
 }
 
 fn stream_id(stream: StreamId) -> proto::StreamId {
-    proto::StreamId {
-        base_version: stream.base_version,
-        index: stream.index,
-    }
+    proto::StreamId { base_version: stream.base_version, index: stream.index }
 }
 
 fn part_kind(kind: PartKind) -> proto::PartKind {

@@ -145,9 +145,7 @@ impl WorkerService for WorkerHandlers {
 /// The first message of a session, which says who opens it.
 async fn first_of(requests: &mut Streaming<proto::SessionRequest>) -> Result<proto::Open, Error> {
     let missing = || Error::invalid("open", "it is the first message of a session");
-    let first = time::timeout(OPEN_TIMEOUT, requests.message())
-        .await
-        .map_err(|_| missing())?;
+    let first = time::timeout(OPEN_TIMEOUT, requests.message()).await.map_err(|_| missing())?;
     match first.ok().flatten().and_then(|request| request.message) {
         Some(proto::session_request::Message::Open(open)) => Ok(open),
         Some(_) | None => Err(missing()),

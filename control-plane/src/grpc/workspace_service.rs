@@ -54,15 +54,9 @@ impl WorkspaceService for WorkspaceHandlers {
         request: Request<Streaming<AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         let (actor, mut incoming) = take(request)?;
-        let (attached, messages) = self
-            .app
-            .attach_workspace(&actor, introduction(&mut incoming))
-            .await?;
+        let (attached, messages) = self.app.attach_workspace(&actor, introduction(&mut incoming)).await?;
         let serving = tokio::spawn(attached.serve(said(incoming)));
-        Ok(Response::new(responses(
-            messages,
-            AbortOnDropHandle::new(serving),
-        )))
+        Ok(Response::new(responses(messages, AbortOnDropHandle::new(serving))))
     }
 }
 
@@ -71,13 +65,10 @@ fn responses(
     messages: mpsc::Receiver<ToAgent>,
     serving: AbortOnDropHandle<Result<(), Error>>,
 ) -> BoxStream<'static, Result<AttachResponse, Status>> {
-    stream::try_unfold(
-        (messages, Some(serving)),
-        |(mut messages, mut serving)| async move {
-            let message = next_message(&mut messages, &mut serving).await?;
-            Ok(message.map(|message| (response(message), (messages, serving))))
-        },
-    )
+    stream::try_unfold((messages, Some(serving)), |(mut messages, mut serving)| async move {
+        let message = next_message(&mut messages, &mut serving).await?;
+        Ok(message.map(|message| (response(message), (messages, serving))))
+    })
     .boxed()
 }
 
@@ -127,12 +118,7 @@ fn said(incoming: Streaming<AttachRequest>) -> impl Stream<Item = Result<FromAge
 
 fn register_agent(register: proto::Register) -> Result<RegisterAgent, Error> {
     let mut violations = Vec::new();
-    check_text(
-        "agent_version",
-        &register.agent_version,
-        AGENT_VERSION_BYTES_MAX,
-        &mut violations,
-    );
+    check_text("agent_version", &register.agent_version, AGENT_VERSION_BYTES_MAX, &mut violations);
     check_tools(&register.tools, &mut violations);
     let journal = match register.journal_id.as_str() {
         "" => None,
@@ -163,41 +149,21 @@ fn check_tools(tools: &[ProtoToolDefinition], violations: &mut Vec<FieldViolatio
     for (index, tool) in tools.iter().enumerate() {
         let field = format!("tools[{index}]");
         if !is_tool_name(&tool.name) {
-            violations.push(violation(
-                &format!("{field}.name"),
-                "it must be [a-zA-Z0-9_-]{1,64}",
-            ));
+            violations.push(violation(&format!("{field}.name"), "it must be [a-zA-Z0-9_-]{1,64}"));
         }
         if !names.insert(tool.name.as_str()) {
-            violations.push(violation(
-                &format!("{field}.name"),
-                "another tool has the same name",
-            ));
+            violations.push(violation(&format!("{field}.name"), "another tool has the same name"));
         }
         if bytes(tool) > TOOL_BYTES_MAX {
-            violations.push(violation(
-                &field,
-                format!("at most {TOOL_BYTES_MAX} bytes in all"),
-            ));
+            violations.push(violation(&field, format!("at most {TOOL_BYTES_MAX} bytes in all")));
         }
-        check_text(
-            &format!("{field}.description"),
-            &tool.description,
-            TOOL_BYTES_MAX,
-            violations,
-        );
+        check_text(&format!("{field}.description"), &tool.description, TOOL_BYTES_MAX, violations);
         if !is_json_object(&tool.input_schema_json) {
-            violations.push(violation(
-                &format!("{field}.input_schema_json"),
-                "it must be a JSON object",
-            ));
+            violations.push(violation(&format!("{field}.input_schema_json"), "it must be a JSON object"));
         }
     }
     if tools.iter().map(bytes).sum::<usize>() > TOOLS_BYTES_MAX {
-        violations.push(violation(
-            "tools",
-            format!("at most {TOOLS_BYTES_MAX} bytes in all"),
-        ));
+        violations.push(violation("tools", format!("at most {TOOLS_BYTES_MAX} bytes in all")));
     }
 }
 
@@ -207,9 +173,7 @@ fn bytes(tool: &ProtoToolDefinition) -> usize {
 
 fn is_tool_name(name: &str) -> bool {
     (1..=TOOL_NAME_BYTES_MAX).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 /// A NUL character is refused by the parser, as JSON has none but as an escape.
@@ -228,23 +192,12 @@ fn check_text(field: &str, text: &str, bytes_max: usize, violations: &mut Vec<Fi
 }
 
 fn violation(field: &str, description: impl Into<String>) -> FieldViolation {
-    FieldViolation {
-        field: format!("register.{field}"),
-        description: description.into(),
-    }
+    FieldViolation { field: format!("register.{field}"), description: description.into() }
 }
 
 fn tool(tool: ProtoToolDefinition) -> ToolDefinition {
-    let ProtoToolDefinition {
-        name,
-        description,
-        input_schema_json,
-    } = tool;
-    ToolDefinition {
-        name,
-        description,
-        input_schema_json,
-    }
+    let ProtoToolDefinition { name, description, input_schema_json } = tool;
+    ToolDefinition { name, description, input_schema_json }
 }
 
 /// None for what concerns nobody: a message of a newer contract, or a call whose id cannot be one.
@@ -254,34 +207,22 @@ fn from_agent(request: AttachRequest) -> Result<Option<FromAgent>, Error> {
             return Err(Error::invalid("register", "it must be the first message"));
         }
         Some(Incoming::Pong(_)) => Some(FromAgent::Pong),
-        Some(Incoming::ToolOutput(output)) => key(output.call_id).map(|key| FromAgent::Output {
-            key,
-            data: output.data,
-        }),
-        Some(Incoming::ToolEnded(proto::ToolEnded {
-            call_id,
-            output,
-            is_error,
-        })) => key(call_id).map(|key| FromAgent::Ended {
-            key,
-            end: ToolEnd { output, is_error },
-        }),
+        Some(Incoming::ToolOutput(output)) => {
+            key(output.call_id).map(|key| FromAgent::Output { key, data: output.data })
+        }
+        Some(Incoming::ToolEnded(proto::ToolEnded { call_id, output, is_error })) => {
+            key(call_id).map(|key| FromAgent::Ended { key, end: ToolEnd { output, is_error } })
+        }
         None => None,
     })
 }
 
 fn key(id: Option<proto::ToolCallId>) -> Option<CallKey> {
     let proto::ToolCallId { chat_id, call } = id?;
-    let ProtoCallId {
-        message_id,
-        call_index,
-    } = call?;
+    let ProtoCallId { message_id, call_index } = call?;
     Some(CallKey {
         chat: ChatId(Uuid::try_parse(&chat_id).ok()?),
-        call: CallId {
-            message: MessageId(message_id),
-            index: call_index,
-        },
+        call: CallId { message: MessageId(message_id), index: call_index },
     })
 }
 
@@ -289,28 +230,18 @@ fn key(id: Option<proto::ToolCallId>) -> Option<CallKey> {
 
 fn response(message: ToAgent) -> AttachResponse {
     let message = match message {
-        ToAgent::Registered(workspace) => Outgoing::Registered(proto::Registered {
-            workspace_id: workspace.to_string(),
-        }),
+        ToAgent::Registered(workspace) => {
+            Outgoing::Registered(proto::Registered { workspace_id: workspace.to_string() })
+        }
         ToAgent::Ping(ping_no) => Outgoing::Ping(proto::Ping { ping_no }),
         ToAgent::CallTool(sending) => Outgoing::CallTool(call_tool(sending)),
-        ToAgent::CancelTool(key) => Outgoing::CancelTool(proto::CancelTool {
-            call_id: Some(call_id(key)),
-        }),
+        ToAgent::CancelTool(key) => Outgoing::CancelTool(proto::CancelTool { call_id: Some(call_id(key)) }),
     };
-    AttachResponse {
-        message: Some(message),
-    }
+    AttachResponse { message: Some(message) }
 }
 
 fn call_tool(sending: Sending) -> proto::CallTool {
-    let Sending {
-        key,
-        fence,
-        journal,
-        tool_name,
-        arguments_json,
-    } = sending;
+    let Sending { key, fence, journal, tool_name, arguments_json } = sending;
     proto::CallTool {
         call_id: Some(call_id(key)),
         fence: fence.0,
@@ -324,10 +255,7 @@ fn call_id(key: CallKey) -> proto::ToolCallId {
     let CallKey { chat, call } = key;
     proto::ToolCallId {
         chat_id: chat.to_string(),
-        call: Some(ProtoCallId {
-            message_id: call.message.0,
-            call_index: call.index,
-        }),
+        call: Some(ProtoCallId { message_id: call.message.0, call_index: call.index }),
     }
 }
 

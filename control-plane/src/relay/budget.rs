@@ -12,9 +12,7 @@ impl Budget {
     /// A budget of this many bytes.
     #[must_use]
     pub(crate) fn new(bytes: usize) -> Self {
-        Self {
-            left: AtomicUsize::new(bytes),
-        }
+        Self { left: AtomicUsize::new(bytes) }
     }
 
     /// Takes as much of `wanted` as there is, and answers how much that was.

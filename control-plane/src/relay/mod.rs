@@ -26,6 +26,8 @@ use chatplane_domain::{ChatId, Fence};
 use tokio::sync::watch;
 
 pub(crate) use budget::Budget;
+#[cfg(test)]
+pub(crate) use streams::STREAM_BYTES_MAX;
 pub(crate) use streams::char_boundary;
 pub(crate) use streams::{
     LivePosition, LiveStream, LiveStreams, PartHeader, PartKind, PartOffset, Refusal, StreamHeader, StreamId,
@@ -62,10 +64,7 @@ struct State {
 
 impl Default for Relay {
     fn default() -> Self {
-        Self {
-            chats: Arc::default(),
-            budget: Arc::new(Budget::new(REPLICA_BYTES_MAX)),
-        }
+        Self { chats: Arc::default(), budget: Arc::new(Budget::new(REPLICA_BYTES_MAX)) }
     }
 }
 
@@ -79,12 +78,7 @@ impl Relay {
         let mut chats = lock(&self.chats);
         let entry = self.entry(&mut chats, chat)?;
         lock(&entry.state).watchers += 1;
-        Ok(Watched {
-            chats: Arc::clone(&self.chats),
-            chat,
-            changed: entry.changed.subscribe(),
-            entry,
-        })
+        Ok(Watched { chats: Arc::clone(&self.chats), chat, changed: entry.changed.subscribe(), entry })
     }
 
     /// A part begins. A repeat changes nothing.
@@ -130,8 +124,7 @@ impl Relay {
     ///
     /// See [`Refusal`].
     pub(crate) fn close(&self, chat: ChatId, fence: Fence, stream: StreamId) -> Result<(), Refusal> {
-        self.shrink(chat, |streams| streams.close(fence, stream))
-            .unwrap_or(Err(Refusal::UnknownStream))
+        self.shrink(chat, |streams| streams.close(fence, stream)).unwrap_or(Err(Refusal::UnknownStream))
     }
 
     /// A lease has ended, however it did: what is left of its streams goes.
@@ -142,9 +135,7 @@ impl Relay {
     /// How far the streams of a lease have come, for a holder that resumes.
     #[must_use]
     pub(crate) fn positions(&self, chat: ChatId, fence: Fence) -> Vec<LivePosition> {
-        self.find(chat)
-            .map(|entry| lock(&entry.state).streams.positions(fence))
-            .unwrap_or_default()
+        self.find(chat).map(|entry| lock(&entry.state).streams.positions(fence)).unwrap_or_default()
     }
 
     fn find(&self, chat: ChatId) -> Option<Arc<Entry>> {
@@ -157,10 +148,7 @@ impl Relay {
         }
         let entry = chats.entry(chat).or_insert_with(|| {
             Arc::new(Entry {
-                state: Mutex::new(State {
-                    streams: LiveStreams::new(Arc::clone(&self.budget)),
-                    watchers: 0,
-                }),
+                state: Mutex::new(State { streams: LiveStreams::new(Arc::clone(&self.budget)), watchers: 0 }),
                 changed: watch::Sender::new(()),
             })
         });
@@ -210,10 +198,7 @@ impl Watched {
 
     /// Returns when something has changed since it last returned.
     pub(crate) async fn changed(&mut self) {
-        self.changed
-            .changed()
-            .await
-            .expect("the sender lives in the entry, which is held here");
+        self.changed.changed().await.expect("the sender lives in the entry, which is held here");
     }
 }
 

@@ -225,12 +225,7 @@ impl LiveStreams {
     /// None yet.
     #[must_use]
     pub(crate) fn new(budget: Arc<Budget>) -> Self {
-        Self {
-            fence: Fence(0),
-            streams: BTreeMap::new(),
-            bytes_kept: 0,
-            budget,
-        }
+        Self { fence: Fence(0), streams: BTreeMap::new(), bytes_kept: 0, budget }
     }
 
     /// Whether there is none.
@@ -342,11 +337,7 @@ impl LiveStreams {
     /// See [`Refusal`].
     pub(crate) fn close(&mut self, fence: Fence, id: StreamId) -> Result<(), Refusal> {
         self.admit(fence)?;
-        if self
-            .streams
-            .get(&id)
-            .is_none_or(|live| live.header.fence != fence)
-        {
+        if self.streams.get(&id).is_none_or(|live| live.header.fence != fence) {
             return Err(Refusal::UnknownStream);
         }
         self.retain(|live| live.header.id != id);
@@ -362,12 +353,7 @@ impl LiveStreams {
     #[must_use]
     pub(crate) fn positions(&self, fence: Fence) -> Vec<LivePosition> {
         let of_lease = self.streams.values().filter(|live| live.header.fence == fence);
-        of_lease
-            .map(|live| LivePosition {
-                stream: live.header.id,
-                end: live.end,
-            })
-            .collect()
+        of_lease.map(|live| LivePosition { stream: live.header.id, end: live.end }).collect()
     }
 
     /// A higher fence voids every stream of a lower one.
@@ -395,11 +381,7 @@ pub(crate) fn char_boundary(bytes: &[u8], max: usize) -> usize {
     let head = &bytes[..end];
     // A character has at most 4 bytes, so its first byte is among the last 4.
     let tail = &head[end.saturating_sub(4)..];
-    let Some(back) = tail
-        .iter()
-        .rev()
-        .position(|byte| byte & 0b1100_0000 != 0b1000_0000)
-    else {
+    let Some(back) = tail.iter().rev().position(|byte| byte & 0b1100_0000 != 0b1000_0000) else {
         return end;
     };
     let first = end - 1 - back;

@@ -17,18 +17,11 @@ fn id(base_version: i64, index: i64) -> StreamId {
 }
 
 fn answer(fence: i64, base_version: i64) -> StreamHeader {
-    StreamHeader {
-        id: id(base_version, 0),
-        fence: Fence(fence),
-        kind: StreamKind::Answer,
-    }
+    StreamHeader { id: id(base_version, 0), fence: Fence(fence), kind: StreamKind::Answer }
 }
 
 fn text() -> PartHeader {
-    PartHeader {
-        kind: PartKind::Text,
-        tool_name: String::new(),
-    }
+    PartHeader { kind: PartKind::Text, tool_name: String::new() }
 }
 
 fn at(part: usize, offset: usize) -> PartOffset {
@@ -95,10 +88,7 @@ fn a_stream_is_begun_once_and_unknown_after_its_end() {
     let mut streams = streams();
     streams.begin_part(answer(1, 5), 0, text()).unwrap();
     let message = MessageId(3);
-    let call = StreamHeader {
-        kind: StreamKind::Call(CallId { message, index: 0 }),
-        ..answer(1, 5)
-    };
+    let call = StreamHeader { kind: StreamKind::Call(CallId { message, index: 0 }), ..answer(1, 5) };
 
     let other = streams.begin_part(call, 1, text());
     streams.close(Fence(1), id(5, 0)).unwrap();
@@ -118,9 +108,7 @@ fn the_first_bytes_of_a_stream_are_kept_and_its_position_goes_on() {
 
     // The character does not fit, and is not cut.
     let tail = "é".as_bytes();
-    streams
-        .append(Fence(1), id(5, 0), at(0, almost.len()), tail)
-        .unwrap();
+    streams.append(Fence(1), id(5, 0), at(0, almost.len()), tail).unwrap();
     streams.begin_part(answer(1, 5), 1, text()).unwrap();
     streams.append(Fence(1), id(5, 0), at(1, 0), b"abc").unwrap();
 
@@ -146,11 +134,7 @@ fn streams_parts_and_bytes_of_a_chat_are_bounded() {
         streams.begin_part(stream, 0, text()).unwrap();
         streams.append(Fence(1), stream.id, at(0, 0), &chunk).unwrap();
     }
-    let kept: usize = streams
-        .iter()
-        .flat_map(LiveStream::parts)
-        .map(|part| part.bytes().len())
-        .sum();
+    let kept: usize = streams.iter().flat_map(LiveStream::parts).map(|part| part.bytes().len()).sum();
     assert_eq!(kept, CHAT_BYTES_MAX);
 
     let mut refused = 0;
@@ -165,17 +149,13 @@ fn bytes_return_to_the_replica_when_a_stream_ends() {
     let budget = Arc::new(Budget::new(10));
     let mut streams = LiveStreams::new(Arc::clone(&budget));
     streams.begin_part(answer(1, 5), 0, text()).unwrap();
-    streams
-        .append(Fence(1), id(5, 0), at(0, 0), b"0123456789abc")
-        .unwrap();
+    streams.append(Fence(1), id(5, 0), at(0, 0), b"0123456789abc").unwrap();
     assert!(streams.get(id(5, 0)).unwrap().truncated());
 
     streams.end_lease(Fence(1));
 
     streams.begin_part(answer(2, 9), 0, text()).unwrap();
-    streams
-        .append(Fence(2), id(9, 0), at(0, 0), b"0123456789")
-        .unwrap();
+    streams.append(Fence(2), id(9, 0), at(0, 0), b"0123456789").unwrap();
     assert!(!streams.get(id(9, 0)).unwrap().truncated());
 }
 
@@ -194,16 +174,9 @@ async fn a_watcher_is_woken_and_a_chat_is_forgotten_when_nobody_needs_it() {
     assert_eq!(lock(&relay.chats).len(), 1, "a stream is alive");
     relay.close(CHAT, Fence(1), id(5, 0)).unwrap();
     assert_eq!(lock(&relay.chats).len(), 0);
-    assert_eq!(
-        relay.append(CHAT, Fence(1), id(5, 0), at(0, 3), b"d"),
-        Err(Refusal::UnknownStream)
-    );
+    assert_eq!(relay.append(CHAT, Fence(1), id(5, 0), at(0, 3), b"d"), Err(Refusal::UnknownStream));
     relay.begin_part(CHAT, answer(1, 5), 1, text()).unwrap_err();
-    assert_eq!(
-        lock(&relay.chats).len(),
-        0,
-        "a refused piece leaves nothing behind"
-    );
+    assert_eq!(lock(&relay.chats).len(), 0, "a refused piece leaves nothing behind");
 }
 
 proptest! {

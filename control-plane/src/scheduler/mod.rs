@@ -120,11 +120,7 @@ impl Scheduler {
             close_grace: limits.close_grace,
             silence_max: limits.session_ttl,
         };
-        let state = State {
-            roster: Roster::new(timing),
-            wakes: HashMap::new(),
-            prepared: HashMap::new(),
-        };
+        let state = State { roster: Roster::new(timing), wakes: HashMap::new(), prepared: HashMap::new() };
         let inner = Inner {
             limits,
             epoch: Instant::now(),
@@ -133,9 +129,7 @@ impl Scheduler {
             has_backlog: AtomicBool::new(false),
             tasks: TaskTracker::new(),
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// Promises a slot for a chat, should it become runnable. Nobody gets one while
@@ -151,10 +145,7 @@ impl Scheduler {
     /// Promises a slot for a chat that waits.
     pub(crate) fn promise_for(&self, chat: Option<ChatId>, ran_by: Option<SessionId>) -> Option<Promise> {
         let slot = self.lock().roster.promise(self.now(), chat, ran_by)?;
-        Some(Promise {
-            scheduler: self.clone(),
-            slot,
-        })
+        Some(Promise { scheduler: self.clone(), slot })
     }
 
     /// Takes a promise back that was not used.

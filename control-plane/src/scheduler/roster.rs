@@ -58,10 +58,7 @@ impl Roster {
     /// A session was opened here or came here. Answers false when a later connection of
     /// it is here already.
     pub(crate) fn open(&mut self, now: Duration, id: SessionId, opening: Opening) -> bool {
-        if self
-            .connection(id)
-            .is_some_and(|connection| connection >= opening.connection)
-        {
+        if self.connection(id).is_some_and(|connection| connection >= opening.connection) {
             return false;
         }
         for row in &opening.rows {
@@ -150,17 +147,11 @@ impl Roster {
         ran_by: Option<SessionId>,
     ) -> Option<Slot> {
         let ran_by = ran_by.or_else(|| self.last_ran.get(&chat?).copied());
-        let has_free = |id: &SessionId| {
-            self.sessions
-                .get(id)
-                .is_some_and(|session| session.free_slots(now) > 0)
-        };
+        let has_free =
+            |id: &SessionId| self.sessions.get(id).is_some_and(|session| session.free_slots(now) > 0);
         let id = ran_by.filter(has_free).or_else(|| self.freest(now))?;
         let session = self.sessions.get_mut(&id)?;
-        session.reserve(now).then(|| Slot {
-            session: id,
-            connection: session.connection(),
-        })
+        session.reserve(now).then(|| Slot { session: id, connection: session.connection() })
     }
 
     /// Takes a promise back.
@@ -172,20 +163,13 @@ impl Roster {
 
     /// How many chats this replica could take now.
     pub(crate) fn free_slots(&self, now: Duration) -> usize {
-        self.sessions
-            .values()
-            .map(|session| session.free_slots(now))
-            .sum()
+        self.sessions.values().map(|session| session.free_slots(now)).sum()
     }
 
     /// The sessions that shall be renewed.
     pub(crate) fn renewals(&self, now: Duration) -> Vec<Renewal> {
         let renewal = |(id, session): (&SessionId, &Session)| {
-            Some(Renewal {
-                session: *id,
-                connection: session.connection(),
-                pong_age: session.renewal(now)?,
-            })
+            Some(Renewal { session: *id, connection: session.connection(), pong_age: session.renewal(now)? })
         };
         self.sessions.iter().filter_map(renewal).collect()
     }
@@ -203,9 +187,7 @@ impl Roster {
     }
 
     fn of_connection(&mut self, id: SessionId, connection: i64) -> Option<&mut Session> {
-        self.sessions
-            .get_mut(&id)
-            .filter(|session| session.connection() == connection)
+        self.sessions.get_mut(&id).filter(|session| session.connection() == connection)
     }
 
     fn freest(&self, now: Duration) -> Option<SessionId> {
@@ -253,12 +235,7 @@ mod tests {
     }
 
     fn opening(connection: i64, slots_total: usize) -> Opening {
-        Opening {
-            connection,
-            slots_total,
-            listed: BTreeSet::new(),
-            rows: Vec::new(),
-        }
+        Opening { connection, slots_total, listed: BTreeSet::new(), rows: Vec::new() }
     }
 
     fn session(no: u128) -> SessionId {
@@ -277,9 +254,7 @@ mod tests {
     fn a_chat_is_offered_to_the_session_with_the_most_free_slots() {
         let mut roster = roster(&[1, 3, 2]);
 
-        let offers: Vec<_> = (0..7)
-            .map(|no| offered(roster.promise(NOW, Some(chat(no)), None)))
-            .collect();
+        let offers: Vec<_> = (0..7).map(|no| offered(roster.promise(NOW, Some(chat(no)), None))).collect();
 
         let of = |no| Some(session(no));
         assert_eq!(offers[0], of(1));
@@ -292,10 +267,7 @@ mod tests {
     #[test]
     fn a_chat_prefers_the_session_that_ran_it_last_while_that_has_a_free_slot() {
         let mut roster = roster(&[1, 3]);
-        let key = LeaseKey {
-            chat: chat(0),
-            fence: Fence(1),
-        };
+        let key = LeaseKey { chat: chat(0), fence: Fence(1) };
         assert!(roster.tell(NOW, session(0), Event::Granted(key)));
         roster.handle(NOW, session(0), 1, Event::LeasesChanged([key].into()));
         roster.handle(NOW, session(0), 1, Event::LeasesChanged(BTreeSet::new()));

@@ -66,9 +66,7 @@ pub(crate) struct ModelConfig {
 
 impl fmt::Debug for ModelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ModelConfig")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("ModelConfig").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -82,19 +80,13 @@ pub(crate) struct TurnInput {
 
 impl TurnInput {
     pub(crate) fn read(snapshot: Snapshot) -> Self {
-        Self {
-            chat: snapshot.chat,
-            workspace: snapshot.workspace,
-            messages: snapshot.turn_input,
-        }
+        Self { chat: snapshot.chat, workspace: snapshot.workspace, messages: snapshot.turn_input }
     }
 
     /// The input as the write left it that made the lease: what it read, and what it
     /// wrote itself. None where the write changed more than that.
     pub(crate) fn written(applied: &Applied, bytes_max: i64) -> Option<Self> {
-        let Applied {
-            snapshot, decision, ..
-        } = applied;
+        let Applied { snapshot, decision, .. } = applied;
         let chat = &decision.chat;
         let mut messages = snapshot.turn_input.clone()?;
         if let Some(change) = &decision.change {
@@ -123,9 +115,7 @@ impl TurnInput {
 
     /// Whether this lease is the chat's, and lives.
     pub(crate) fn is_leased(&self, session: SessionId, fence: Fence) -> bool {
-        self.chat
-            .live_lease()
-            .is_some_and(|lease| lease.session == session && lease.fence == fence)
+        self.chat.live_lease().is_some_and(|lease| lease.session == session && lease.fence == fence)
     }
 
     pub(crate) fn settings_mark(&self) -> SettingsMark {
@@ -134,21 +124,14 @@ impl TurnInput {
 
     /// The turn, to be run on this model.
     pub(crate) fn turn(self, key: LeaseKey, model: ModelConfig) -> Turn {
-        Turn {
-            key,
-            header: self.header(model),
-            messages: self.messages,
-        }
+        Turn { key, header: self.header(model), messages: self.messages }
     }
 
     pub(crate) fn header(&self, model: ModelConfig) -> TurnHeader {
         let chat = &self.chat;
         let last_write = chat.last_lease.as_ref().and_then(|lease| lease.last_write);
         // The agent acts strictly as the chat's owner.
-        let workspace = self
-            .workspace
-            .as_ref()
-            .filter(|workspace| workspace.owner_id == chat.owner);
+        let workspace = self.workspace.as_ref().filter(|workspace| workspace.owner_id == chat.owner);
         TurnHeader {
             state: chat.state(),
             snapshot_version: chat.versions.snapshot,
@@ -157,9 +140,7 @@ impl TurnInput {
             attempt: chat.attempt,
             model,
             effort: chat.settings.effort,
-            tools: workspace
-                .map(|workspace| workspace.tools.clone())
-                .unwrap_or_default(),
+            tools: workspace.map(|workspace| workspace.tools.clone()).unwrap_or_default(),
             workspace: workspace.map(|workspace| workspace.workspace_id),
         }
     }

@@ -121,11 +121,7 @@ async fn store_request(connection: &mut PgConnection, write: &Write<'_>) -> Resu
 pub(crate) async fn create(pool: &PgPool, write: &Write<'_>) -> Result<(), sqlx::Error> {
     let chat = &write.decision.chat;
     let columns = Columns::of(chat);
-    let rows = write
-        .decision
-        .change
-        .as_ref()
-        .map_or_else(|| json!([]), |change| messages(chat, change));
+    let rows = write.decision.change.as_ref().map_or_else(|| json!([]), |change| messages(chat, change));
     sqlx::query_file_scalar!(
         "src/store/apply_create.sql",
         chat.id.0,
@@ -159,10 +155,7 @@ fn storable(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', "\u{fffd}")),
         Value::Array(values) => values.into_iter().map(storable).collect(),
-        Value::Object(fields) => fields
-            .into_iter()
-            .map(|(key, value)| (key, storable(value)))
-            .collect(),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, storable(value))).collect(),
         other => other,
     }
 }
@@ -183,9 +176,7 @@ impl Columns {
         let mut columns = Self {
             fence: lease.map_or(0, |lease| lease.fence.0),
             session: lease.map(|lease| lease.session.0),
-            last_write: lease
-                .and_then(|lease| lease.last_write.as_ref())
-                .map(|write| json!(write)),
+            last_write: lease.and_then(|lease| lease.last_write.as_ref()).map(|write| json!(write)),
             runnable_since: None,
             interrupt_time: None,
             action_deadline: None,
@@ -260,49 +251,35 @@ fn removed(change: &Change) -> Vec<Uuid> {
         Inserted::New(_) => None,
         Inserted::Queued { queued, .. } => Some(queued.0),
     });
-    entered
-        .chain(change.queue_deleted.iter().map(|id| id.0))
-        .collect()
+    entered.chain(change.queue_deleted.iter().map(|id| id.0)).collect()
 }
 
 fn queue_changed(before: &Chat, change: &Change) -> Value {
-    queue_rows(change, |queued| {
-        before.queue.iter().any(|known| known.id == queued.id)
-    })
+    queue_rows(change, |queued| before.queue.iter().any(|known| known.id == queued.id))
 }
 
 fn queue_inserted(before: &Chat, change: &Change) -> Value {
-    queue_rows(change, |queued| {
-        !before.queue.iter().any(|known| known.id == queued.id)
-    })
+    queue_rows(change, |queued| !before.queue.iter().any(|known| known.id == queued.id))
 }
 
 fn queue_rows(change: &Change, belongs: impl Fn(&Queued) -> bool) -> Value {
-    let rows = change
-        .queue_upserted
-        .iter()
-        .filter(|queued| belongs(queued))
-        .map(|queued| {
-            let mut row = json!({
-                "queued_message_id": queued.id,
-                "position": queued.position,
-                "steering": queued.steering,
-                "created_by": queued.created_by,
-                "model": queued.model,
-                "effort": queued.effort,
-                "content_bytes": queued.content_bytes,
-            });
-            if let Some(content) = change
-                .queue_content
-                .as_ref()
-                .filter(|content| content.id == queued.id)
-            {
-                row["content_version"] = json!(CONTENT_VERSION);
-                row["content"] = content::encode_texts(&content.texts);
-                row["preview_text"] = json!(content::preview(&content.texts, PREVIEW_CHARS_MAX));
-            }
-            row
+    let rows = change.queue_upserted.iter().filter(|queued| belongs(queued)).map(|queued| {
+        let mut row = json!({
+            "queued_message_id": queued.id,
+            "position": queued.position,
+            "steering": queued.steering,
+            "created_by": queued.created_by,
+            "model": queued.model,
+            "effort": queued.effort,
+            "content_bytes": queued.content_bytes,
         });
+        if let Some(content) = change.queue_content.as_ref().filter(|content| content.id == queued.id) {
+            row["content_version"] = json!(CONTENT_VERSION);
+            row["content"] = content::encode_texts(&content.texts);
+            row["preview_text"] = json!(content::preview(&content.texts, PREVIEW_CHARS_MAX));
+        }
+        row
+    });
     rows.collect()
 }
 
@@ -312,9 +289,7 @@ pub(crate) fn queued_view(
     content: Option<&QueueContent>,
     create_time: DateTime<Utc>,
 ) -> QueuedView {
-    let texts = content
-        .map(|content| content.texts.as_slice())
-        .unwrap_or_default();
+    let texts = content.map(|content| content.texts.as_slice()).unwrap_or_default();
     QueuedView {
         id: queued.id,
         position: queued.position,
@@ -338,11 +313,7 @@ fn settled(change: &Change) -> Value {
 /// A call that is opened and closed by the same write is settled at once: no other
 /// part of the statement sees its row.
 fn opened(change: &Change) -> Value {
-    change
-        .calls_opened
-        .iter()
-        .map(|call| call_row(call, change.calls_closed.contains(&call.id)))
-        .collect()
+    change.calls_opened.iter().map(|call| call_row(call, change.calls_closed.contains(&call.id))).collect()
 }
 
 fn call_row(call: &OpenCall, settled: bool) -> Value {
@@ -400,10 +371,8 @@ fn usage(ask: &Ask) -> Value {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
 }

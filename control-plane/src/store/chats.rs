@@ -153,11 +153,7 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         let has_more = rows.len() > limit;
-        let chats = rows
-            .into_iter()
-            .take(limit)
-            .map(ChatViewRow::view)
-            .collect::<Result<_, _>>()?;
+        let chats = rows.into_iter().take(limit).map(ChatViewRow::view).collect::<Result<_, _>>()?;
         Ok(ChatPage { chats, has_more })
     }
 }

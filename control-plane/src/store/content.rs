@@ -86,11 +86,7 @@ pub(crate) fn encode(body: &Body) -> Encoded {
                     provider_states.insert(index, BASE64_STANDARD.encode(&part.provider_state));
                 }
             }
-            answer
-                .parts
-                .iter()
-                .map(|part| encode_answer_part(&part.content))
-                .collect()
+            answer.parts.iter().map(|part| encode_answer_part(&part.content)).collect()
         }
         Body::Tool(result) => vec![Part::ToolResult {
             call_message_id: result.call.message.0,
@@ -102,17 +98,12 @@ pub(crate) fn encode(body: &Body) -> Encoded {
         }],
     };
     let internal = (!provider_states.is_empty()).then(|| to_value(&Internal { provider_states }));
-    Encoded {
-        content: to_value(&Content { parts }),
-        internal,
-    }
+    Encoded { content: to_value(&Content { parts }), internal }
 }
 
 /// Content of a queued message.
 pub(crate) fn encode_texts(texts: &[String]) -> Value {
-    to_value(&Content {
-        parts: text_parts(texts),
-    })
+    to_value(&Content { parts: text_parts(texts) })
 }
 
 fn to_value<T: Serialize>(value: &T) -> Value {
@@ -120,10 +111,7 @@ fn to_value<T: Serialize>(value: &T) -> Value {
 }
 
 fn text_parts(texts: &[String]) -> Vec<Part> {
-    texts
-        .iter()
-        .map(|text| Part::Text { text: escape(text) })
-        .collect()
+    texts.iter().map(|text| Part::Text { text: escape(text) }).collect()
 }
 
 fn encode_answer_part(content: &AnswerContent) -> Part {
@@ -193,11 +181,7 @@ fn decode_answer(
         let content = match part {
             Part::Text { text } => AnswerContent::Text(unescape(text)),
             Part::Reasoning { text } => AnswerContent::Reasoning(unescape(text)),
-            Part::ToolCall {
-                tool_name,
-                arguments_json,
-                call_kind,
-            } => AnswerContent::ToolCall(ToolCall {
+            Part::ToolCall { tool_name, arguments_json, call_kind } => AnswerContent::ToolCall(ToolCall {
                 tool_name: unescape(tool_name),
                 arguments_json: unescape(arguments_json),
                 kind: call_kind,
@@ -205,15 +189,10 @@ fn decode_answer(
             Part::ToolResult { .. } => return Err(Error::ContentMalformed),
         };
         let provider_state = match states.get(&index) {
-            Some(state) => BASE64_STANDARD
-                .decode(state)
-                .map_err(|_| Error::ContentMalformed)?,
+            Some(state) => BASE64_STANDARD.decode(state).map_err(|_| Error::ContentMalformed)?,
             None => Vec::new(),
         };
-        parts.push(AnswerPart {
-            content,
-            provider_state,
-        });
+        parts.push(AnswerPart { content, provider_state });
     }
     Ok(Body::Assistant(Answer {
         parts,
@@ -226,22 +205,13 @@ fn decode_answer(
 
 fn decode_result(content: Content, fields: &RowFields) -> Result<Body, Error> {
     let [part] = <[Part; 1]>::try_from(content.parts).map_err(|_| Error::ContentMalformed)?;
-    let Part::ToolResult {
-        call_message_id,
-        call_index,
-        tool_name,
-        output,
-        is_error,
-        synthetic_reason,
-    } = part
+    let Part::ToolResult { call_message_id, call_index, tool_name, output, is_error, synthetic_reason } =
+        part
     else {
         return Err(Error::ContentMalformed);
     };
     Ok(Body::Tool(ToolResult {
-        call: CallId {
-            message: MessageId(call_message_id),
-            index: call_index,
-        },
+        call: CallId { message: MessageId(call_message_id), index: call_index },
         tool_name: unescape(tool_name),
         output: unescape(output),
         is_error,

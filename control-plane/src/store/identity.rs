@@ -117,11 +117,7 @@ impl Store {
         .await
         .map_err(|error| {
             let taken = error.as_database_error().and_then(DatabaseError::constraint);
-            if taken == Some("users_name_key") {
-                Error::NameTaken
-            } else {
-                error.into()
-            }
+            if taken == Some("users_name_key") { Error::NameTaken } else { error.into() }
         })?;
         Ok(())
     }
@@ -156,12 +152,6 @@ impl Store {
 }
 
 fn missing_subject(error: sqlx::Error, sentence: &str) -> Error {
-    let foreign = error
-        .as_database_error()
-        .is_some_and(DatabaseError::is_foreign_key_violation);
-    if foreign {
-        Error::Unusable(sentence.to_owned())
-    } else {
-        error.into()
-    }
+    let foreign = error.as_database_error().is_some_and(DatabaseError::is_foreign_key_violation);
+    if foreign { Error::Unusable(sentence.to_owned()) } else { error.into() }
 }

@@ -86,19 +86,13 @@ impl Store {
             let row = row.row.0;
             bytes += row.content_bytes;
             if !messages.is_empty() && bytes > PAGE_BYTES_MAX {
-                return Ok(MessagePage {
-                    messages,
-                    has_more: true,
-                });
+                return Ok(MessagePage { messages, has_more: true });
             }
             messages.push(row.view()?);
         }
         let cut_by_bytes = bytes >= PAGE_BYTES_MAX && found <= limit;
         let has_more = found > limit
-            || (cut_by_bytes
-                && self
-                    .any_older(chat, bounds, messages.last().map(|last| last.id))
-                    .await?);
+            || (cut_by_bytes && self.any_older(chat, bounds, messages.last().map(|last| last.id)).await?);
         Ok(MessagePage { messages, has_more })
     }
 

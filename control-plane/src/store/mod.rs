@@ -92,11 +92,7 @@ impl From<sqlx::Error> for Error {
             }),
             _ => false,
         };
-        if unavailable {
-            Self::Unavailable(error)
-        } else {
-            Self::Sql(error)
-        }
+        if unavailable { Self::Unavailable(error) } else { Self::Sql(error) }
     }
 }
 
@@ -138,10 +134,7 @@ impl Store {
     ///
     /// `Migrate`.
     pub(crate) async fn migrate(&self) -> Result<(), Error> {
-        sqlx::migrate!("../migrations")
-            .run(&self.pool)
-            .await
-            .map_err(Error::Migrate)
+        sqlx::migrate!("../migrations").run(&self.pool).await.map_err(Error::Migrate)
     }
 
     /// Closes every connection.

@@ -151,13 +151,7 @@ impl MessageRow {
         Ok(MessageView {
             id: MessageId(self.id),
             visibility: self.visibility,
-            body: content::decode(
-                self.role,
-                self.content_version,
-                self.content,
-                self.internal,
-                fields,
-            )?,
+            body: content::decode(self.role, self.content_version, self.content, self.internal, fields)?,
             revision: self.revision,
             content_bytes: self.content_bytes,
             create_time: self.create_time,
@@ -191,20 +185,17 @@ impl ChatRow {
         let archived = self.archived;
         Ok(match word::<State>(&self.state)? {
             State::Waiting => Execution::Waiting { archived },
-            State::Error => Execution::Error {
-                error: self.last_error.take().ok_or(Error::RowInvalid)?.0,
-                archived,
-            },
+            State::Error => {
+                Execution::Error { error: self.last_error.take().ok_or(Error::RowInvalid)?.0, archived }
+            }
             State::Running if self.leased => Execution::Leased,
-            State::Running => Execution::Runnable {
-                since: self.runnable_since.ok_or(Error::RowInvalid)?,
-            },
-            State::Interrupting => Execution::Interrupting {
-                since: self.interrupt_time.ok_or(Error::RowInvalid)?,
-            },
-            State::Suspended => Execution::Suspended {
-                deadline: self.action_deadline.ok_or(Error::RowInvalid)?,
-            },
+            State::Running => Execution::Runnable { since: self.runnable_since.ok_or(Error::RowInvalid)? },
+            State::Interrupting => {
+                Execution::Interrupting { since: self.interrupt_time.ok_or(Error::RowInvalid)? }
+            }
+            State::Suspended => {
+                Execution::Suspended { deadline: self.action_deadline.ok_or(Error::RowInvalid)? }
+            }
         })
     }
 
@@ -230,14 +221,7 @@ impl ChatRow {
                 retry: self.retry_version,
                 error: self.error_version,
             },
-            queue: self
-                .queue
-                .take()
-                .map(|rows| rows.0)
-                .unwrap_or_default()
-                .into_iter()
-                .map(queued)
-                .collect(),
+            queue: self.queue.take().map(|rows| rows.0).unwrap_or_default().into_iter().map(queued).collect(),
             open_calls: self
                 .open_calls
                 .take()
@@ -275,10 +259,7 @@ fn queued(row: QueueRow) -> Queued {
 
 fn open_call(row: CallRow) -> OpenCall {
     OpenCall {
-        id: CallId {
-            message: MessageId(row.message_id),
-            index: row.call_index,
-        },
+        id: CallId { message: MessageId(row.message_id), index: row.call_index },
         tool_name: content::unescape(row.tool_name),
         kind: row.kind,
         workspace: row.workspace_id.map(WorkspaceId),

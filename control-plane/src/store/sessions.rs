@@ -124,7 +124,6 @@ impl Store {
         &self,
         opening: SessionOpening<'_>,
     ) -> Result<Option<ResumedSession>, Error> {
-        let leases = self.session_leases(opening.session).await?;
         let connection = sqlx::query_scalar!(
             "update sessions \
              set replica_id = $2, \
@@ -147,6 +146,7 @@ impl Store {
             return Ok(None);
         };
         // The update may have waited: what it did not lock is read by a later statement.
+        let leases = self.session_leases(opening.session).await?;
         Ok(Some(ResumedSession { connection, leases }))
     }
 
@@ -177,9 +177,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter()
-            .filter_map(|row| row.lease().transpose())
-            .collect()
+        rows.into_iter().filter_map(|row| row.lease().transpose()).collect()
     }
 
     /// Renews all these sessions of a replica at once, where their rows still name it and
@@ -199,10 +197,8 @@ impl Store {
     ) -> Result<Vec<RenewedSession>, Error> {
         let sessions: Vec<Uuid> = renewals.iter().map(|renewal| renewal.session.0).collect();
         let connections: Vec<i64> = renewals.iter().map(|renewal| renewal.connection).collect();
-        let lives: Vec<i64> = renewals
-            .iter()
-            .map(|renewal| millis(ttl.saturating_sub(renewal.pong_age)))
-            .collect();
+        let lives: Vec<i64> =
+            renewals.iter().map(|renewal| millis(ttl.saturating_sub(renewal.pong_age))).collect();
         let rows = sqlx::query_as!(
             LeaseRow,
             r#"with renewed as (
@@ -242,14 +238,9 @@ impl Store {
         for row in rows {
             let session = SessionId(row.session_id);
             if renewed.last().is_none_or(|last| last.session != session) {
-                renewed.push(RenewedSession {
-                    session,
-                    leases: Vec::new(),
-                });
+                renewed.push(RenewedSession { session, leases: Vec::new() });
             }
-            let last = renewed
-                .last_mut()
-                .expect("one was just pushed, if there was none");
+            let last = renewed.last_mut().expect("one was just pushed, if there was none");
             last.leases.extend(row.lease()?);
         }
         Ok(renewed)
@@ -380,10 +371,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| Overdue::Lease(ChatId(row.chat_id), Fence(row.fence)))
-            .collect())
+        Ok(rows.into_iter().map(|row| Overdue::Lease(ChatId(row.chat_id), Fence(row.fence))).collect())
     }
 }
 

@@ -66,9 +66,7 @@ impl Store {
     pub(crate) async fn sync(&self, chat: ChatId, from: SyncFrom) -> Result<Option<SyncPage>, Error> {
         match time::timeout(SYNC_TIMEOUT, self.sync_untimed(chat, from)).await {
             Ok(page) => page,
-            Err(_) => Err(Error::Unavailable(
-                io::Error::from(io::ErrorKind::TimedOut).into(),
-            )),
+            Err(_) => Err(Error::Unavailable(io::Error::from(io::ErrorKind::TimedOut).into())),
         }
     }
 
@@ -81,15 +79,7 @@ impl Store {
                 queue: QueuePosition::START,
                 removed_after: i64::MAX,
             },
-            SyncFrom::After {
-                row,
-                queue,
-                removed_after,
-            } => Newer {
-                row,
-                queue,
-                removed_after,
-            },
+            SyncFrom::After { row, queue, removed_after } => Newer { row, queue, removed_after },
         };
         self.sync_newer(chat, newer).await
     }
@@ -149,10 +139,7 @@ impl Store {
         Ok(Some(SyncPage {
             chat: view.view()?,
             open_calls: row.open_calls.map(|calls| calls.0).unwrap_or_default(),
-            messages: messages
-                .into_iter()
-                .map(MessageChangeRow::change)
-                .collect::<Result<_, _>>()?,
+            messages: messages.into_iter().map(MessageChangeRow::change).collect::<Result<_, _>>()?,
             start: newer.row,
             queue: queue.into_iter().map(QueueChangeRow::change).collect(),
             more: messages_missing || queue_missing,
@@ -183,10 +170,8 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map_or(RowPosition::START, |row| RowPosition {
-            revision: row.revision,
-            id: MessageId(row.id),
-        }))
+        Ok(row
+            .map_or(RowPosition::START, |row| RowPosition { revision: row.revision, id: MessageId(row.id) }))
     }
 
     /// The versions of chats, `(snapshot, metadata)`, in any order.
@@ -206,9 +191,7 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         let versions = rows.into_iter();
-        Ok(versions
-            .map(|row| (ChatId(row.chat_id), (row.snapshot_version, row.metadata_version)))
-            .collect())
+        Ok(versions.map(|row| (ChatId(row.chat_id), (row.snapshot_version, row.metadata_version))).collect())
     }
 }
 

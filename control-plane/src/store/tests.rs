@@ -25,15 +25,8 @@ async fn world() -> World {
     let url = database().await;
     let store = Store::connect(&url, 4).await.expect("the database answers");
     let user = UserId(Uuid::now_v7());
-    store
-        .create_user(user, DEFAULT_ORGANIZATION, "user", false)
-        .await
-        .expect("the user is new");
-    World {
-        pool: store.pool.clone(),
-        store,
-        user,
-    }
+    store.create_user(user, DEFAULT_ORGANIZATION, "user", false).await.expect("the user is new");
+    World { pool: store.pool.clone(), store, user }
 }
 
 impl World {
@@ -49,11 +42,7 @@ impl World {
 
     async fn chat(&self, request: Option<Request>) -> Outcome {
         let (now, _) = self.store.now_and_replay::<Rejection>(None).await?;
-        let context = Context {
-            now,
-            queue_max: 3,
-            lease_offer: None,
-        };
+        let context = Context { now, queue_max: 3, lease_offer: None };
         let decision = create(
             chatplane_domain::CreateChat {
                 id: ChatId(Uuid::now_v7()),
@@ -69,15 +58,8 @@ impl World {
             },
             context,
         );
-        let metadata = MetadataView {
-            metadata_version: 1,
-            title: String::new(),
-            labels: Default::default(),
-        };
-        let ask = Ask {
-            request,
-            ..Ask::default()
-        };
+        let metadata = MetadataView { metadata_version: 1, title: String::new(), labels: Default::default() };
+        let ask = Ask { request, ..Ask::default() };
         self.store.create(&decision, &ask, metadata, None, now).await
     }
 
@@ -89,9 +71,7 @@ impl World {
     }
 
     async fn transact(&self, chat: ChatId, ask: &Ask, command: Command) -> Outcome {
-        self.store
-            .transact(chat, ask, |_| Ok(()), |snapshot| run(snapshot, command.clone()))
-            .await
+        self.store.transact(chat, ask, |_| Ok(()), |snapshot| run(snapshot, command.clone())).await
     }
 
     fn send(&self, text: &str) -> Command {
@@ -112,23 +92,12 @@ impl World {
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql)
-            .fetch_one(&self.pool)
-            .await
-            .expect("the statement is right")
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect("the statement is right")
     }
 }
 
 fn run(snapshot: &Snapshot, command: Command) -> Result<Decision, Rejection> {
-    decide(
-        &snapshot.chat,
-        command,
-        Context {
-            now: snapshot.now,
-            queue_max: 3,
-            lease_offer: None,
-        },
-    )
+    decide(&snapshot.chat, command, Context { now: snapshot.now, queue_max: 3, lease_offer: None })
 }
 
 fn applied(outcome: Outcome) -> Box<Applied> {
@@ -143,25 +112,13 @@ async fn a_lost_compare_writes_nothing_the_request_id_included() {
     let world = world().await;
     let chat = world.new_chat().await;
     let request = world.request(1);
-    let ask = Ask {
-        request: Some(request.clone()),
-        ..Ask::default()
-    };
-    let snapshot = world
-        .store
-        .read(chat, &ask)
-        .await
-        .expect("it answers")
-        .expect("it is there");
+    let ask = Ask { request: Some(request.clone()), ..Ask::default() };
+    let snapshot = world.store.read(chat, &ask).await.expect("it answers").expect("it is there");
     let stale = run(&snapshot, world.send("stale")).expect("it is allowed");
 
     // Somebody else writes between the read and the write.
     applied(world.transact(chat, &Ask::default(), world.send("faster")).await);
-    let wrote = world
-        .store
-        .write(&snapshot, &stale, &ask)
-        .await
-        .expect("it answers");
+    let wrote = world.store.write(&snapshot, &stale, &ask).await.expect("it answers");
 
     assert!(!wrote);
     assert_eq!(world.count("select count(*) from requests").await, 0);
@@ -173,35 +130,15 @@ async fn a_lost_compare_writes_nothing_the_request_id_included() {
 async fn an_interrupt_that_read_no_lease_loses_its_compare_once_the_lease_is_taken() {
     let world = world().await;
     let chat = world.new_chat().await;
-    let snapshot = world
-        .store
-        .read(chat, &Ask::default())
-        .await
-        .expect("it answers")
-        .expect("it is there");
+    let snapshot = world.store.read(chat, &Ask::default()).await.expect("it answers").expect("it is there");
     let blind = run(&snapshot, Command::InterruptChat).expect("it is allowed");
 
     let session = SessionId(Uuid::now_v7());
-    applied(
-        world
-            .transact(chat, &Ask::default(), Command::Lease(session))
-            .await,
-    );
-    let wrote = world
-        .store
-        .write(&snapshot, &blind, &Ask::default())
-        .await
-        .expect("it answers");
+    applied(world.transact(chat, &Ask::default(), Command::Lease(session)).await);
+    let wrote = world.store.write(&snapshot, &blind, &Ask::default()).await.expect("it answers");
 
-    assert!(
-        !wrote,
-        "an interrupt that does not know of the lease must not finish on the spot"
-    );
-    let again = applied(
-        world
-            .transact(chat, &Ask::default(), Command::InterruptChat)
-            .await,
-    );
+    assert!(!wrote, "an interrupt that does not know of the lease must not finish on the spot");
+    let again = applied(world.transact(chat, &Ask::default(), Command::InterruptChat).await);
     assert_eq!(again.reply.chat.state, chatplane_domain::State::Interrupting);
 }
 
@@ -209,29 +146,13 @@ async fn an_interrupt_that_read_no_lease_loses_its_compare_once_the_lease_is_tak
 async fn a_decision_that_changes_nothing_stores_its_request_id_only_where_it_was_read() {
     let world = world().await;
     let chat = world.new_chat().await;
-    applied(
-        world
-            .transact(chat, &Ask::default(), Command::InterruptChat)
-            .await,
-    );
-    let ask = Ask {
-        request: Some(world.request(1)),
-        ..Ask::default()
-    };
-    let snapshot = world
-        .store
-        .read(chat, &ask)
-        .await
-        .expect("it answers")
-        .expect("it is there");
+    applied(world.transact(chat, &Ask::default(), Command::InterruptChat).await);
+    let ask = Ask { request: Some(world.request(1)), ..Ask::default() };
+    let snapshot = world.store.read(chat, &ask).await.expect("it answers").expect("it is there");
     let idle = run(&snapshot, Command::InterruptChat).expect("nothing to stop");
 
     applied(world.transact(chat, &Ask::default(), world.send("faster")).await);
-    let wrote = world
-        .store
-        .write(&snapshot, &idle, &ask)
-        .await
-        .expect("it answers");
+    let wrote = world.store.write(&snapshot, &idle, &ask).await.expect("it answers");
 
     assert!(!wrote);
     assert_eq!(world.count("select count(*) from requests").await, 0);
@@ -241,10 +162,7 @@ async fn a_decision_that_changes_nothing_stores_its_request_id_only_where_it_was
 async fn two_requests_with_one_id_at_once_have_the_effect_of_one() {
     let world = world().await;
     let chat = world.new_chat().await;
-    let ask = Ask {
-        request: Some(world.request(1)),
-        ..Ask::default()
-    };
+    let ask = Ask { request: Some(world.request(1)), ..Ask::default() };
     // Two replicas make up different ids for the queued message.
     let (one, two) = (world.send("once"), world.send("once"));
 
@@ -257,18 +175,10 @@ async fn two_requests_with_one_id_at_once_have_the_effect_of_one() {
             Transacted::Replayed(reply) => *reply,
         })
         .collect();
-    assert_eq!(
-        replies[0].queued.as_ref().map(|q| q.id),
-        replies[1].queued.as_ref().map(|q| q.id)
-    );
+    assert_eq!(replies[0].queued.as_ref().map(|q| q.id), replies[1].queued.as_ref().map(|q| q.id));
     assert_eq!(world.count("select count(*) from queued_messages").await, 1);
-    let reused = Ask {
-        request: ask.request.map(|r| Request {
-            body_sha256: [2; 32],
-            ..r
-        }),
-        ..Ask::default()
-    };
+    let reused =
+        Ask { request: ask.request.map(|r| Request { body_sha256: [2; 32], ..r }), ..Ask::default() };
     let refused = world.transact(chat, &reused, world.send("other")).await;
     assert!(matches!(refused, Err(TransactError::RequestIdReused)));
 }
@@ -276,15 +186,9 @@ async fn two_requests_with_one_id_at_once_have_the_effect_of_one() {
 #[tokio::test]
 async fn two_creations_with_one_id_at_once_make_one_chat() {
     let world = world().await;
-    let request = Request {
-        method: "CreateChat",
-        ..world.request(1)
-    };
+    let request = Request { method: "CreateChat", ..world.request(1) };
 
-    let (first, second) = tokio::join!(
-        world.chat(Some(request.clone())),
-        world.chat(Some(request.clone()))
-    );
+    let (first, second) = tokio::join!(world.chat(Some(request.clone())), world.chat(Some(request.clone())));
 
     first.expect("answered");
     second.expect("answered");
@@ -308,10 +212,7 @@ async fn many_writers_of_one_chat_all_get_through() {
     });
     let outcomes = futures::future::join_all(writers).await;
 
-    assert!(
-        outcomes.iter().all(Result::is_ok),
-        "after three losses the row is locked first"
-    );
+    assert!(outcomes.iter().all(Result::is_ok), "after three losses the row is locked first");
     assert_eq!(world.count("select snapshot_version from chats").await, 13);
 }
 
@@ -328,29 +229,14 @@ async fn a_claim_takes_no_chat_that_somebody_is_taking_and_reads_it_after_its_lo
         .expect("the row is locked");
 
     let lease = |snapshot: &Snapshot| run(snapshot, Command::Lease(session));
-    let claimed = world
-        .store
-        .claim::<Rejection>(1024, lease)
-        .await
-        .expect("it answers")
-        .expect("one is free");
+    let claimed =
+        world.store.claim::<Rejection>(1024, lease).await.expect("it answers").expect("one is free");
     assert_eq!(claimed.decision.chat.id, second);
-    assert!(
-        world
-            .store
-            .claim::<Rejection>(1024, lease)
-            .await
-            .expect("it answers")
-            .is_none()
-    );
+    assert!(world.store.claim::<Rejection>(1024, lease).await.expect("it answers").is_none());
 
     other.rollback().await.expect("the lock is given back");
-    let claimed = world
-        .store
-        .claim::<Rejection>(1024, lease)
-        .await
-        .expect("it answers")
-        .expect("one is free");
+    let claimed =
+        world.store.claim::<Rejection>(1024, lease).await.expect("it answers").expect("one is free");
     assert_eq!(claimed.decision.chat.id, first);
     assert_eq!(claimed.snapshot.turn_input.as_ref().map(Vec::len), Some(1));
 }
@@ -361,15 +247,9 @@ async fn the_database_repeats_the_invariants_of_the_domain() {
     world.new_chat().await;
 
     for (constraint, sql) in [
-        (
-            "chats_state_known",
-            "update chats set state = 'asleep', runnable_since = null",
-        ),
+        ("chats_state_known", "update chats set state = 'asleep', runnable_since = null"),
         ("chats_archived_is_idle", "update chats set archived = true"),
-        (
-            "chats_runnable_has_time",
-            "update chats set runnable_since = null",
-        ),
+        ("chats_runnable_has_time", "update chats set runnable_since = null"),
         (
             "chats_interrupting_is_leased",
             "update chats set state = 'interrupting', runnable_since = null, interrupt_time = now()",
@@ -378,25 +258,16 @@ async fn the_database_repeats_the_invariants_of_the_domain() {
             "chats_waiting_has_no_queue",
             "update chats set state = 'waiting', runnable_since = null, queue_length = 1",
         ),
-        (
-            "chats_error_is_named",
-            "update chats set state = 'error', runnable_since = null",
-        ),
+        ("chats_error_is_named", "update chats set state = 'error', runnable_since = null"),
         (
             "chats_suspended_has_open_calls",
             "update chats set state = 'suspended', runnable_since = null, action_deadline = now()",
         ),
         ("chats_versions_ordered", "update chats set history_version = 9"),
         ("messages_id_range", "update messages set id = 9007199254740992"),
-        (
-            "messages_user_has_author",
-            "update messages set created_by = null",
-        ),
+        ("messages_user_has_author", "update messages set created_by = null"),
     ] {
-        let error = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .execute(&world.pool)
-            .await
-            .expect_err(constraint);
+        let error = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&world.pool).await.expect_err(constraint);
         let broken = error.as_database_error().and_then(|error| error.constraint());
         assert_eq!(broken, Some(constraint));
     }
@@ -406,18 +277,9 @@ async fn the_database_repeats_the_invariants_of_the_domain() {
 async fn an_unknown_content_version_is_a_typed_error_and_never_dropped() {
     let world = world().await;
     let chat = world.new_chat().await;
-    sqlx::query("update messages set content_version = 99")
-        .execute(&world.pool)
-        .await
-        .expect("it is stored");
+    sqlx::query("update messages set content_version = 99").execute(&world.pool).await.expect("it is stored");
 
-    let listed = world
-        .store
-        .messages(chat, super::MessageBounds::default(), 10)
-        .await;
+    let listed = world.store.messages(chat, super::MessageBounds::default(), 10).await;
 
-    assert!(
-        matches!(listed, Err(Error::ContentVersion { version: 99 })),
-        "{listed:?}"
-    );
+    assert!(matches!(listed, Err(Error::ContentVersion { version: 99 })), "{listed:?}");
 }

@@ -195,23 +195,14 @@ impl Store {
             }
             let decision = decide(&snapshot).map_err(TransactError::Refused)?;
             let reply = reply_of(&snapshot, &decision);
-            let write = Write {
-                snapshot: &snapshot,
-                decision: &decision,
-                ask,
-                reply: &reply,
-            };
+            let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
             match attempt(connection, &write).await? {
                 Attempt::Lost => {}
                 Attempt::Applied => {
                     if let Held::Locked(transaction) = held {
                         transaction.commit().await.map_err(Error::from)?;
                     }
-                    return Ok(Transacted::Applied(Box::new(Applied {
-                        snapshot,
-                        decision,
-                        reply,
-                    })));
+                    return Ok(Transacted::Applied(Box::new(Applied { snapshot, decision, reply })));
                 }
             }
         }
@@ -244,29 +235,17 @@ impl Store {
         .await
         .map_err(Error::from)?;
         let Some(claimed) = claimed else { return Ok(None) };
-        let ask = Ask {
-            turn_bytes_max: Some(turn_bytes_max),
-            ..Ask::default()
-        };
+        let ask = Ask { turn_bytes_max: Some(turn_bytes_max), ..Ask::default() };
         let read = read(&mut transaction, ChatId(claimed), &ask).await?;
         let (snapshot, _) = read.ok_or(TransactError::ChatNotFound)?;
         let decision = decide(&snapshot).map_err(TransactError::Refused)?;
         let reply = reply_of(&snapshot, &decision);
-        let write = Write {
-            snapshot: &snapshot,
-            decision: &decision,
-            ask: &ask,
-            reply: &reply,
-        };
+        let write = Write { snapshot: &snapshot, decision: &decision, ask: &ask, reply: &reply };
         match attempt(&mut transaction, &write).await? {
             Attempt::Lost => Ok(None),
             Attempt::Applied => {
                 transaction.commit().await.map_err(Error::from)?;
-                Ok(Some(Box::new(Applied {
-                    snapshot,
-                    decision,
-                    reply,
-                })))
+                Ok(Some(Box::new(Applied { snapshot, decision, reply })))
             }
         }
     }
@@ -294,18 +273,11 @@ impl Store {
             workspace,
         };
         let reply = reply_of(&snapshot, decision);
-        let write = Write {
-            snapshot: &snapshot,
-            decision,
-            ask,
-            reply: &reply,
-        };
+        let write = Write { snapshot: &snapshot, decision, ask, reply: &reply };
         match apply::create(&self.pool, &write).await {
-            Ok(()) => Ok(Transacted::Applied(Box::new(Applied {
-                snapshot,
-                decision: decision.clone(),
-                reply,
-            }))),
+            Ok(()) => {
+                Ok(Transacted::Applied(Box::new(Applied { snapshot, decision: decision.clone(), reply })))
+            }
             Err(error) => match &ask.request {
                 Some(request) if violates(&error, "requests_pkey") => {
                     let stored = self.stored_request(request).await?;
@@ -344,14 +316,7 @@ impl Store {
         else {
             return Ok((row.now, None));
         };
-        match replay(
-            StoredRequest {
-                method,
-                body_sha256,
-                reply: reply.0,
-            },
-            request,
-        )? {
+        match replay(StoredRequest { method, body_sha256, reply: reply.0 }, request)? {
             Transacted::Replayed(reply) => Ok((row.now, Some(*reply))),
             Transacted::Applied(_) => Ok((row.now, None)),
         }
@@ -367,16 +332,8 @@ impl Store {
     ) -> Result<bool, Error> {
         let mut connection = self.pool.acquire().await?;
         let reply = reply_of(snapshot, decision);
-        let write = Write {
-            snapshot,
-            decision,
-            ask,
-            reply: &reply,
-        };
-        Ok(matches!(
-            attempt(&mut connection, &write).await?,
-            Attempt::Applied
-        ))
+        let write = Write { snapshot, decision, ask, reply: &reply };
+        Ok(matches!(attempt(&mut connection, &write).await?, Attempt::Applied))
     }
 
     async fn stored_request(&self, request: &Request) -> Result<Option<StoredRequest>, Error> {
@@ -404,9 +361,7 @@ impl Store {
     /// What the database says.
     pub(crate) async fn read(&self, chat: ChatId, ask: &Ask) -> Result<Option<Snapshot>, Error> {
         let mut connection = self.pool.acquire().await?;
-        Ok(read(&mut connection, chat, ask)
-            .await?
-            .map(|(snapshot, _)| snapshot))
+        Ok(read(&mut connection, chat, ask).await?.map(|(snapshot, _)| snapshot))
     }
 }
 
@@ -430,12 +385,9 @@ async fn lock(
     mut transaction: Transaction<'static, Postgres>,
     chat: ChatId,
 ) -> Result<Transaction<'static, Postgres>, Error> {
-    sqlx::query_scalar!(
-        "select c.chat_id from chats c where c.chat_id = $1 for update",
-        chat.0
-    )
-    .fetch_optional(&mut *transaction)
-    .await?;
+    sqlx::query_scalar!("select c.chat_id from chats c where c.chat_id = $1 for update", chat.0)
+        .fetch_optional(&mut *transaction)
+        .await?;
     Ok(transaction)
 }
 
@@ -455,10 +407,7 @@ async fn read(
     .fetch_optional(connection)
     .await?;
     let Some(mut row) = row else { return Ok(None) };
-    let turn_input = row
-        .turn_input
-        .take()
-        .map(|rows| rows.0.into_iter().map(MessageRow::view).collect());
+    let turn_input = row.turn_input.take().map(|rows| rows.0.into_iter().map(MessageRow::view).collect());
     let snapshot = Snapshot {
         chat: row.chat()?,
         now: row.now,
@@ -490,10 +439,7 @@ fn is_race(error: &sqlx::Error) -> bool {
 }
 
 fn violates(error: &sqlx::Error, constraint: &str) -> bool {
-    error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::constraint)
-        == Some(constraint)
+    error.as_database_error().and_then(sqlx::error::DatabaseError::constraint) == Some(constraint)
 }
 
 fn replay<E>(stored: StoredRequest, request: &Request) -> Result<Transacted, TransactError<E>> {
@@ -504,31 +450,15 @@ fn replay<E>(stored: StoredRequest, request: &Request) -> Result<Transacted, Tra
 }
 
 fn reply_of(snapshot: &Snapshot, decision: &Decision) -> Reply {
-    let update_time = if decision.change.is_some() {
-        snapshot.now
-    } else {
-        snapshot.update_time
-    };
-    let chat = ChatView::of(
-        &decision.chat,
-        snapshot.metadata.clone(),
-        snapshot.create_time,
-        update_time,
-    );
+    let update_time = if decision.change.is_some() { snapshot.now } else { snapshot.update_time };
+    let chat = ChatView::of(&decision.chat, snapshot.metadata.clone(), snapshot.create_time, update_time);
     let (entered, queued) = match &decision.outcome {
         Outcome::Client { entered, queued } => (entered.clone(), queued.as_ref()),
         Outcome::Written(_) | Outcome::Replayed(_) | Outcome::Applied => (Vec::new(), None),
     };
     let queued = queued.map(|queued| {
-        let content = decision
-            .change
-            .as_ref()
-            .and_then(|change| change.queue_content.as_ref());
+        let content = decision.change.as_ref().and_then(|change| change.queue_content.as_ref());
         apply::queued_view(queued, content, snapshot.now)
     });
-    Reply {
-        chat,
-        entered,
-        queued,
-    }
+    Reply { chat, entered, queued }
 }

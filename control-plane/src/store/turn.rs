@@ -128,12 +128,7 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let messages = row
-            .messages
-            .0
-            .into_iter()
-            .map(MessageRow::view)
-            .collect::<Result<_, _>>()?;
+        let messages = row.messages.0.into_iter().map(MessageRow::view).collect::<Result<_, _>>()?;
         let is_last = row.fitting == row.found && row.found < PAGE_ROWS_MAX;
         Ok(Some(TurnPage { messages, is_last }))
     }

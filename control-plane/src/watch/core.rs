@@ -142,7 +142,12 @@ impl Watcher {
     /// # Errors
     ///
     /// `Malformed`.
-    pub(crate) fn resume(chat: ChatId, cursor: &str, timing: Timing, now: Duration) -> Result<Self, Malformed> {
+    pub(crate) fn resume(
+        chat: ChatId,
+        cursor: &str,
+        timing: Timing,
+        now: Duration,
+    ) -> Result<Self, Malformed> {
         Ok(Self::new(Cursor::decode(chat, cursor)?, Begin::Resume, timing, now))
     }
 
@@ -155,10 +160,7 @@ impl Watcher {
             page: None,
             picture: None,
             previews: Previews::default(),
-            sync: Sync {
-                is_wanted: true,
-                ..Sync::default()
-            },
+            sync: Sync { is_wanted: true, ..Sync::default() },
             reset: None,
             emit_time: now,
             end: None,
@@ -203,11 +205,7 @@ impl Watcher {
         self.sync.delay = (self.sync.delay * 2).clamp(self.timing.sync_delay_min, self.timing.sync_delay_max);
         self.sync.not_before = now + self.sync.delay;
         let since = *self.sync.failing_since.get_or_insert(now);
-        if now.saturating_sub(since) < self.timing.sync_failure_max {
-            Ok(())
-        } else {
-            Err(GivenUp)
-        }
+        if now.saturating_sub(since) < self.timing.sync_failure_max { Ok(()) } else { Err(GivenUp) }
     }
 
     /// What to do next.

@@ -81,12 +81,7 @@ pub(crate) struct Malformed;
 
 impl Cursor {
     pub(crate) fn start(chat: ChatId) -> Self {
-        Self {
-            chat: tag(chat),
-            position: Position::START,
-            settings: 0,
-            queue_reading: 0,
-        }
+        Self { chat: tag(chat), position: Position::START, settings: 0, queue_reading: 0 }
     }
 
     pub(crate) fn decode(chat: ChatId, text: &str) -> Result<Self, Malformed> {
@@ -95,10 +90,7 @@ impl Cursor {
         if reader.array()? != [LAYOUT] || reader.array()? != tag(chat).to_be_bytes() {
             return Err(Malformed);
         }
-        let row = RowPosition {
-            revision: reader.number()?,
-            id: MessageId(reader.number()?),
-        };
+        let row = RowPosition { revision: reader.number()?, id: MessageId(reader.number()?) };
         let revision = reader.number()?;
         let through = match reader.array()? {
             [0] => QueueThrough::Entry(QueuedMessageId(Uuid::from_bytes(reader.array()?))),
@@ -122,12 +114,7 @@ impl Cursor {
         if !reader.0.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self {
-            chat: tag(chat),
-            position,
-            settings,
-            queue_reading,
-        })
+        Ok(Self { chat: tag(chat), position, settings, queue_reading })
     }
 
     pub(crate) fn encode(&self) -> String {
@@ -144,13 +131,9 @@ impl Cursor {
             }
             QueueThrough::All => bytes.push(1),
         }
-        for number in [
-            position.retry,
-            position.error,
-            position.metadata,
-            position.settings,
-            position.snapshot,
-        ] {
+        for number in
+            [position.retry, position.error, position.metadata, position.settings, position.snapshot]
+        {
             write_number(&mut bytes, number);
         }
         bytes.extend(self.settings.to_be_bytes());
@@ -173,21 +156,14 @@ impl Cursor {
             QueueThrough::Entry(id) => *id.0.as_bytes(),
             QueueThrough::All => [0xff; 16],
         };
-        let parts: [&[u8]; 4] = [
-            &self.queue_reading.to_be_bytes(),
-            &queue.revision.to_be_bytes(),
-            &id,
-            &read_at.to_be_bytes(),
-        ];
+        let parts: [&[u8]; 4] =
+            [&self.queue_reading.to_be_bytes(), &queue.revision.to_be_bytes(), &id, &read_at.to_be_bytes()];
         self.queue_reading = digest(&parts);
     }
 
     /// The queue was sent as it is at this version.
     pub(crate) fn complete_queue(&mut self, version: i64) {
-        self.position.queue = QueuePosition {
-            revision: version,
-            through: QueueThrough::All,
-        };
+        self.position.queue = QueuePosition { revision: version, through: QueueThrough::All };
         self.queue_reading = 0;
     }
 }

@@ -108,9 +108,8 @@ impl Draining {
     /// row: there, what is left of the history is certainly what is live. A reset halfway
     /// would leave rows that a later deletion of the same run removes.
     fn row(&mut self, cursor: &mut Cursor, reset: &mut Option<MessageId>) -> Option<DurableEvent> {
-        while let Some(MessageChange::Deleted { id, revision }) = self
-            .messages
-            .next_if(|change| matches!(change, MessageChange::Deleted { .. }))
+        while let Some(MessageChange::Deleted { id, revision }) =
+            self.messages.next_if(|change| matches!(change, MessageChange::Deleted { .. }))
         {
             cursor.position.row = RowPosition { revision, id };
             *reset = Some(reset.map_or(id, |from| from.min(id)));

@@ -81,18 +81,12 @@ impl Previews {
     pub(super) fn need_sync(&self, live: &LiveStreams, picture: &Picture) -> bool {
         let seen = picture.snapshot.max(self.base_asked);
         live.iter().any(|stream| stream.header().id.base_version > seen)
-            || self
-                .shown
-                .iter()
-                .any(|(id, shown)| !shown.closed && live.get(*id).is_none())
+            || self.shown.iter().any(|(id, shown)| !shown.closed && live.get(*id).is_none())
     }
 
     /// A sync begins now: it will show whatever was committed by now.
     pub(super) fn sync_begins(&mut self, live: &LiveStreams) {
-        let newest = live
-            .iter()
-            .next_back()
-            .map(|stream| stream.header().id.base_version);
+        let newest = live.iter().next_back().map(|stream| stream.header().id.base_version);
         self.base_asked = self.base_asked.max(newest.unwrap_or(0));
         for (id, shown) in &mut self.shown {
             shown.closed = live.get(*id).is_none();
@@ -105,9 +99,9 @@ impl Previews {
             Body::Assistant(_) => self.shown.retain(|id, shown| {
                 shown.header.kind != StreamKind::Answer || id.base_version >= message.revision
             }),
-            Body::Tool(result) => self
-                .shown
-                .retain(|_, shown| shown.header.kind != StreamKind::Call(result.call)),
+            Body::Tool(result) => {
+                self.shown.retain(|_, shown| shown.header.kind != StreamKind::Call(result.call));
+            }
             Body::System(_) | Body::User(_) => {}
         }
     }
@@ -153,10 +147,8 @@ impl Previews {
     /// A newer answer means that an older one was given up: had it been committed, the
     /// picture in which the newer is alive would show it.
     fn take_older_answer(&mut self, newest: StreamId) -> Option<StreamId> {
-        let (id, _) = self
-            .shown
-            .range(..newest)
-            .find(|(_, shown)| shown.header.kind == StreamKind::Answer)?;
+        let (id, _) =
+            self.shown.range(..newest).find(|(_, shown)| shown.header.kind == StreamKind::Answer)?;
         let id = *id;
         self.shown.remove(&id);
         Some(id)
@@ -208,9 +200,5 @@ impl Previews {
 /// How much of what is new goes into one append. A character whose rest is missing is
 /// held back, for good where the stream was cut.
 fn append_length(news: &[u8], kind: PartKind) -> usize {
-    if kind.is_text() {
-        char_boundary(news, APPEND_BYTES_MAX)
-    } else {
-        news.len().min(APPEND_BYTES_MAX)
-    }
+    if kind.is_text() { char_boundary(news, APPEND_BYTES_MAX) } else { news.len().min(APPEND_BYTES_MAX) }
 }

@@ -1,1 +1,4 @@
 mod cursors;
+mod fixtures;
+mod previews;
+mod syncs;

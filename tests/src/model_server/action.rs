@@ -85,20 +85,13 @@ impl Action {
     /// [`Action::Thinking`].
     #[must_use]
     pub fn thinking(text: &str, signature: &str) -> Self {
-        Self::Thinking {
-            text: text.to_owned(),
-            signature: signature.to_owned(),
-        }
+        Self::Thinking { text: text.to_owned(), signature: signature.to_owned() }
     }
 
     /// A tool call with good arguments.
     #[must_use]
     pub fn tool_use(id: &str, name: &str, arguments: &Value) -> Self {
-        Self::ToolUse {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            arguments: arguments.to_string(),
-        }
+        Self::ToolUse { id: id.to_owned(), name: name.to_owned(), arguments: arguments.to_string() }
     }
 
     /// Ends the message because the model is done.

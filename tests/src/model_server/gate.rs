@@ -31,9 +31,7 @@ impl Gate {
     /// A closed gate.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            state: Arc::new(watch::Sender::new(State::default())),
-        }
+        Self { state: Arc::new(watch::Sender::new(State::default())) }
     }
 
     /// Lets everybody through, now and later.

@@ -72,22 +72,13 @@ impl Journal {
     pub(super) fn open(&self, mut request: Request) -> (Entry, Request) {
         let mut calls = self.lock();
         request.number = calls.len();
-        calls.push(Call {
-            request: request.clone(),
-            parts: Vec::new(),
-            end: None,
-        });
-        let entry = Entry {
-            journal: self.clone(),
-            number: request.number,
-        };
+        calls.push(Call { request: request.clone(), parts: Vec::new(), end: None });
+        let entry = Entry { journal: self.clone(), number: request.number };
         (entry, request)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Call>> {
-        self.calls
-            .lock()
-            .expect("nothing panics while it holds the journal")
+        self.calls.lock().expect("nothing panics while it holds the journal")
     }
 }
 
@@ -101,10 +92,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn part_started(&self, kind: PartKind) {
         self.change(|call| {
-            call.parts.push(Part {
-                kind,
-                sent: String::new(),
-            });
+            call.parts.push(Part { kind, sent: String::new() });
         });
     }
 

@@ -150,23 +150,14 @@ impl Player {
             }
             Action::Thinking { text, signature } => self.thinking(&text, &signature),
             Action::RedactedThinking { data } => {
-                self.open(
-                    PartKind::Reasoning,
-                    &json!({"type": "redacted_thinking", "data": data}),
-                );
+                self.open(PartKind::Reasoning, &json!({"type": "redacted_thinking", "data": data}));
             }
             Action::ToolUse { id, name, arguments } => {
                 let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
                 self.open(PartKind::ToolCall { tool_name: name }, &block);
-                self.deltas(
-                    &arguments,
-                    |piece| json!({"type": "input_json_delta", "partial_json": piece}),
-                );
+                self.deltas(&arguments, |piece| json!({"type": "input_json_delta", "partial_json": piece}));
             }
-            Action::Usage {
-                input_tokens,
-                output_tokens,
-            } => {
+            Action::Usage { input_tokens, output_tokens } => {
                 (self.input_tokens, self.output_tokens) = (input_tokens, output_tokens);
             }
             Action::DeltaBytes(bytes) => self.delta_bytes = bytes.max(1),
@@ -191,10 +182,7 @@ impl Player {
             "model": self.model, "content": [], "stop_reason": null, "stop_sequence": null,
             "usage": {"input_tokens": self.input_tokens, "output_tokens": 1},
         });
-        self.event(
-            &json!({"type": "message_start", "message": message}),
-            Note::Nothing,
-        );
+        self.event(&json!({"type": "message_start", "message": message}), Note::Nothing);
         self.event(&json!({"type": "ping"}), Note::Nothing);
     }
 
@@ -227,10 +215,7 @@ impl Player {
 
     fn close(&mut self) {
         if std::mem::take(&mut self.is_open) {
-            self.event(
-                &json!({"type": "content_block_stop", "index": self.blocks - 1}),
-                Note::Nothing,
-            );
+            self.event(&json!({"type": "content_block_stop", "index": self.blocks - 1}), Note::Nothing);
         }
     }
 
@@ -245,10 +230,7 @@ impl Player {
 
     fn delta(&mut self, delta: &Value, note: Note) {
         let index = self.blocks - 1;
-        self.event(
-            &json!({"type": "content_block_delta", "index": index, "delta": delta}),
-            note,
-        );
+        self.event(&json!({"type": "content_block_delta", "index": index, "delta": delta}), note);
     }
 
     fn stop(&mut self, reason: &str) {
@@ -256,10 +238,7 @@ impl Player {
         self.close();
         let delta = json!({"stop_reason": reason, "stop_sequence": null});
         let usage = json!({"output_tokens": self.output_tokens});
-        self.event(
-            &json!({"type": "message_delta", "delta": delta, "usage": usage}),
-            Note::Nothing,
-        );
+        self.event(&json!({"type": "message_delta", "delta": delta, "usage": usage}), Note::Nothing);
         // Whoever gets this may hang up at once, which is no leaving before the end.
         self.event(&json!({"type": "message_stop"}), Note::Played);
     }
@@ -282,9 +261,7 @@ async fn flush() {
 /// The largest end of at most `bytes_max` bytes that is at a character, but at least
 /// one character.
 fn delta_end(text: &str, bytes_max: usize) -> usize {
-    let ends = text
-        .char_indices()
-        .map(|(start, character)| start + character.len_utf8());
+    let ends = text.char_indices().map(|(start, character)| start + character.len_utf8());
     let first = text.chars().next().map_or(0, char::len_utf8);
     ends.take_while(|&end| end <= bytes_max).last().unwrap_or(first)
 }

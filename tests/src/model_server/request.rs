@@ -41,10 +41,7 @@ impl Request {
     /// Results that came with the last message: id of the call and what it wrote.
     #[must_use]
     pub fn new_tool_results(&self) -> Vec<(&str, &str)> {
-        let last = self
-            .messages()
-            .last()
-            .map_or(&[][..], |message| array(&message["content"]));
+        let last = self.messages().last().map_or(&[][..], |message| array(&message["content"]));
         let results = last.iter().filter(|block| block["type"] == "tool_result");
         results
             .map(|block| {

@@ -29,9 +29,7 @@ async fn ask(server: &ModelServer, text: &str) -> String {
 fn text_deltas(response: &str) -> String {
     let data = response.lines().filter_map(|line| line.strip_prefix("data: "));
     let events = data.map(|data| serde_json::from_str::<serde_json::Value>(data).unwrap());
-    events
-        .filter_map(|event| event["delta"]["text"].as_str().map(str::to_owned))
-        .collect()
+    events.filter_map(|event| event["delta"]["text"].as_str().map(str::to_owned)).collect()
 }
 
 #[tokio::test]
@@ -41,19 +39,10 @@ async fn chats_are_told_apart_and_the_journal_has_what_was_asked_and_sent() {
     let first = ask(&server, "one").await;
     let second = ask(&server, "two").await;
 
-    assert_eq!(
-        (text_deltas(&first), text_deltas(&second)),
-        ("You said one.".into(), "You said two.".into())
-    );
+    assert_eq!((text_deltas(&first), text_deltas(&second)), ("You said one.".into(), "You said two.".into()));
     let calls = server.calls();
-    assert_eq!(
-        (calls[0].text(), calls[1].text()),
-        ("You said one.".into(), "You said two.".into())
-    );
-    assert_eq!(
-        (calls[0].end, calls[1].end),
-        (Some(End::Played), Some(End::Played))
-    );
+    assert_eq!((calls[0].text(), calls[1].text()), ("You said one.".into(), "You said two.".into()));
+    assert_eq!((calls[0].end, calls[1].end), (Some(End::Played), Some(End::Played)));
     let requests = server.requests();
     assert_eq!((requests[0].number, requests[1].number), (0, 1));
     assert_eq!(requests[0].target, "POST /v1/messages");
@@ -69,11 +58,7 @@ async fn every_kind_of_block_is_sent_and_written_down() {
         Action::DeltaBytes(3),
         Action::text("h\u{e9}\u{1f600}"),
         Action::text("llo"),
-        Action::ToolUse {
-            id: "t".into(),
-            name: "list_dir".into(),
-            arguments: "{\"path\":".into(),
-        },
+        Action::ToolUse { id: "t".into(), name: "list_dir".into(), arguments: "{\"path\":".into() },
         Action::stop_for_tools(),
     ];
     let server = ModelServer::start_queue([script]).await;
@@ -81,13 +66,8 @@ async fn every_kind_of_block_is_sent_and_written_down() {
     let response = ask(&server, "x").await;
     let too_many = ask(&server, "y").await;
 
-    let part = |kind, sent: &str| Part {
-        kind,
-        sent: sent.to_owned(),
-    };
-    let call = PartKind::ToolCall {
-        tool_name: "list_dir".to_owned(),
-    };
+    let part = |kind, sent: &str| Part { kind, sent: sent.to_owned() };
+    let call = PartKind::ToolCall { tool_name: "list_dir".to_owned() };
     assert_eq!(
         server.calls()[0].parts,
         [
@@ -107,12 +87,7 @@ async fn a_gate_holds_a_script_until_the_test_opens_it() {
     let gate = Gate::new();
     let held = gate.clone();
     let server = ModelServer::start(move |_| {
-        vec![
-            Action::text("one "),
-            held.wait(),
-            Action::text("two"),
-            Action::stop(),
-        ]
+        vec![Action::text("one "), held.wait(), Action::text("two"), Action::stop()]
     })
     .await;
     let mut connection = send(&server, "x").await;
@@ -154,25 +129,16 @@ async fn errors_garbage_and_cuts_are_sent_as_they_are() {
         vec![Action::error_status(429, "rate_limit_error", "slow").with_header("retry-after", "3")],
         vec![Action::html("<html></html>")],
         vec![Action::Begin, Action::error_event("overloaded_error", "busy")],
-        vec![
-            Action::PieceBytes(1),
-            Action::Bytes(b"data: {\"type\":\n\n".to_vec()),
-        ],
+        vec![Action::PieceBytes(1), Action::Bytes(b"data: {\"type\":\n\n".to_vec())],
         vec![Action::text("half"), Action::Cut],
     ])
     .await;
 
     let limited = ask(&server, "x").await;
-    assert!(
-        limited.starts_with("HTTP/1.1 429 ") && limited.contains("retry-after: 3\r\n"),
-        "{limited}"
-    );
+    assert!(limited.starts_with("HTTP/1.1 429 ") && limited.contains("retry-after: 3\r\n"), "{limited}");
     assert!(ask(&server, "x").await.contains("content-type: text/html\r\n"));
     let error = ask(&server, "x").await;
-    assert!(
-        error.contains("event: error\n") && !error.contains("message_stop"),
-        "{error}"
-    );
+    assert!(error.contains("event: error\n") && !error.contains("message_stop"), "{error}");
     assert!(ask(&server, "x").await.contains("\r\n1\r\nd\r\n1\r\na\r\n"));
     let cut = ask(&server, "x").await;
     assert!(cut.contains("half") && !cut.ends_with("0\r\n\r\n"), "{cut}");

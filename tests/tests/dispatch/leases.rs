@@ -22,28 +22,17 @@ async fn a_new_chat_is_leased_by_its_own_write_to_a_worker_with_a_free_slot() {
 
     let held = worker.lease().await;
     assert_eq!((held.chat.as_str(), held.fence), (created.chat_id.as_str(), 1));
-    assert_eq!(
-        (created.snapshot_version, held.header.snapshot_version),
-        (1, 1),
-        "one write did both"
-    );
+    assert_eq!((created.snapshot_version, held.header.snapshot_version), (1, 1), "one write did both");
     assert!(held.complete);
     let message = held.messages[0].message.as_ref().expect("a message");
     assert_eq!((message.role(), message.revision), (chat::Role::User, 1));
     assert_eq!(message.parts, vec![chatplane_tests::text("Hello")]);
     let model = held.header.model.expect("a model");
     assert_eq!(
-        (
-            model.name.as_str(),
-            model.provider.as_str(),
-            model.api_key.as_str()
-        ),
+        (model.name.as_str(), model.provider.as_str(), model.api_key.as_str()),
         ("test", "anthropic", "test-key")
     );
-    assert_eq!(
-        (model.first_token_timeout_ms, model.silence_timeout_ms),
-        (1000, 2000)
-    );
+    assert_eq!((model.first_token_timeout_ms, model.silence_timeout_ms), (1000, 2000));
     assert_eq!(held.header.attempt, 1);
 }
 
@@ -62,9 +51,7 @@ async fn a_lease_says_what_get_turn_says() {
     let second = worker.lease().await;
     assert_eq!(second.fence, 2);
 
-    let read = crate::writes::get_turn(&mut worker, second.get(0))
-        .await
-        .expect("the turn is read");
+    let read = crate::writes::get_turn(&mut worker, second.get(0)).await.expect("the turn is read");
 
     assert!(second.complete);
     assert_eq!(read.header, second.header);
@@ -102,16 +89,9 @@ async fn a_worker_gets_as_many_chats_as_it_has_slots_and_the_next_when_one_is_fr
     worker.forget(&first).await;
     let third = worker.lease().await;
 
-    assert_eq!(
-        [&first.chat, &second.chat, &third.chat],
-        [&chats[0], &chats[1], &chats[2]]
-    );
+    assert_eq!([&first.chat, &second.chat, &third.chat], [&chats[0], &chats[1], &chats[2]]);
     let mut database = world.database.connection().await;
-    let leased = crate::number(
-        &mut database,
-        "select count(*) from chats where leased".to_owned(),
-    )
-    .await;
+    let leased = crate::number(&mut database, "select count(*) from chats where leased".to_owned()).await;
     assert_eq!(leased, 2);
 }
 
@@ -149,9 +129,7 @@ async fn a_lease_that_another_replica_made_is_delivered_by_the_one_that_has_the_
     assert_eq!(other.lease().await.fence, 2);
     assert_eq!(
         worker.next().await.expect("a word"),
-        Down::Lost(proto::Lost {
-            lease: Some(held.lease_key())
-        })
+        Down::Lost(proto::Lost { lease: Some(held.lease_key()) })
     );
 }
 
@@ -162,24 +140,13 @@ async fn a_released_chat_goes_on_elsewhere_and_a_draining_worker_gets_none() {
     let mut leaving = Worker::open(&replica, &world.worker_token, 1).await;
     let created = world.client(&replica).create_chat("Hello").await;
     let held = leaving.lease().await;
-    leaving
-        .send(proto::session_request::Message::Draining(proto::Draining {}))
-        .await;
+    leaving.send(proto::session_request::Message::Draining(proto::Draining {})).await;
     let mut staying = Worker::open(&replica, &world.worker_token, 1).await;
 
     let release = proto::ReleaseRequest { header: held.write() };
-    let outcome = leaving
-        .calls
-        .release(release)
-        .await
-        .expect("it is released")
-        .into_inner()
-        .outcome;
+    let outcome = leaving.calls.release(release).await.expect("it is released").into_inner().outcome;
 
-    assert_eq!(
-        outcome.expect("an outcome").disposition(),
-        proto::Disposition::Released
-    );
+    assert_eq!(outcome.expect("an outcome").disposition(), proto::Disposition::Released);
     let taken = staying.lease().await;
     assert_eq!((taken.chat, taken.fence), (created.chat_id, 2));
 }
@@ -201,12 +168,7 @@ async fn a_turn_whose_model_has_no_key_ends_with_an_error_that_says_so() {
         ..Default::default()
     };
     let created = eventually("the model is known", async || {
-        client
-            .chats
-            .create_chat(request.clone())
-            .await
-            .ok()
-            .and_then(|created| created.into_inner().chat)
+        client.chats.create_chat(request.clone()).await.ok().and_then(|created| created.into_inner().chat)
     })
     .await;
 
@@ -227,17 +189,12 @@ async fn the_head_of_the_queue_goes_to_the_same_lease() {
     let mut held = worker.lease().await;
     client.send(&created.chat_id, "Two").await.expect("it is queued");
 
-    let outcome = worker
-        .commit(&mut held, answer("First."), proto::NextStep::Finish)
-        .await
-        .expect("committed");
+    let outcome =
+        worker.commit(&mut held, answer("First."), proto::NextStep::Finish).await.expect("committed");
 
     assert_eq!(outcome.disposition(), proto::Disposition::NextTurn);
     assert_eq!(outcome.committed_message_ids, vec![2]);
     assert_eq!(outcome.added_message_ids, vec![3]);
-    assert_eq!(
-        worker.finish(&mut held).await.disposition(),
-        proto::Disposition::Released
-    );
+    assert_eq!(worker.finish(&mut held).await.disposition(), proto::Disposition::Released);
     assert_eq!(client.messages(&created.chat_id).await.len(), 4);
 }

@@ -19,34 +19,21 @@ use tonic_types::StatusExt as _;
 
 /// The reason that an error names.
 fn reason(status: &Status) -> String {
-    status
-        .get_details_error_info()
-        .map(|info| info.reason)
-        .unwrap_or_default()
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
 /// Waits until the chat is in this state.
 async fn comes_to(client: &mut Client, chat_id: &str, state: chat::ChatState) -> chat::Chat {
     eventually(&format!("the chat is {state:?}"), async || {
-        client
-            .chat(chat_id)
-            .await
-            .ok()
-            .filter(|chat| chat.state() == state)
+        client.chat(chat_id).await.ok().filter(|chat| chat.state() == state)
     })
     .await
 }
 
 async fn execute(connection: &mut PgConnection, statement: String) {
-    connection
-        .execute(sqlx::AssertSqlSafe(statement))
-        .await
-        .expect("the statement is right");
+    connection.execute(sqlx::AssertSqlSafe(statement)).await.expect("the statement is right");
 }
 
 async fn number(connection: &mut PgConnection, query: String) -> i64 {
-    sqlx::query_scalar(sqlx::AssertSqlSafe(query))
-        .fetch_one(connection)
-        .await
-        .expect("the query is right")
+    sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_one(connection).await.expect("the query is right")
 }

@@ -49,18 +49,11 @@ async fn a_lease_reads_its_input_at_the_version_that_its_write_compared() {
     client.send(&created.chat_id, "Two").await.expect("it is sent");
     let leased = worker.lease().await;
 
-    let newest = leased
-        .messages
-        .last()
-        .and_then(|message| message.message.clone())
-        .expect("a message");
+    let newest = leased.messages.last().and_then(|message| message.message.clone()).expect("a message");
     assert_eq!(newest.revision, leased.header.snapshot_version);
     assert_eq!(leased.header.history_version, leased.header.snapshot_version);
-    let ids: Vec<i64> = leased
-        .messages
-        .iter()
-        .map(|message| message.message.as_ref().unwrap().message_id)
-        .collect();
+    let ids: Vec<i64> =
+        leased.messages.iter().map(|message| message.message.as_ref().unwrap().message_id).collect();
     assert_eq!(ids, [1, 2, 3]);
 }
 
@@ -68,24 +61,15 @@ async fn a_lease_reads_its_input_at_the_version_that_its_write_compared() {
 async fn a_lease_given_to_a_session_that_has_just_closed_does_no_harm() {
     let world = World::new().await;
     // The replica finds out late: it asks for no renewal.
-    let limits = SchedulerLimits {
-        renew_every: Duration::from_secs(3600),
-        ..quick()
-    };
+    let limits = SchedulerLimits { renew_every: Duration::from_secs(3600), ..quick() };
     let replica = world.replica(limits).await;
     let closed = Worker::open(&replica, &world.worker_token, 1).await;
     let mut database = world.database.connection().await;
-    let close = format!(
-        "update sessions set close_time = now() where session_id = '{}'",
-        closed.session
-    );
+    let close = format!("update sessions set close_time = now() where session_id = '{}'", closed.session);
     execute(&mut database, close).await;
 
     let created = world.client(&replica).create_chat("Hello").await;
-    let given = format!(
-        "select count(*) from chats where session_id = '{}'",
-        closed.session
-    );
+    let given = format!("select count(*) from chats where session_id = '{}'", closed.session);
     let was_given = number(&mut database, given).await == 1;
     drop(closed);
     let mut other = Worker::open(&replica, &world.worker_token, 1).await;
@@ -99,10 +83,7 @@ async fn a_lease_given_to_a_session_that_has_just_closed_does_no_harm() {
 #[tokio::test]
 async fn a_session_that_resumed_elsewhere_is_not_closed_by_its_old_replica() {
     let world = World::new().await;
-    let limits = SchedulerLimits {
-        close_grace: Duration::from_millis(300),
-        ..quick()
-    };
+    let limits = SchedulerLimits { close_grace: Duration::from_millis(300), ..quick() };
     let first = world.replica(limits).await;
     let second = world.replica(quick()).await;
     let mut before = Worker::open(&first, &world.worker_token, 1).await;
@@ -145,10 +126,7 @@ async fn of_two_holders_only_the_later_fence_commits() {
     drop(first);
     let mut held = second.lease().await;
 
-    let refused = calls
-        .commit_step(late.clone())
-        .await
-        .expect_err("the fence is old");
+    let refused = calls.commit_step(late.clone()).await.expect_err("the fence is old");
     second.finish(&mut held).await;
     let still = calls.commit_step(late).await.expect_err("the fence is old");
 
@@ -180,19 +158,11 @@ async fn a_commit_that_meets_an_interruption_is_stored_and_ends_it() {
 
     execute(&mut locker, "commit".to_owned()).await;
 
-    let outcome = committing
-        .await
-        .expect("no panic")
-        .expect("it is stored")
-        .into_inner()
-        .outcome
-        .expect("one");
+    let outcome =
+        committing.await.expect("no panic").expect("it is stored").into_inner().outcome.expect("one");
     held.written(&outcome);
     assert_eq!(outcome.disposition(), proto::Disposition::Released);
-    assert_eq!(
-        outcome.snapshot_version, 3,
-        "it was decided again after the lost compare"
-    );
+    assert_eq!(outcome.snapshot_version, 3, "it was decided again after the lost compare");
     comes_to(&mut client, &created.chat_id, chat::ChatState::Waiting).await;
 }
 
@@ -204,15 +174,8 @@ async fn an_interruption_that_its_holder_does_not_finish_is_finished_for_it() {
     let mut worker = Worker::open(&replica, &world.worker_token, 1).await;
     let created = client.create_chat("Hello").await;
     let held = worker.lease().await;
-    let request = chat::InterruptChatRequest {
-        chat_id: created.chat_id.clone(),
-        ..Default::default()
-    };
-    client
-        .chats
-        .interrupt_chat(request)
-        .await
-        .expect("it is interrupted");
+    let request = chat::InterruptChatRequest { chat_id: created.chat_id.clone(), ..Default::default() };
+    client.chats.interrupt_chat(request).await.expect("it is interrupted");
     worker.next().await.expect("the holder is told");
 
     let mut database = world.database.connection().await;
@@ -245,10 +208,7 @@ async fn a_chat_that_kills_its_workers_runs_out_of_attempts() {
     drop(last);
 
     let failed = comes_to(&mut client, &created.chat_id, chat::ChatState::Error).await;
-    assert_eq!(
-        failed.last_error.expect("an error").kind(),
-        chat::ErrorKind::AttemptsExhausted
-    );
+    assert_eq!(failed.last_error.expect("an error").kind(), chat::ErrorKind::AttemptsExhausted);
 }
 
 #[tokio::test]
@@ -256,11 +216,7 @@ async fn a_resume_that_waited_for_the_row_sees_the_leases_of_then() {
     let world = World::new().await;
     let never = Duration::from_secs(3600);
     // Only the answer to the resume can tell.
-    let limits = SchedulerLimits {
-        close_grace: never,
-        renew_every: never,
-        ..quick()
-    };
+    let limits = SchedulerLimits { close_grace: never, renew_every: never, ..quick() };
     let first = world.replica(limits).await;
     let second = world.replica(limits).await;
     let before = Worker::open(&first, &world.worker_token, 1).await;
@@ -270,11 +226,7 @@ async fn a_resume_that_waited_for_the_row_sees_the_leases_of_then() {
     // Somebody has the session's row, and gives the session a lease before they let go.
     let mut locker = world.database.connection().await;
     execute(&mut locker, "begin".to_owned()).await;
-    execute(
-        &mut locker,
-        format!("select from sessions where session_id = '{session}' for update"),
-    )
-    .await;
+    execute(&mut locker, format!("select from sessions where session_id = '{session}' for update")).await;
     let token = world.worker_token.clone();
     let (second_url, resumed) = (session.clone(), second);
     let resuming = tokio::spawn(async move {
@@ -299,10 +251,7 @@ async fn a_resume_that_waited_for_the_row_sees_the_leases_of_then() {
 #[tokio::test]
 async fn a_session_that_is_being_renewed_is_not_closed_by_the_clock() {
     let world = World::new().await;
-    let limits = SchedulerLimits {
-        session_ttl: Duration::from_secs(1),
-        ..quick()
-    };
+    let limits = SchedulerLimits { session_ttl: Duration::from_secs(1), ..quick() };
     let _replica = world.replica(limits).await;
     let mut database = world.database.connection().await;
     let row = async |database: &mut sqlx::PgConnection, last_digit: u8| {
@@ -324,11 +273,7 @@ async fn a_session_that_is_being_renewed_is_not_closed_by_the_clock() {
     // A renewal that is not committed yet; everybody else sees the row expire.
     let mut renewing = world.database.connection().await;
     execute(&mut renewing, "begin".to_owned()).await;
-    execute(
-        &mut renewing,
-        "update sessions set expire_time = now() + interval '1 hour'".to_owned(),
-    )
-    .await;
+    execute(&mut renewing, "update sessions set expire_time = now() + interval '1 hour'".to_owned()).await;
 
     for witness in [2, 3] {
         row(&mut database, witness).await;
@@ -354,23 +299,12 @@ async fn a_turn_whose_history_changes_while_it_is_read_is_superseded() {
     // More than the transport's buffers hold, so that the end is read after the change.
     let long = "x".repeat(1024 * 1024);
     for _ in 0..12 {
-        worker
-            .commit(&mut held, answer(&long), proto::NextStep::Continue)
-            .await
-            .expect("committed");
+        worker.commit(&mut held, answer(&long), proto::NextStep::Continue).await.expect("committed");
     }
-    let mut pieces = worker
-        .calls
-        .get_turn(held.get(0))
-        .await
-        .expect("it begins")
-        .into_inner();
+    let mut pieces = worker.calls.get_turn(held.get(0)).await.expect("it begins").into_inner();
     pieces.message().await.expect("a piece").expect("the header");
 
-    worker
-        .commit(&mut held, answer("Newer."), proto::NextStep::Continue)
-        .await
-        .expect("committed");
+    worker.commit(&mut held, answer("Newer."), proto::NextStep::Continue).await.expect("committed");
 
     let end = loop {
         match pieces.message().await {

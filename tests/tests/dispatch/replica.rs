@@ -25,41 +25,24 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new() -> Self {
         let database = Database::create().await;
-        let admin = admin::connect(database.url())
-            .await
-            .expect("the database answers");
+        let admin = admin::connect(database.url()).await.expect("the database answers");
         let user = admin.create_user("user", false).await.expect("the user is new");
-        let user_token = admin
-            .create_token(TokenKind::User(user))
-            .await
-            .expect("the user exists");
-        let worker_token = admin
-            .create_token(TokenKind::Worker)
-            .await
-            .expect("a token is made");
+        let user_token = admin.create_token(TokenKind::User(user)).await.expect("the user exists");
+        let worker_token = admin.create_token(TokenKind::Worker).await.expect("a token is made");
         admin.close().await;
-        Self {
-            database,
-            user_token,
-            worker_token,
-        }
+        Self { database, user_token, worker_token }
     }
 
     pub(crate) async fn replica(&self, limits: SchedulerLimits) -> Replica {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let stop = CancellationToken::new();
-        let limits_of_calls = Limits {
-            drain: Duration::from_secs(2),
-            ..Limits::default()
-        };
+        let limits_of_calls = Limits { drain: Duration::from_secs(2), ..Limits::default() };
         let config = self.config(address);
         let running = run_with(config, limits_of_calls, limits, listener, stop.clone());
         let task = tokio::spawn(async move {
             // A test that waits for a replica that did not start would say nothing of why.
-            running
-                .await
-                .inspect_err(|error| eprintln!("the replica ended: {error:?}"))
+            running.await.inspect_err(|error| eprintln!("the replica ended: {error:?}"))
         });
         let replica = Replica { address, stop, task };
         replica.ready().await;
@@ -109,11 +92,7 @@ impl Replica {
         eventually("the replica takes calls", async || {
             assert!(!self.task.is_finished(), "the replica has ended");
             let mut health = HealthClient::new(endpoint.connect().await.ok()?);
-            let checked = health
-                .check(HealthCheckRequest::default())
-                .await
-                .ok()?
-                .into_inner();
+            let checked = health.check(HealthCheckRequest::default()).await.ok()?.into_inner();
             (checked.status() == ServingStatus::Serving).then_some(())
         })
         .await;

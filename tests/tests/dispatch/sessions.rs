@@ -32,19 +32,13 @@ async fn a_worker_that_is_gone_loses_its_chat_to_another_after_the_grace() {
     assert_eq!((taken.chat.as_str(), taken.fence), (created.chat_id.as_str(), 2));
     let release = proto::ReleaseRequest { header: held.write() };
     let refused = late.release(release).await.expect_err("the fence is old");
-    assert_eq!(
-        (refused.code(), reason(&refused).as_str()),
-        (Code::FailedPrecondition, "LEASE_LOST")
-    );
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "LEASE_LOST"));
 }
 
 #[tokio::test]
 async fn a_silent_worker_gets_nothing_more_and_loses_its_chat_after_the_ttl() {
     let world = World::new().await;
-    let limits = SchedulerLimits {
-        session_ttl: Duration::from_secs(3),
-        ..quick()
-    };
+    let limits = SchedulerLimits { session_ttl: Duration::from_secs(3), ..quick() };
     let replica = world.replica(limits).await;
     let mut client = world.client(&replica);
     let mut silent = Worker::open(&replica, &world.worker_token, 10).await;
@@ -61,11 +55,7 @@ async fn a_silent_worker_gets_nothing_more_and_loses_its_chat_after_the_ttl() {
         "select count(*) from sessions where session_id = '{}' and close_time is null",
         silent.session
     );
-    assert_eq!(
-        number(&mut database, query).await,
-        0,
-        "the session was closed before"
-    );
+    assert_eq!(number(&mut database, query).await, 0, "the session was closed before");
 }
 
 #[tokio::test]
@@ -88,30 +78,13 @@ async fn a_session_resumes_on_another_replica_and_keeps_its_leases() {
 
     let mut after = after.expect("the session is resumed");
     assert_eq!(after.session, session);
-    let alive = after
-        .resumed
-        .iter()
-        .find(|lease| !lease.lost)
-        .expect("one goes on");
+    let alive = after.resumed.iter().find(|lease| !lease.lost).expect("one goes on");
     assert_eq!(alive.lease, Some(kept.lease_key()));
-    assert_eq!(
-        (alive.state(), alive.last_write_no),
-        (chat::ChatState::Running, 0)
-    );
+    assert_eq!((alive.state(), alive.last_write_no), (chat::ChatState::Running, 0));
     assert_eq!(alive.snapshot_version, kept.header.snapshot_version);
-    let lost = after
-        .resumed
-        .iter()
-        .find(|lease| lease.lost)
-        .expect("one is lost");
-    assert_eq!(
-        lost.lease.as_ref().map(|key| key.chat_id.clone()),
-        Some(stranger.0)
-    );
-    assert_eq!(
-        after.leave_lease().await.lease.expect("a key").chat_id,
-        unseen.chat_id
-    );
+    let lost = after.resumed.iter().find(|lease| lease.lost).expect("one is lost");
+    assert_eq!(lost.lease.as_ref().map(|key| key.chat_id.clone()), Some(stranger.0));
+    assert_eq!(after.leave_lease().await.lease.expect("a key").chat_id, unseen.chat_id);
     let mut kept = kept;
     after.finish(&mut kept).await;
     comes_to(&mut client, &kept.chat, chat::ChatState::Waiting).await;
@@ -142,20 +115,13 @@ async fn a_closed_session_cannot_be_resumed() {
     })
     .await;
 
-    let closed = Worker::try_open(&replica, &world.worker_token, 1, &session, &[])
-        .await
-        .err();
+    let closed = Worker::try_open(&replica, &world.worker_token, 1, &session, &[]).await.err();
     let unknown = "00000000-0000-4000-8000-000000000000";
-    let unknown = Worker::try_open(&replica, &world.worker_token, 1, unknown, &[])
-        .await
-        .err();
+    let unknown = Worker::try_open(&replica, &world.worker_token, 1, unknown, &[]).await.err();
 
     for refused in [closed, unknown] {
         let refused = refused.expect("it is refused");
-        assert_eq!(
-            (refused.code(), reason(&refused).as_str()),
-            (Code::FailedPrecondition, "SESSION_LOST")
-        );
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "SESSION_LOST"));
     }
 }
 
@@ -164,12 +130,7 @@ async fn a_session_merely_past_its_time_can_be_resumed() {
     let world = World::new().await;
     // Nobody sweeps, and nobody renews.
     let never = Duration::from_secs(3600);
-    let limits = SchedulerLimits {
-        sweep_every: never,
-        renew_every: never,
-        close_grace: never,
-        ..quick()
-    };
+    let limits = SchedulerLimits { sweep_every: never, renew_every: never, close_grace: never, ..quick() };
     let replica = world.replica(limits).await;
     let worker = Worker::open(&replica, &world.worker_token, 1).await;
     let session = worker.session.clone();
@@ -251,31 +212,13 @@ async fn a_session_is_opened_by_a_worker_that_says_who_it_is() {
     let world = World::new().await;
     let replica = world.replica(quick()).await;
 
-    let user = Worker::try_open(&replica, &world.user_token, 1, "", &[])
-        .await
-        .err()
-        .expect("refused");
-    let no_slots = Worker::try_open(&replica, &world.worker_token, 0, "", &[])
-        .await
-        .err()
-        .expect("refused");
-    let no_id = Worker::try_open(&replica, &world.worker_token, 1, "7", &[])
-        .await
-        .err()
-        .expect("refused");
+    let user = Worker::try_open(&replica, &world.user_token, 1, "", &[]).await.err().expect("refused");
+    let no_slots = Worker::try_open(&replica, &world.worker_token, 0, "", &[]).await.err().expect("refused");
+    let no_id = Worker::try_open(&replica, &world.worker_token, 1, "7", &[]).await.err().expect("refused");
 
-    assert_eq!(
-        (user.code(), reason(&user).as_str()),
-        (Code::Unauthenticated, "CREDENTIALS_INVALID")
-    );
-    assert_eq!(
-        (no_slots.code(), reason(&no_slots).as_str()),
-        (Code::InvalidArgument, "FIELD_INVALID")
-    );
-    assert_eq!(
-        (no_id.code(), reason(&no_id).as_str()),
-        (Code::InvalidArgument, "FIELD_INVALID")
-    );
+    assert_eq!((user.code(), reason(&user).as_str()), (Code::Unauthenticated, "CREDENTIALS_INVALID"));
+    assert_eq!((no_slots.code(), reason(&no_slots).as_str()), (Code::InvalidArgument, "FIELD_INVALID"));
+    assert_eq!((no_id.code(), reason(&no_id).as_str()), (Code::InvalidArgument, "FIELD_INVALID"));
 }
 
 #[tokio::test]
@@ -284,9 +227,7 @@ async fn a_worker_that_speaks_nonsense_is_told_and_hung_up_on() {
     let replica = world.replica(quick()).await;
     let mut worker = Worker::open(&replica, &world.worker_token, 1).await;
 
-    worker
-        .send(proto::session_request::Message::Open(proto::Open::default()))
-        .await;
+    worker.send(proto::session_request::Message::Open(proto::Open::default())).await;
 
     let ended = worker.next().await.expect_err("the stream ends");
     assert_eq!(reason(&ended), "FIELD_INVALID");

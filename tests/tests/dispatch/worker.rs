@@ -73,18 +73,14 @@ impl Drop for Worker {
 }
 
 pub(crate) fn calls(replica: &Replica, token: &str) -> Calls {
-    let channel = Endpoint::from_shared(replica.url())
-        .expect("the URL is one")
-        .connect_lazy();
+    let channel = Endpoint::from_shared(replica.url()).expect("the URL is one").connect_lazy();
     let bearer = Bearer(format!("Bearer {token}").parse().expect("tokens are ASCII"));
     WorkerServiceClient::with_interceptor(channel, bearer)
 }
 
 impl Worker {
     pub(crate) async fn open(replica: &Replica, token: &str, slots: i32) -> Self {
-        Self::try_open(replica, token, slots, "", &[])
-            .await
-            .expect("the session opens")
+        Self::try_open(replica, token, slots, "", &[]).await.expect("the session opens")
     }
 
     pub(crate) async fn try_open(
@@ -96,10 +92,8 @@ impl Worker {
     ) -> Result<Self, Status> {
         let mut calls = calls(replica, token);
         let (up, requests) = mpsc::channel(MESSAGES_MAX);
-        let habits = Arc::new(Habits {
-            held: Mutex::new(held.iter().cloned().collect()),
-            ..Habits::default()
-        });
+        let habits =
+            Arc::new(Habits { held: Mutex::new(held.iter().cloned().collect()), ..Habits::default() });
         let open = proto::Open {
             session_id: session.to_owned(),
             worker_name: "test".to_owned(),
@@ -108,31 +102,16 @@ impl Worker {
         };
         send(&up, Up::Open(open)).await;
         let mut stream = calls.session(ReceiverStream::new(requests)).await?.into_inner();
-        let first = timeout(DEADLINE, stream.next())
-            .await
-            .expect("an answer")
-            .expect("an answer")?;
-        let Some(Down::Opened(opened)) = first.message else {
-            panic!("not opened: {first:?}")
-        };
+        let first = timeout(DEADLINE, stream.next()).await.expect("an answer").expect("an answer")?;
+        let Some(Down::Opened(opened)) = first.message else { panic!("not opened: {first:?}") };
         let (told, down) = mpsc::channel(MESSAGES_MAX);
         let reader = tokio::spawn(read(stream, up.clone(), told, Arc::clone(&habits)));
-        Ok(Self {
-            calls,
-            session: opened.session_id,
-            resumed: opened.leases,
-            up,
-            down,
-            habits,
-            reader,
-        })
+        Ok(Self { calls, session: opened.session_id, resumed: opened.leases, up, down, habits, reader })
     }
 
     /// What comes next, pings aside.
     pub(crate) async fn next(&mut self) -> Result<Down, Status> {
-        let next = timeout(DEADLINE, self.down.recv())
-            .await
-            .expect("something comes in time");
+        let next = timeout(DEADLINE, self.down.recv()).await.expect("something comes in time");
         next.expect("the stream goes on or ends with a word")
     }
 
@@ -174,8 +153,7 @@ impl Worker {
 
     async fn tell(&self) {
         let leases = leases(&self.habits);
-        self.send(Up::LeasesChanged(proto::LeasesChanged { leases }))
-            .await;
+        self.send(Up::LeasesChanged(proto::LeasesChanged { leases })).await;
     }
 
     pub(crate) async fn commit(
@@ -185,22 +163,14 @@ impl Worker {
         next: proto::NextStep,
     ) -> Result<proto::WriteOutcome, Status> {
         let request = commit_of(held, answer, next);
-        let outcome = self
-            .calls
-            .commit_step(request)
-            .await?
-            .into_inner()
-            .outcome
-            .expect("an outcome");
+        let outcome = self.calls.commit_step(request).await?.into_inner().outcome.expect("an outcome");
         held.written(&outcome);
         Ok(outcome)
     }
 
     /// Answers and ends the turn.
     pub(crate) async fn finish(&mut self, held: &mut Held) -> proto::WriteOutcome {
-        self.commit(held, answer("Done."), proto::NextStep::Finish)
-            .await
-            .expect("it is committed")
+        self.commit(held, answer("Done."), proto::NextStep::Finish).await.expect("it is committed")
     }
 }
 
@@ -214,14 +184,7 @@ async fn read(
         match response.map(|response| response.message.expect("a known message")) {
             Ok(Down::Ping(_)) if habits.is_silent.load(SeqCst) => {}
             Ok(Down::Ping(ping)) => {
-                send(
-                    &up,
-                    Up::Pong(proto::Pong {
-                        ping_no: ping.ping_no,
-                        leases: leases(&habits),
-                    }),
-                )
-                .await;
+                send(&up, Up::Pong(proto::Pong { ping_no: ping.ping_no, leases: leases(&habits) })).await;
             }
             other => told.send(other).await.expect("the test listens"),
         }
@@ -230,21 +193,12 @@ async fn read(
 
 async fn send(up: &mpsc::Sender<proto::SessionRequest>, message: Up) {
     // A stream that has ended takes nothing; its end is told on the way down.
-    let _ = up
-        .send(proto::SessionRequest {
-            message: Some(message),
-        })
-        .await;
+    let _ = up.send(proto::SessionRequest { message: Some(message) }).await;
 }
 
 fn leases(habits: &Habits) -> Vec<proto::LeaseKey> {
     let held = habits.held.lock().unwrap();
-    held.iter()
-        .map(|(chat, fence)| proto::LeaseKey {
-            chat_id: chat.clone(),
-            fence: *fence,
-        })
-        .collect()
+    held.iter().map(|(chat, fence)| proto::LeaseKey { chat_id: chat.clone(), fence: *fence }).collect()
 }
 
 /// A lease that the worker has taken.
@@ -278,10 +232,7 @@ impl Held {
     }
 
     pub(crate) fn lease_key(&self) -> proto::LeaseKey {
-        proto::LeaseKey {
-            chat_id: self.chat.clone(),
-            fence: self.fence,
-        }
+        proto::LeaseKey { chat_id: self.chat.clone(), fence: self.fence }
     }
 
     /// The header of the next write.
@@ -329,11 +280,7 @@ pub(crate) fn answer(words: &str) -> proto::NewMessage {
     proto::NewMessage {
         parts: vec![text(words)],
         model: "test".to_owned(),
-        usage: Some(chat::Usage {
-            input_tokens: 3,
-            output_tokens: 2,
-            ..Default::default()
-        }),
+        usage: Some(chat::Usage { input_tokens: 3, output_tokens: 2, ..Default::default() }),
         runtime_ms: 7,
         ..Default::default()
     }
@@ -341,15 +288,10 @@ pub(crate) fn answer(words: &str) -> proto::NewMessage {
 
 /// An answer that asks for a tool.
 pub(crate) fn call(tool: &str) -> proto::NewMessage {
-    let call = chat::ToolCallPart {
-        call_index: 0,
-        tool_name: tool.to_owned(),
-        arguments_json: "{}".to_owned(),
-    };
+    let call =
+        chat::ToolCallPart { call_index: 0, tool_name: tool.to_owned(), arguments_json: "{}".to_owned() };
     proto::NewMessage {
-        parts: vec![chat::Part {
-            kind: Some(chat::part::Kind::ToolCall(call)),
-        }],
+        parts: vec![chat::Part { kind: Some(chat::part::Kind::ToolCall(call)) }],
         ..answer("")
     }
 }
@@ -357,10 +299,7 @@ pub(crate) fn call(tool: &str) -> proto::NewMessage {
 /// The result of an answer's first call.
 pub(crate) fn result(message_id: i64, output: &str) -> proto::ToolResult {
     proto::ToolResult {
-        call: Some(chat::CallId {
-            message_id,
-            call_index: 0,
-        }),
+        call: Some(chat::CallId { message_id, call_index: 0 }),
         output: output.to_owned(),
         is_error: false,
         runtime_ms: 5,

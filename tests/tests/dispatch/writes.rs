@@ -57,24 +57,11 @@ async fn a_turn_with_a_tool_call_goes_from_write_to_write() {
     let (world, replica, mut worker, mut held) = started().await;
     let mut client = world.client(&replica);
 
-    let asked = worker
-        .commit(&mut held, call("list_dir"), proto::NextStep::Continue)
-        .await
-        .expect("committed");
-    let early = worker
-        .calls
-        .commit_step(commit_of(&held, answer("Early."), proto::NextStep::Finish))
-        .await;
-    let results = proto::CommitToolResultsRequest {
-        header: held.write(),
-        results: vec![result(2, "a.txt")],
-    };
-    let stored = worker
-        .calls
-        .commit_tool_results(results)
-        .await
-        .expect("stored")
-        .into_inner();
+    let asked =
+        worker.commit(&mut held, call("list_dir"), proto::NextStep::Continue).await.expect("committed");
+    let early = worker.calls.commit_step(commit_of(&held, answer("Early."), proto::NextStep::Finish)).await;
+    let results = proto::CommitToolResultsRequest { header: held.write(), results: vec![result(2, "a.txt")] };
+    let stored = worker.calls.commit_tool_results(results).await.expect("stored").into_inner();
     held.written(&stored.outcome.expect("an outcome"));
     let done = worker.finish(&mut held).await;
 
@@ -85,21 +72,8 @@ async fn a_turn_with_a_tool_call_goes_from_write_to_write() {
     assert_eq!(reason(&early.expect_err("a call is open")), "FIELD_INVALID");
     let chat = comes_to(&mut client, &held.chat, chat::ChatState::Waiting).await;
     assert_eq!(chat.snapshot_version, done.snapshot_version);
-    let roles: Vec<_> = client
-        .messages(&held.chat)
-        .await
-        .iter()
-        .map(chat::Message::role)
-        .collect();
-    assert_eq!(
-        roles,
-        [
-            chat::Role::User,
-            chat::Role::Assistant,
-            chat::Role::Tool,
-            chat::Role::Assistant
-        ]
-    );
+    let roles: Vec<_> = client.messages(&held.chat).await.iter().map(chat::Message::role).collect();
+    assert_eq!(roles, [chat::Role::User, chat::Role::Assistant, chat::Role::Tool, chat::Role::Assistant]);
 }
 
 #[tokio::test]
@@ -109,42 +83,16 @@ async fn a_repeated_write_gets_its_outcome_again_before_staleness_is_looked_at()
     let first = worker.finish(&mut held).await;
 
     // The history has changed by this very write, and the lease has ended with it.
-    let again = worker
-        .calls
-        .commit_step(request.clone())
-        .await
-        .expect("a repeat")
-        .into_inner()
-        .outcome;
+    let again = worker.calls.commit_step(request.clone()).await.expect("a repeat").into_inner().outcome;
 
     assert_eq!(again, Some(first));
-    let skipped = proto::WriteHeader {
-        write_no: 3,
-        ..held.write().expect("a header")
-    };
-    let skipped = proto::ReleaseRequest {
-        header: Some(skipped),
-    };
-    assert_eq!(
-        reason(&worker.calls.release(skipped).await.expect_err("a gap")),
-        "FIELD_INVALID"
-    );
+    let skipped = proto::WriteHeader { write_no: 3, ..held.write().expect("a header") };
+    let skipped = proto::ReleaseRequest { header: Some(skipped) };
+    assert_eq!(reason(&worker.calls.release(skipped).await.expect_err("a gap")), "FIELD_INVALID");
     let ended = proto::ReleaseRequest { header: held.write() };
-    assert_eq!(
-        reason(
-            &worker
-                .calls
-                .release(ended)
-                .await
-                .expect_err("the lease has ended")
-        ),
-        "LEASE_LOST"
-    );
+    assert_eq!(reason(&worker.calls.release(ended).await.expect_err("the lease has ended")), "LEASE_LOST");
     let mut database = world.database.connection().await;
-    assert_eq!(
-        number(&mut database, "select count(*) from model_calls".to_owned()).await,
-        1
-    );
+    assert_eq!(number(&mut database, "select count(*) from model_calls".to_owned()).await, 1);
 }
 
 #[tokio::test]
@@ -153,16 +101,9 @@ async fn a_write_made_from_another_history_is_superseded_and_uses_up_no_number()
     let mut request = commit_of(&held, answer("Old."), proto::NextStep::Finish);
     request.header.as_mut().expect("a header").history_version = 7;
 
-    let refused = worker
-        .calls
-        .commit_step(request)
-        .await
-        .expect_err("another history");
+    let refused = worker.calls.commit_step(request).await.expect_err("another history");
 
-    assert_eq!(
-        (refused.code(), reason(&refused).as_str()),
-        (Code::Aborted, "SUPERSEDED")
-    );
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Aborted, "SUPERSEDED"));
     worker.finish(&mut held).await;
 }
 
@@ -173,12 +114,7 @@ async fn only_the_session_that_was_given_a_lease_may_write_under_it() {
     let mut stolen = held.clone();
     stolen.session.clone_from(&other.session);
 
-    let refused = worker
-        .calls
-        .release(proto::ReleaseRequest {
-            header: stolen.write(),
-        })
-        .await;
+    let refused = worker.calls.release(proto::ReleaseRequest { header: stolen.write() }).await;
     let unread = get_turn(&mut worker, stolen.get(0)).await;
 
     assert_eq!(reason(&refused.expect_err("another's lease")), "LEASE_LOST");
@@ -190,15 +126,8 @@ async fn an_interruption_reaches_the_holder_which_hands_in_what_it_has() {
     let (world, replica, mut worker, mut held) = started().await;
     let mut client = world.client(&replica);
 
-    let request = chat::InterruptChatRequest {
-        chat_id: held.chat.clone(),
-        ..Default::default()
-    };
-    client
-        .chats
-        .interrupt_chat(request)
-        .await
-        .expect("it is interrupted");
+    let request = chat::InterruptChatRequest { chat_id: held.chat.clone(), ..Default::default() };
+    client.chats.interrupt_chat(request).await.expect("it is interrupted");
     let told = worker.next().await.expect("a word");
     let finish = proto::FinishInterruptionRequest {
         header: held.write(),
@@ -206,20 +135,11 @@ async fn an_interruption_reaches_the_holder_which_hands_in_what_it_has() {
         results: Vec::new(),
         model_call: 1,
     };
-    let outcome = worker
-        .calls
-        .finish_interruption(finish)
-        .await
-        .expect("finished")
-        .into_inner()
-        .outcome;
+    let outcome = worker.calls.finish_interruption(finish).await.expect("finished").into_inner().outcome;
 
     assert_eq!(
         told,
-        Down::Interrupt(proto::Interrupt {
-            lease: Some(held.lease_key()),
-            snapshot_version: 2
-        })
+        Down::Interrupt(proto::Interrupt { lease: Some(held.lease_key()), snapshot_version: 2 })
     );
     held.written(&outcome.expect("an outcome"));
     comes_to(&mut client, &held.chat, chat::ChatState::Waiting).await;
@@ -232,25 +152,14 @@ async fn a_stop_on_another_replica_reaches_the_holder_by_the_next_renewal() {
     let (world, _replica, mut worker, held) = started().await;
     let other = world.replica(quick()).await;
 
-    let request = chat::InterruptChatRequest {
-        chat_id: held.chat.clone(),
-        ..Default::default()
-    };
-    world
-        .client(&other)
-        .chats
-        .interrupt_chat(request)
-        .await
-        .expect("it is interrupted");
+    let request = chat::InterruptChatRequest { chat_id: held.chat.clone(), ..Default::default() };
+    world.client(&other).chats.interrupt_chat(request).await.expect("it is interrupted");
 
     // Above the version of the stop, so that it is heard whatever the holder has written.
     let told = worker.next().await.expect("a word");
     assert_eq!(
         told,
-        Down::Interrupt(proto::Interrupt {
-            lease: Some(held.lease_key()),
-            snapshot_version: 3
-        })
+        Down::Interrupt(proto::Interrupt { lease: Some(held.lease_key()), snapshot_version: 3 })
     );
 }
 
@@ -267,36 +176,16 @@ async fn a_retry_and_a_failure_are_recorded_with_their_kind() {
         retryable: true,
     };
 
-    let retry = proto::RecordRetryRequest {
-        header: held.write(),
-        error: Some(error.clone()),
-        delay_ms: 1000,
-    };
-    let recorded = worker
-        .calls
-        .record_retry(retry)
-        .await
-        .expect("recorded")
-        .into_inner()
-        .outcome;
+    let retry =
+        proto::RecordRetryRequest { header: held.write(), error: Some(error.clone()), delay_ms: 1000 };
+    let recorded = worker.calls.record_retry(retry).await.expect("recorded").into_inner().outcome;
     held.written(&recorded.expect("an outcome"));
-    let retrying = client
-        .chat(&held.chat)
-        .await
-        .expect("it is there")
-        .retry
-        .expect("a retry");
-    let fail = proto::FailRequest {
-        header: held.write(),
-        error: Some(error.clone()),
-    };
+    let retrying = client.chat(&held.chat).await.expect("it is there").retry.expect("a retry");
+    let fail = proto::FailRequest { header: held.write(), error: Some(error.clone()) };
     worker.calls.fail(fail).await.expect("failed");
     let failed = comes_to(&mut client, &held.chat, chat::ChatState::Error).await;
 
-    let cut = chat::ChatError {
-        detail: "é".repeat(500),
-        ..error
-    };
+    let cut = chat::ChatError { detail: "é".repeat(500), ..error };
     assert_eq!((retrying.attempt, retrying.error), (2, Some(cut.clone())));
     assert_eq!((failed.last_error, failed.retry), (Some(cut), None));
 }
@@ -305,14 +194,8 @@ async fn a_retry_and_a_failure_are_recorded_with_their_kind() {
 async fn provider_state_comes_back_to_workers_byte_exactly_and_never_to_users() {
     let (world, replica, mut worker, mut held) = started().await;
     let state: Vec<u8> = (0..=255).collect();
-    let secret = proto::NewMessage {
-        provider_states: vec![state.clone().into()],
-        ..answer("Nul: \0.")
-    };
-    worker
-        .commit(&mut held, secret, proto::NextStep::Continue)
-        .await
-        .expect("committed");
+    let secret = proto::NewMessage { provider_states: vec![state.clone().into()], ..answer("Nul: \0.") };
+    worker.commit(&mut held, secret, proto::NextStep::Continue).await.expect("committed");
 
     let read = get_turn(&mut worker, held.get(0)).await.expect("read");
 
@@ -320,12 +203,7 @@ async fn provider_state_comes_back_to_workers_byte_exactly_and_never_to_users() 
     assert_eq!(read.messages[0].provider_states, Vec::<Vec<u8>>::new());
     let listed = world.client(&replica).messages(&held.chat).await;
     assert_eq!(Some(&listed[1]), read.messages[1].message.as_ref());
-    assert!(
-        !listed[1]
-            .encode_to_vec()
-            .windows(16)
-            .any(|window| window == &state_window()[..])
-    );
+    assert!(!listed[1].encode_to_vec().windows(16).any(|window| window == &state_window()[..]));
 }
 
 fn state_window() -> Vec<u8> {
@@ -337,18 +215,12 @@ async fn a_long_history_is_read_in_small_pieces_and_a_kept_prefix_is_not_read_ag
     let (_world, _replica, mut worker, mut held) = started().await;
     let long = "x".repeat(700 * 1024);
     for _ in 0..5 {
-        worker
-            .commit(&mut held, answer(&long), proto::NextStep::Continue)
-            .await
-            .expect("committed");
+        worker.commit(&mut held, answer(&long), proto::NextStep::Continue).await.expect("committed");
     }
 
     let all = get_turn(&mut worker, held.get(0)).await.expect("read");
-    let newest = get_turn(
-        &mut worker,
-        held.get(all.messages[4].message.as_ref().expect("one").revision),
-    )
-    .await;
+    let newest =
+        get_turn(&mut worker, held.get(all.messages[4].message.as_ref().expect("one").revision)).await;
 
     assert_eq!(all.messages.len(), 6);
     assert!(all.largest_piece < 2 * 1024 * 1024, "{}", all.largest_piece);
@@ -366,43 +238,20 @@ async fn a_model_call_is_paid_for_once_whatever_became_of_its_answer() {
         fence,
         model_call,
         model: "test".to_owned(),
-        usage: Some(chat::Usage {
-            input_tokens: 9,
-            ..Default::default()
-        }),
+        usage: Some(chat::Usage { input_tokens: 9, ..Default::default() }),
     };
     let (refused_answer, committed, future) = (report(1, 2), report(1, 1), report(2, 1));
-    worker
-        .calls
-        .report_usage(refused_answer.clone())
-        .await
-        .expect("kept");
-    worker
-        .calls
-        .report_usage(refused_answer)
-        .await
-        .expect("kept once");
+    worker.calls.report_usage(refused_answer.clone()).await.expect("kept");
+    worker.calls.report_usage(refused_answer).await.expect("kept once");
     worker.finish(&mut held).await;
 
-    worker
-        .calls
-        .report_usage(committed)
-        .await
-        .expect("kept by the commit");
-    let unknown = worker
-        .calls
-        .report_usage(future)
-        .await
-        .expect_err("no such lease yet");
+    worker.calls.report_usage(committed).await.expect("kept by the commit");
+    let unknown = worker.calls.report_usage(future).await.expect_err("no such lease yet");
 
     assert_eq!(reason(&unknown), "LEASE_LOST");
     let mut database = world.database.connection().await;
     assert_eq!(
-        number(
-            &mut database,
-            "select sum(input_tokens)::bigint from model_calls".to_owned()
-        )
-        .await,
+        number(&mut database, "select sum(input_tokens)::bigint from model_calls".to_owned()).await,
         12
     );
 }
@@ -413,11 +262,7 @@ async fn what_a_worker_may_not_send_is_refused_and_stores_nothing() {
     let refused = async |worker: &mut Worker, change: fn(&mut proto::CommitStepRequest)| {
         let mut request = commit_of(&held, answer("x"), proto::NextStep::Continue);
         change(&mut request);
-        worker
-            .calls
-            .commit_step(request)
-            .await
-            .expect_err("it is refused")
+        worker.calls.commit_step(request).await.expect_err("it is refused")
     };
     let changes: [fn(&mut proto::CommitStepRequest); 9] = [
         |request| request.header = None,
@@ -427,35 +272,16 @@ async fn what_a_worker_may_not_send_is_refused_and_stores_nothing() {
         |request| request.header.as_mut().unwrap().chat_id = "7".to_owned(),
         |request| request.answer.as_mut().unwrap().runtime_ms = -1,
         |request| request.answer.as_mut().unwrap().provider_states = vec![Vec::new().into(); 2],
-        |request| {
-            request
-                .answer
-                .as_mut()
-                .unwrap()
-                .usage
-                .as_mut()
-                .unwrap()
-                .output_tokens = -1
-        },
+        |request| request.answer.as_mut().unwrap().usage.as_mut().unwrap().output_tokens = -1,
         |request| request.answer.as_mut().unwrap().parts = vec![chat::Part::default(); 101],
     ];
 
     for change in changes {
         let status = refused(&mut worker, change).await;
-        assert_eq!(
-            (status.code(), reason(&status).as_str()),
-            (Code::InvalidArgument, "FIELD_INVALID")
-        );
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "FIELD_INVALID"));
     }
 
     let mut database = world.database.connection().await;
     let rows = "select count(*) from messages union all select count(*) from model_calls";
-    assert_eq!(
-        number(
-            &mut database,
-            format!("select sum(count)::bigint from ({rows}) as c")
-        )
-        .await,
-        1
-    );
+    assert_eq!(number(&mut database, format!("select sum(count)::bigint from ({rows}) as c")).await, 1);
 }

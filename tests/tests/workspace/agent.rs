@@ -29,19 +29,13 @@ pub(crate) fn register() -> proto::Register {
         description: "Reads a file.".to_owned(),
         input_schema_json: r#"{"type": "object"}"#.to_owned(),
     };
-    proto::Register {
-        agent_version: "test".to_owned(),
-        tools: vec![tool],
-        journal_id: String::new(),
-    }
+    proto::Register { agent_version: "test".to_owned(), tools: vec![tool], journal_id: String::new() }
 }
 
 impl Agent {
     pub(crate) async fn attach(world: &World) -> Self {
         let first = Up::Register(register());
-        Self::try_attach(world, &world.agent_token, first)
-            .await
-            .expect("the agent registers")
+        Self::try_attach(world, &world.agent_token, first).await.expect("the agent registers")
     }
 
     /// Sends a first message, which a well-behaved agent would choose to be `register`.
@@ -50,27 +44,17 @@ impl Agent {
         send(&up, first).await;
         let mut service = WorkspaceServiceClient::new(world.channel());
         let request = with_token(ReceiverStream::new(requests), token);
-        let mut agent = Self {
-            up,
-            down: service.attach(request).await?.into_inner(),
-        };
-        let registered = proto::Registered {
-            workspace_id: world.workspace.to_string(),
-        };
+        let mut agent = Self { up, down: service.attach(request).await?.into_inner() };
+        let registered = proto::Registered { workspace_id: world.workspace.to_string() };
         assert_eq!(agent.message().await?, Some(Down::Registered(registered)));
-        assert_eq!(
-            agent.message().await?,
-            Some(Down::Ping(proto::Ping { ping_no: 1 }))
-        );
+        assert_eq!(agent.message().await?, Some(Down::Ping(proto::Ping { ping_no: 1 })));
         agent.pong(1).await;
         Ok(agent)
     }
 
     /// What comes next, pings included; none at a good end.
     async fn message(&mut self) -> Result<Option<Down>, Status> {
-        let next = timeout(DEADLINE, self.down.message())
-            .await
-            .expect("something comes in time")?;
+        let next = timeout(DEADLINE, self.down.message()).await.expect("something comes in time")?;
         Ok(next.map(|response| response.message.expect("a known message")))
     }
 
@@ -92,19 +76,13 @@ impl Agent {
     }
 
     pub(crate) async fn writes(&self, call: &proto::CallTool, data: &[u8]) {
-        let output = proto::ToolOutput {
-            call_id: call.call_id.clone(),
-            data: data.to_vec().into(),
-        };
+        let output = proto::ToolOutput { call_id: call.call_id.clone(), data: data.to_vec().into() };
         send(&self.up, Up::ToolOutput(output)).await;
     }
 
     pub(crate) async fn ends(&self, call: &proto::CallTool, output: &str) {
-        let ended = proto::ToolEnded {
-            call_id: call.call_id.clone(),
-            output: output.to_owned(),
-            is_error: false,
-        };
+        let ended =
+            proto::ToolEnded { call_id: call.call_id.clone(), output: output.to_owned(), is_error: false };
         send(&self.up, Up::ToolEnded(ended)).await;
     }
 
@@ -119,16 +97,9 @@ impl Agent {
 
 async fn send(up: &mpsc::Sender<AttachRequest>, message: Up) {
     // A stream that has ended takes nothing; its end is told on the way down.
-    let _ = up
-        .send(AttachRequest {
-            message: Some(message),
-        })
-        .await;
+    let _ = up.send(AttachRequest { message: Some(message) }).await;
 }
 
 pub(crate) fn call_id(chat: &str, call: CallId) -> proto::ToolCallId {
-    proto::ToolCallId {
-        chat_id: chat.to_owned(),
-        call: Some(call),
-    }
+    proto::ToolCallId { chat_id: chat.to_owned(), call: Some(call) }
 }

@@ -44,26 +44,14 @@ impl Holder {
     pub(crate) async fn of_a_call(world: &World) -> Self {
         let mut service = WorkerServiceClient::new(world.channel());
         let (up, requests) = mpsc::channel(MESSAGES_MAX);
-        let open = proto::Open {
-            worker_name: "test".to_owned(),
-            slots_total: 1,
-            ..Default::default()
-        };
+        let open = proto::Open { worker_name: "test".to_owned(), slots_total: 1, ..Default::default() };
         send(&up, Up::Open(open)).await;
         let request = with_token(ReceiverStream::new(requests), &world.worker_token);
-        let mut stream = service
-            .session(request)
-            .await
-            .expect("the session opens")
-            .into_inner();
-        let Some(Down::Opened(opened)) = next(&mut stream).await else {
-            panic!("it is not opened")
-        };
+        let mut stream = service.session(request).await.expect("the session opens").into_inner();
+        let Some(Down::Opened(opened)) = next(&mut stream).await else { panic!("it is not opened") };
         let (leased, mut lease) = watch::channel(None);
         let reader = tokio::spawn(keep(stream, up, leased));
-        let leased = timeout(DEADLINE, lease.wait_for(Option::is_some))
-            .await
-            .expect("a lease comes in time");
+        let leased = timeout(DEADLINE, lease.wait_for(Option::is_some)).await.expect("a lease comes in time");
         let lease = leased.expect("the session goes on").clone().expect("a lease");
         let key = lease.lease.expect("a lease has a key");
         let mut holder = Self {
@@ -87,9 +75,7 @@ impl Holder {
             ..Default::default()
         };
         let answer = proto::NewMessage {
-            parts: vec![chat::Part {
-                kind: Some(chat::part::Kind::ToolCall(call)),
-            }],
+            parts: vec![chat::Part { kind: Some(chat::part::Kind::ToolCall(call)) }],
             provider_states: vec![Vec::new().into()],
             model: "test".to_owned(),
             ..Default::default()
@@ -101,31 +87,17 @@ impl Holder {
             model_call: 1,
         };
         let request = with_token(request, &self.token);
-        let committed = self
-            .service
-            .commit_step(request)
-            .await
-            .expect("the call is committed")
-            .into_inner();
+        let committed = self.service.commit_step(request).await.expect("the call is committed").into_inner();
         let outcome = committed.outcome.expect("an outcome");
         self.history_version = outcome.history_version;
-        self.call = chat::CallId {
-            message_id: outcome.committed_message_ids[0],
-            call_index: 0,
-        };
+        self.call = chat::CallId { message_id: outcome.committed_message_ids[0], call_index: 0 };
     }
 
     /// Ends an interruption with nothing in hand.
     pub(crate) async fn finish_interruption(&mut self) {
-        let request = proto::FinishInterruptionRequest {
-            header: Some(self.write(2)),
-            ..Default::default()
-        };
+        let request = proto::FinishInterruptionRequest { header: Some(self.write(2)), ..Default::default() };
         let request = with_token(request, &self.token);
-        self.service
-            .finish_interruption(request)
-            .await
-            .expect("the interruption ends");
+        self.service.finish_interruption(request).await.expect("the interruption ends");
     }
 
     fn write(&self, write_no: i64) -> proto::WriteHeader {
@@ -153,12 +125,7 @@ impl Holder {
 
     pub(crate) async fn try_call(&self, request: CallToolRequest) -> Result<Call, Status> {
         let mut service = self.service.clone();
-        Ok(Call(
-            service
-                .call_tool(with_token(request, &self.token))
-                .await?
-                .into_inner(),
-        ))
+        Ok(Call(service.call_tool(with_token(request, &self.token)).await?.into_inner()))
     }
 
     pub(crate) async fn call(&self) -> Call {
@@ -171,17 +138,13 @@ pub(crate) struct Call(Streaming<proto::CallToolResponse>);
 
 impl Call {
     pub(crate) async fn next(&mut self) -> Result<Option<Piece>, Status> {
-        let next = timeout(DEADLINE, self.0.message())
-            .await
-            .expect("something comes in time")?;
+        let next = timeout(DEADLINE, self.0.message()).await.expect("something comes in time")?;
         Ok(next.map(|response| response.piece.expect("a known piece")))
     }
 
     /// The result, which has to be next and last.
     pub(crate) async fn result(mut self) -> proto::CallToolResult {
-        let Ok(Some(Piece::Result(result))) = self.next().await else {
-            panic!("it is not the result")
-        };
+        let Ok(Some(Piece::Result(result))) = self.next().await else { panic!("it is not the result") };
         assert_eq!(self.next().await.expect("a good end"), None);
         result
     }
@@ -204,21 +167,12 @@ async fn keep(
     while let Ok(Some(response)) = stream.message().await {
         match response.message {
             Some(Down::Ping(ping)) => {
-                let pong = proto::Pong {
-                    ping_no: ping.ping_no,
-                    leases: leases.clone(),
-                };
+                let pong = proto::Pong { ping_no: ping.ping_no, leases: leases.clone() };
                 send(&up, Up::Pong(pong)).await;
             }
             Some(Down::Lease(lease)) => {
                 leases = lease.lease.clone().into_iter().collect();
-                send(
-                    &up,
-                    Up::LeasesChanged(proto::LeasesChanged {
-                        leases: leases.clone(),
-                    }),
-                )
-                .await;
+                send(&up, Up::LeasesChanged(proto::LeasesChanged { leases: leases.clone() })).await;
                 leased.send_replace(Some(lease));
             }
             Some(_) | None => {}
@@ -227,18 +181,11 @@ async fn keep(
 }
 
 async fn next(stream: &mut Streaming<proto::SessionResponse>) -> Option<Down> {
-    let next = timeout(DEADLINE, stream.message())
-        .await
-        .expect("something comes in time");
-    next.expect("the stream goes on")
-        .and_then(|response| response.message)
+    let next = timeout(DEADLINE, stream.message()).await.expect("something comes in time");
+    next.expect("the stream goes on").and_then(|response| response.message)
 }
 
 async fn send(up: &mpsc::Sender<proto::SessionRequest>, message: Up) {
     // A stream that has ended takes nothing; its end is told on the way down.
-    let _ = up
-        .send(proto::SessionRequest {
-            message: Some(message),
-        })
-        .await;
+    let _ = up.send(proto::SessionRequest { message: Some(message) }).await;
 }

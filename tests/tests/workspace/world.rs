@@ -38,18 +38,10 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start(workspace_return: Duration) -> Self {
         let database = Database::create().await;
-        let admin = admin::connect(database.url())
-            .await
-            .expect("the database answers");
+        let admin = admin::connect(database.url()).await.expect("the database answers");
         let user = admin.create_user("user", false).await.expect("the user is new");
-        let stranger = admin
-            .create_user("stranger", false)
-            .await
-            .expect("the user is new");
-        let workspace = admin
-            .create_workspace(user, "laptop")
-            .await
-            .expect("the user exists");
+        let stranger = admin.create_user("stranger", false).await.expect("the user is new");
+        let workspace = admin.create_workspace(user, "laptop").await.expect("the user exists");
         let token = async |kind| admin.create_token(kind).await.expect("the subject exists");
         let user_token = token(TokenKind::User(user)).await;
         let worker_token = token(TokenKind::Worker).await;
@@ -58,10 +50,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let stop = CancellationToken::new();
-        let limits = Limits {
-            workspace_return,
-            ..Limits::default()
-        };
+        let limits = Limits { workspace_return, ..Limits::default() };
         let config = config(address, &database);
         let running = run_with(config, limits, SchedulerLimits::default(), listener, stop.clone());
         Self {
@@ -78,9 +67,7 @@ impl World {
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.address))
-            .expect("the URL is one")
-            .connect_lazy()
+        Endpoint::from_shared(format!("http://{}", self.address)).expect("the URL is one").connect_lazy()
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -94,12 +81,7 @@ impl World {
             workspace_id: workspace.map_or_else(String::new, |workspace| workspace.to_string()),
             ..Default::default()
         };
-        let created = self
-            .client()
-            .chats
-            .create_chat(request)
-            .await
-            .expect("the chat is created");
+        let created = self.client().chats.create_chat(request).await.expect("the chat is created");
         created.into_inner().chat.expect("a chat").chat_id
     }
 
@@ -109,10 +91,7 @@ impl World {
     }
 
     pub(crate) async fn stopped(self) {
-        self.running
-            .await
-            .expect("it does not panic")
-            .expect("it ends well");
+        self.running.await.expect("it does not panic").expect("it ends well");
     }
 }
 

@@ -62,9 +62,7 @@ impl Client {
             unary_timeout: timeouts.unary,
             piece_timeout: timeouts.piece,
         };
-        Ok(Client {
-            shared: Arc::new(shared),
-        })
+        Ok(Client { shared: Arc::new(shared) })
     }
 
     /// How many replicas there are to choose from.
@@ -83,19 +81,10 @@ impl Client {
         address: usize,
         requests: impl tokio_stream::Stream<Item = proto::SessionRequest> + Send + 'static,
     ) -> Result<Streaming<proto::SessionResponse>, Status> {
-        let channel = self
-            .shared
-            .channels
-            .get(address)
-            .ok_or_else(|| Status::internal("no such address"))?;
+        let channel = self.shared.channels.get(address).ok_or_else(|| Status::internal("no such address"))?;
         let mut request = Request::new(requests);
-        request
-            .metadata_mut()
-            .insert("authorization", self.shared.authorization.clone());
-        WorkerServiceClient::new(channel.clone())
-            .session(request)
-            .await
-            .map(Response::into_inner)
+        request.metadata_mut().insert("authorization", self.shared.authorization.clone());
+        WorkerServiceClient::new(channel.clone()).session(request).await.map(Response::into_inner)
     }
 
     /// Hands in a command of a lease holder.
@@ -109,11 +98,9 @@ impl Client {
         let outcome = match write {
             Write::CommitStep { answer, after } => {
                 let request = commit_step(header, answer, *after);
-                self.unary(request, async |mut client, request| {
-                    client.commit_step(request).await
-                })
-                .await?
-                .outcome
+                self.unary(request, async |mut client, request| client.commit_step(request).await)
+                    .await?
+                    .outcome
             }
             Write::CommitToolResults(results) => {
                 let results = results.iter().map(convert::from_result).collect();
@@ -123,22 +110,12 @@ impl Client {
             }
             Write::RecordRetry { error, delay } => {
                 let error = Some(convert::from_error(error));
-                let request = proto::RecordRetryRequest {
-                    header,
-                    error,
-                    delay_ms: convert::millis(*delay),
-                };
-                self.unary(request, async |mut client, request| {
-                    client.record_retry(request).await
-                })
-                .await?
-                .outcome
+                let request = proto::RecordRetryRequest { header, error, delay_ms: convert::millis(*delay) };
+                self.unary(request, async |mut client, request| client.record_retry(request).await)
+                    .await?
+                    .outcome
             }
-            Write::FinishInterruption {
-                partial,
-                results,
-                model_call,
-            } => {
+            Write::FinishInterruption { partial, results, model_call } => {
                 let request = proto::FinishInterruptionRequest {
                     header,
                     partial: partial.as_ref().map(convert::from_answer),
@@ -149,19 +126,12 @@ impl Client {
                 self.unary(request, call).await?.outcome
             }
             Write::Fail(error) => {
-                let request = proto::FailRequest {
-                    header,
-                    error: Some(convert::from_error(error)),
-                };
-                self.unary(request, async |mut client, request| client.fail(request).await)
-                    .await?
-                    .outcome
+                let request = proto::FailRequest { header, error: Some(convert::from_error(error)) };
+                self.unary(request, async |mut client, request| client.fail(request).await).await?.outcome
             }
             Write::Release => {
                 let request = proto::ReleaseRequest { header };
-                self.unary(request, async |mut client, request| client.release(request).await)
-                    .await?
-                    .outcome
+                self.unary(request, async |mut client, request| client.release(request).await).await?.outcome
             }
         };
         convert::outcome(outcome).map_err(malformed)
@@ -177,10 +147,7 @@ impl Client {
             model: report.model.clone(),
             usage: Some(convert::from_usage(report.usage)),
         };
-        self.unary(request, async |mut client, request| {
-            client.report_usage(request).await
-        })
-        .await?;
+        self.unary(request, async |mut client, request| client.report_usage(request).await).await?;
         Ok(())
     }
 
@@ -210,11 +177,7 @@ impl Client {
             }
         }
         let header = header.ok_or_else(|| malformed(Malformed("header")))?;
-        Ok(TurnNews {
-            header,
-            deleted_from,
-            messages,
-        })
+        Ok(TurnNews { header, deleted_from, messages })
     }
 
     /// Runs a tool call to its end; `on_output` gets what it writes. The caller bounds the
@@ -237,28 +200,17 @@ impl Client {
         };
         let address = self.shared.current.load(Ordering::Relaxed);
         let responses = self.service(address).call_tool(self.request(request)).await;
-        let mut responses = responses
-            .map_err(|status| self.failed(address, &status))?
-            .into_inner();
+        let mut responses = responses.map_err(|status| self.failed(address, &status))?.into_inner();
         loop {
-            let response = responses
-                .message()
-                .await
-                .map_err(|status| self.failed(address, &status))?;
+            let response = responses.message().await.map_err(|status| self.failed(address, &status))?;
             match response.and_then(|response| response.piece) {
                 Some(proto::call_tool_response::Piece::Output(data)) => on_output(data),
                 Some(proto::call_tool_response::Piece::Result(result)) => {
-                    return Ok(ToolEnd {
-                        output: result.output,
-                        is_error: result.is_error,
-                    });
+                    return Ok(ToolEnd { output: result.output, is_error: result.is_error });
                 }
                 // Ended without a result: as if the connection had broken.
                 None => {
-                    return Err(CallError::Unavailable {
-                        code: Code::Unknown,
-                        pause: None,
-                    });
+                    return Err(CallError::Unavailable { code: Code::Unknown, pause: None });
                 }
             }
         }
@@ -273,15 +225,10 @@ impl Client {
         F: Future<Output = Result<Response<R>, Status>>,
     {
         let address = self.shared.current.load(Ordering::Relaxed);
-        let answer = timeout(
-            self.shared.unary_timeout,
-            call(self.service(address), self.request(request)),
-        )
-        .await;
+        let answer =
+            timeout(self.shared.unary_timeout, call(self.service(address), self.request(request))).await;
         let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
-        answer
-            .map(Response::into_inner)
-            .map_err(|status| self.failed(address, &status))
+        answer.map(Response::into_inner).map_err(|status| self.failed(address, &status))
     }
 
     async fn piece<R>(&self, pieces: &mut Streaming<R>) -> Result<Option<R>, CallError> {
@@ -296,9 +243,7 @@ impl Client {
         if matches!(error, CallError::Unavailable { .. }) {
             let next = (address + 1) % self.shared.channels.len().max(1);
             let _: Result<_, _> =
-                self.shared
-                    .current
-                    .compare_exchange(address, next, Ordering::Relaxed, Ordering::Relaxed);
+                self.shared.current.compare_exchange(address, next, Ordering::Relaxed, Ordering::Relaxed);
         }
         error
     }
@@ -309,9 +254,7 @@ impl Client {
 
     fn request<Q>(&self, message: Q) -> Request<Q> {
         let mut request = Request::new(message);
-        request
-            .metadata_mut()
-            .insert("authorization", self.shared.authorization.clone());
+        request.metadata_mut().insert("authorization", self.shared.authorization.clone());
         request
     }
 }
@@ -343,8 +286,5 @@ fn commit_step(
 
 /// A control plane that breaks the contract will do so again.
 fn malformed(error: Malformed) -> CallError {
-    CallError::Refused {
-        code: Code::Internal,
-        reason: error.to_string(),
-    }
+    CallError::Refused { code: Code::Internal, reason: error.to_string() }
 }

@@ -25,17 +25,11 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 pub(crate) fn lease_key(key: Option<&proto::LeaseKey>) -> Result<LeaseKey, Malformed> {
     let key = key.ok_or(Malformed("lease"))?;
     let chat_id = Uuid::try_parse(&key.chat_id).map_err(|_| Malformed("chat_id"))?;
-    Ok(LeaseKey {
-        chat_id,
-        fence: key.fence,
-    })
+    Ok(LeaseKey { chat_id, fence: key.fence })
 }
 
 pub(crate) fn from_lease_key(key: LeaseKey) -> proto::LeaseKey {
-    proto::LeaseKey {
-        chat_id: key.chat_id.to_string(),
-        fence: key.fence,
-    }
+    proto::LeaseKey { chat_id: key.chat_id.to_string(), fence: key.fence }
 }
 
 pub(crate) fn lease(lease: proto::Lease) -> Result<(LeaseKey, LeaseInput), Malformed> {
@@ -48,20 +42,14 @@ pub(crate) fn lease(lease: proto::Lease) -> Result<(LeaseKey, LeaseInput), Malfo
 pub(crate) fn resumed(lease: &proto::ResumedLease) -> Result<Resumed, Malformed> {
     let key = lease_key(lease.lease.as_ref())?;
     let interrupting = lease.state() == chat::ChatState::Interrupting;
-    let chat = (!lease.lost).then_some(ResumedChat {
-        version: lease.snapshot_version,
-        interrupting,
-    });
+    let chat = (!lease.lost).then_some(ResumedChat { version: lease.snapshot_version, interrupting });
     Ok(Resumed { key, chat })
 }
 
 pub(crate) fn position(position: &proto::LivePosition) -> Result<LivePosition, Malformed> {
     let stream = position.stream.ok_or(Malformed("stream"))?;
     Ok(LivePosition {
-        stream: StreamId {
-            base_version: stream.base_version,
-            index: stream.index,
-        },
+        stream: StreamId { base_version: stream.base_version, index: stream.index },
         part: usize::try_from(position.part).map_err(|_| Malformed("part"))?,
         offset: usize::try_from(position.offset).map_err(|_| Malformed("offset"))?,
     })
@@ -129,24 +117,14 @@ fn message(turn_message: proto::TurnMessage) -> Result<Message, Malformed> {
         chat::Role::System => Content::System { texts: texts(kinds) },
         chat::Role::User => Content::User { texts: texts(kinds) },
         chat::Role::Assistant => {
-            let states = turn_message
-                .provider_states
-                .into_iter()
-                .chain(std::iter::repeat_with(bytes::Bytes::default));
-            Content::Assistant {
-                parts: kinds.zip(states).filter_map(answer_part).collect(),
-            }
+            let states =
+                turn_message.provider_states.into_iter().chain(std::iter::repeat_with(bytes::Bytes::default));
+            Content::Assistant { parts: kinds.zip(states).filter_map(answer_part).collect() }
         }
-        chat::Role::Tool => Content::Tool {
-            results: kinds.flatten().filter_map(tool_result).collect(),
-        },
+        chat::Role::Tool => Content::Tool { results: kinds.flatten().filter_map(tool_result).collect() },
         chat::Role::Unspecified => return Err(Malformed("role")),
     };
-    Ok(Message {
-        id: message.message_id,
-        hidden_from_model,
-        content,
-    })
+    Ok(Message { id: message.message_id, hidden_from_model, content })
 }
 
 fn texts(kinds: impl Iterator<Item = Option<chat::part::Kind>>) -> Vec<String> {
@@ -161,16 +139,12 @@ fn answer_part((kind, provider_state): (Option<chat::part::Kind>, bytes::Bytes))
     let content = match kind? {
         chat::part::Kind::Text(part) => PartContent::Text(part.text),
         chat::part::Kind::Reasoning(part) => PartContent::Reasoning(part.text),
-        chat::part::Kind::ToolCall(part) => PartContent::ToolCall {
-            tool_name: part.tool_name,
-            arguments_json: part.arguments_json,
-        },
+        chat::part::Kind::ToolCall(part) => {
+            PartContent::ToolCall { tool_name: part.tool_name, arguments_json: part.arguments_json }
+        }
         chat::part::Kind::ToolResult(_) => return None,
     };
-    Some(AnswerPart {
-        content,
-        provider_state,
-    })
+    Some(AnswerPart { content, provider_state })
 }
 
 fn tool_result(kind: chat::part::Kind) -> Option<ToolResult> {
@@ -205,16 +179,8 @@ pub(crate) fn outcome(outcome: Option<proto::WriteOutcome>) -> Result<Outcome, M
 pub(crate) fn from_answer(answer: &NewAnswer) -> proto::NewMessage {
     let mut calls = 0..;
     proto::NewMessage {
-        parts: answer
-            .parts
-            .iter()
-            .map(|part| from_part(part, &mut calls))
-            .collect(),
-        provider_states: answer
-            .parts
-            .iter()
-            .map(|part| part.provider_state.clone())
-            .collect(),
+        parts: answer.parts.iter().map(|part| from_part(part, &mut calls)).collect(),
+        provider_states: answer.parts.iter().map(|part| part.provider_state.clone()).collect(),
         model: answer.model.clone(),
         usage: Some(from_usage(answer.usage)),
         runtime_ms: millis(answer.runtime),
@@ -227,14 +193,13 @@ fn from_part(part: &AnswerPart, calls: &mut impl Iterator<Item = i32>) -> chat::
         PartContent::Reasoning(text) => {
             chat::part::Kind::Reasoning(chat::ReasoningPart { text: text.clone() })
         }
-        PartContent::ToolCall {
-            tool_name,
-            arguments_json,
-        } => chat::part::Kind::ToolCall(chat::ToolCallPart {
-            call_index: calls.next().unwrap_or(i32::MAX),
-            tool_name: tool_name.clone(),
-            arguments_json: arguments_json.clone(),
-        }),
+        PartContent::ToolCall { tool_name, arguments_json } => {
+            chat::part::Kind::ToolCall(chat::ToolCallPart {
+                call_index: calls.next().unwrap_or(i32::MAX),
+                tool_name: tool_name.clone(),
+                arguments_json: arguments_json.clone(),
+            })
+        }
     };
     chat::Part { kind: Some(kind) }
 }
@@ -249,10 +214,7 @@ pub(crate) fn from_result(result: &NewResult) -> proto::ToolResult {
 }
 
 pub(crate) fn from_call_id(call: CallId) -> chat::CallId {
-    chat::CallId {
-        message_id: call.message_id,
-        call_index: call.index.try_into().unwrap_or(i32::MAX),
-    }
+    chat::CallId { message_id: call.message_id, call_index: call.index.try_into().unwrap_or(i32::MAX) }
 }
 
 pub(crate) fn from_after(after: After) -> proto::NextStep {
@@ -303,10 +265,7 @@ fn from_error_kind(kind: ErrorKind) -> chat::ErrorKind {
 }
 
 pub(crate) fn from_stream_id(stream: StreamId) -> chat::StreamId {
-    chat::StreamId {
-        base_version: stream.base_version,
-        index: stream.index,
-    }
+    chat::StreamId { base_version: stream.base_version, index: stream.index }
 }
 
 pub(crate) fn from_live_part(stream: StreamId, part: usize, kind: &LivePartKind) -> chat::PartStarted {
@@ -314,11 +273,9 @@ pub(crate) fn from_live_part(stream: StreamId, part: usize, kind: &LivePartKind)
         LivePartKind::Text => (chat::PartKind::Text, String::new(), None),
         LivePartKind::Reasoning => (chat::PartKind::Reasoning, String::new(), None),
         LivePartKind::ToolCall { tool_name } => (chat::PartKind::ToolCall, tool_name.clone(), None),
-        LivePartKind::ToolOutput { tool_name, call } => (
-            chat::PartKind::ToolOutput,
-            tool_name.clone(),
-            Some(from_call_id(*call)),
-        ),
+        LivePartKind::ToolOutput { tool_name, call } => {
+            (chat::PartKind::ToolOutput, tool_name.clone(), Some(from_call_id(*call)))
+        }
     };
     chat::PartStarted {
         stream: Some(from_stream_id(stream)),

@@ -22,19 +22,10 @@ pub(crate) struct Dial<'a> {
 impl Dial<'_> {
     /// A channel for each address; it connects when it is first used, and again when it breaks.
     pub(crate) fn channels(&self) -> Result<Vec<Channel>, ConfigError> {
-        let addresses = self
-            .addresses
-            .iter()
-            .map(|address| address.trim())
-            .filter(|address| !address.is_empty());
-        let channels = addresses
-            .map(|address| self.channel(address))
-            .collect::<Result<Vec<_>, _>>()?;
-        if channels.is_empty() {
-            Err(ConfigError::AddressMissing)
-        } else {
-            Ok(channels)
-        }
+        let addresses =
+            self.addresses.iter().map(|address| address.trim()).filter(|address| !address.is_empty());
+        let channels = addresses.map(|address| self.channel(address)).collect::<Result<Vec<_>, _>>()?;
+        if channels.is_empty() { Err(ConfigError::AddressMissing) } else { Ok(channels) }
     }
 
     fn channel(&self, address: &str) -> Result<Channel, ConfigError> {
@@ -59,9 +50,7 @@ impl Dial<'_> {
             return Err(ConfigError::CaCertMissing(address.to_owned()));
         };
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
-        endpoint
-            .tls_config(tls)
-            .map_err(|source| ConfigError::CaCertInvalid(Box::new(source)))
+        endpoint.tls_config(tls).map_err(|source| ConfigError::CaCertInvalid(Box::new(source)))
     }
 }
 
@@ -77,29 +66,17 @@ mod tests {
     fn dial(addresses: &[&str], allow_plaintext: bool) -> Result<usize, ConfigError> {
         let addresses: Vec<String> = addresses.iter().map(|&address| address.to_owned()).collect();
         let timeout = Duration::from_secs(1);
-        let dial = Dial {
-            addresses: &addresses,
-            ca_cert: None,
-            allow_plaintext,
-            timeout,
-        };
+        let dial = Dial { addresses: &addresses, ca_cert: None, allow_plaintext, timeout };
         dial.channels().map(|channels| channels.len())
     }
 
     #[tokio::test]
     async fn plaintext_is_for_this_host_only_unless_it_is_allowed() {
         assert_eq!(
-            dial(
-                &["http://127.0.0.1:7400", "http://localhost:1", "http://[::1]:1"],
-                false
-            )
-            .unwrap(),
+            dial(&["http://127.0.0.1:7400", "http://localhost:1", "http://[::1]:1"], false).unwrap(),
             3
         );
-        assert!(matches!(
-            dial(&["http://10.0.0.1:7400"], false),
-            Err(ConfigError::PlaintextRefused(_))
-        ));
+        assert!(matches!(dial(&["http://10.0.0.1:7400"], false), Err(ConfigError::PlaintextRefused(_))));
         assert_eq!(dial(&["http://10.0.0.1:7400"], true).unwrap(), 1);
     }
 
@@ -114,9 +91,6 @@ mod tests {
 
     #[tokio::test]
     async fn tls_needs_something_to_check_against() {
-        assert!(matches!(
-            dial(&["https://example.test"], false),
-            Err(ConfigError::CaCertMissing(_))
-        ));
+        assert!(matches!(dial(&["https://example.test"], false), Err(ConfigError::CaCertMissing(_))));
     }
 }

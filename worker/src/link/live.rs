@@ -103,15 +103,9 @@ enum Stage {
 impl LiveStreams {
     /// The streams of a lease; its work starts from this version.
     pub(crate) fn lease(&self, key: LeaseKey, base_version: i64) -> LeaseStreams {
-        let lease = Lease {
-            base_version,
-            ..Lease::default()
-        };
+        let lease = Lease { base_version, ..Lease::default() };
         self.book().leases.insert(key, lease);
-        LeaseStreams {
-            all: self.clone(),
-            key,
-        }
+        LeaseStreams { all: self.clone(), key }
     }
 
     /// Forgets a lost lease: nothing more is sent for it.
@@ -172,10 +166,7 @@ impl LeaseStreams {
 
     /// A way to open streams from elsewhere.
     pub(crate) fn opener(&self) -> StreamOpener {
-        StreamOpener {
-            all: self.all.clone(),
-            key: self.key,
-        }
+        StreamOpener { all: self.all.clone(), key: self.key }
     }
 
     /// Begins a stream.
@@ -201,25 +192,14 @@ impl StreamOpener {
     /// Begins a stream under a name that was never used.
     pub(crate) fn open(&self) -> LiveStream {
         let mut book = self.all.book();
-        let mut id = StreamId {
-            base_version: 0,
-            index: 0,
-        };
+        let mut id = StreamId { base_version: 0, index: 0 };
         if let Some(lease) = book.leases.get_mut(&self.key) {
-            id = StreamId {
-                base_version: lease.base_version,
-                index: lease.next_index,
-            };
+            id = StreamId { base_version: lease.base_version, index: lease.next_index };
             lease.next_index += 1;
             lease.streams.insert(id, Stream::default());
         }
         drop(book);
-        LiveStream {
-            all: self.all.clone(),
-            key: self.key,
-            id,
-            closed: false,
-        }
+        LiveStream { all: self.all.clone(), key: self.key, id, closed: false }
     }
 }
 
@@ -235,12 +215,8 @@ pub(crate) struct LiveStream {
 impl LiveStream {
     /// Begins a part; the one before is complete.
     pub(crate) fn start_part(&self, kind: LivePartKind) {
-        let part = Part {
-            kind,
-            data: Vec::new(),
-        };
-        self.all
-            .change(self.key, self.id, |stream| stream.parts.push(part));
+        let part = Part { kind, data: Vec::new() };
+        self.all.change(self.key, self.id, |stream| stream.parts.push(part));
     }
 
     /// Grows the last part; text by whole characters.
@@ -268,11 +244,7 @@ impl Drop for LiveStream {
 
 impl Book {
     fn change(&mut self, key: LeaseKey, id: StreamId, change: impl FnOnce(&mut Stream)) {
-        let Some(stream) = self
-            .leases
-            .get_mut(&key)
-            .and_then(|lease| lease.streams.get_mut(&id))
-        else {
+        let Some(stream) = self.leases.get_mut(&key).and_then(|lease| lease.streams.get_mut(&id)) else {
             return;
         };
         change(stream);
@@ -308,11 +280,7 @@ impl Book {
 
     fn next_message(&mut self) -> Option<LiveMessage> {
         while let Some((key, id)) = self.ready.pop_front() {
-            let Some(stream) = self
-                .leases
-                .get_mut(&key)
-                .and_then(|lease| lease.streams.get_mut(&id))
-            else {
+            let Some(stream) = self.leases.get_mut(&key).and_then(|lease| lease.streams.get_mut(&id)) else {
                 continue;
             };
             let Some(piece) = stream.next_piece() else {
@@ -322,11 +290,7 @@ impl Book {
             };
             // To the end of the line: streams take turns.
             self.ready.push_back((key, id));
-            return Some(LiveMessage {
-                key,
-                stream: id,
-                piece,
-            });
+            return Some(LiveMessage { key, stream: id, piece });
         }
         None
     }
@@ -342,11 +306,8 @@ impl Book {
         if lease.ended && closed == lease.streams.len() {
             self.leases.remove(&key);
         } else if closed > CLOSED_MAX
-            && let Some(oldest) = lease
-                .streams
-                .iter()
-                .find(|(_, stream)| is_closed(stream))
-                .map(|(id, _)| *id)
+            && let Some(oldest) =
+                lease.streams.iter().find(|(_, stream)| is_closed(stream)).map(|(id, _)| *id)
         {
             lease.streams.remove(&oldest);
         }
@@ -368,11 +329,7 @@ impl Stream {
     fn resume(&mut self, position: Option<&LivePosition>) -> bool {
         self.cursor = Cursor::default();
         if let Some(position) = position {
-            self.cursor = Cursor {
-                part: position.part,
-                started: true,
-                offset: position.offset,
-            };
+            self.cursor = Cursor { part: position.part, started: true, offset: position.offset };
         }
         match self.stage {
             Stage::Growing => true,
@@ -391,9 +348,7 @@ impl Stream {
             Stage::Closing { abandoned } => {
                 self.parts = Vec::new();
                 self.stage = Stage::Closed { abandoned };
-                self.cursor
-                    .knows_stream()
-                    .then_some(LivePiece::Closed { abandoned })
+                self.cursor.knows_stream().then_some(LivePiece::Closed { abandoned })
             }
             Stage::Closed { .. } => None,
         }
@@ -401,36 +356,22 @@ impl Stream {
 
     fn next_part_piece(&mut self) -> Option<LivePiece> {
         loop {
-            let Cursor {
-                part: index,
-                started,
-                offset,
-            } = self.cursor;
+            let Cursor { part: index, started, offset } = self.cursor;
             let part = self.parts.get(index)?;
             if !started {
                 self.cursor.started = true;
-                return Some(LivePiece::Started {
-                    part: index,
-                    kind: part.kind.clone(),
-                });
+                return Some(LivePiece::Started { part: index, kind: part.kind.clone() });
             }
             if offset < part.data.len() {
                 let end = part.slice_end(offset);
                 self.cursor.offset = end;
                 let data = Bytes::copy_from_slice(&part.data[offset..end]);
-                return Some(LivePiece::Append {
-                    part: index,
-                    offset,
-                    data,
-                });
+                return Some(LivePiece::Append { part: index, offset, data });
             }
             if index + 1 >= self.parts.len() {
                 return None;
             }
-            self.cursor = Cursor {
-                part: index + 1,
-                ..Cursor::default()
-            };
+            self.cursor = Cursor { part: index + 1, ..Cursor::default() };
         }
     }
 }

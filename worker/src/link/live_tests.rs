@@ -4,31 +4,19 @@ use uuid::Uuid;
 use super::*;
 
 fn key(chat: u128) -> LeaseKey {
-    LeaseKey {
-        chat_id: Uuid::from_u128(chat),
-        fence: 1,
-    }
+    LeaseKey { chat_id: Uuid::from_u128(chat), fence: 1 }
 }
 
 fn drain(live: &LiveStreams) -> Vec<LivePiece> {
-    std::iter::from_fn(|| live.next_message())
-        .map(|message| message.piece)
-        .collect()
+    std::iter::from_fn(|| live.next_message()).map(|message| message.piece).collect()
 }
 
 fn append(part: usize, offset: usize, data: &str) -> LivePiece {
-    LivePiece::Append {
-        part,
-        offset,
-        data: Bytes::copy_from_slice(data.as_bytes()),
-    }
+    LivePiece::Append { part, offset, data: Bytes::copy_from_slice(data.as_bytes()) }
 }
 
 fn started(part: usize) -> LivePiece {
-    LivePiece::Started {
-        part,
-        kind: LivePartKind::Text,
-    }
+    LivePiece::Started { part, kind: LivePartKind::Text }
 }
 
 fn position(stream: StreamId, part: usize, offset: usize) -> BTreeMap<LeaseKey, Vec<LivePosition>> {
@@ -62,20 +50,11 @@ fn a_new_replica_gets_what_it_lacks_and_no_more() {
     drain(&live);
 
     live.resume(&BTreeMap::new());
-    let all = [
-        started(0),
-        append(0, 0, "first"),
-        started(1),
-        append(1, 0, "second"),
-    ];
+    let all = [started(0), append(0, 0, "first"), started(1), append(1, 0, "second")];
     assert_eq!(drain(&live), all, "it has nothing");
 
     live.resume(&position(stream.id, 0, 3));
-    assert_eq!(
-        drain(&live),
-        [append(0, 3, "st"), started(1), append(1, 0, "second")],
-        "it has a beginning"
-    );
+    assert_eq!(drain(&live), [append(0, 3, "st"), started(1), append(1, 0, "second")], "it has a beginning");
 
     live.resume(&position(stream.id, 1, 6));
     assert_eq!(drain(&live), [], "it has everything");
@@ -181,9 +160,8 @@ fn streams_take_turns() {
         stream.append(&[b'x'; 2 * APPEND_BYTES_MAX]);
     }
 
-    let order: Vec<LeaseKey> = std::iter::from_fn(|| live.next_message())
-        .map(|message| message.key)
-        .collect();
+    let order: Vec<LeaseKey> =
+        std::iter::from_fn(|| live.next_message()).map(|message| message.key).collect();
 
     assert_eq!(order, [key(1), key(2), key(1), key(2), key(1), key(2)]);
 }
@@ -195,10 +173,7 @@ fn a_stream_keeps_no_more_than_its_bound() {
     let stream = lease.open();
     stream.start_part(LivePartKind::ToolOutput {
         tool_name: "run".to_owned(),
-        call: crate::step::CallId {
-            message_id: 1,
-            index: 0,
-        },
+        call: crate::step::CallId { message_id: 1, index: 0 },
     });
     for _ in 0..64 {
         stream.append(&[0; APPEND_BYTES_MAX]);
@@ -206,19 +181,10 @@ fn a_stream_keeps_no_more_than_its_bound() {
 
     let sent: usize = drain(&live)
         .iter()
-        .map(|piece| {
-            if let LivePiece::Append { data, .. } = piece {
-                data.len()
-            } else {
-                0
-            }
-        })
+        .map(|piece| if let LivePiece::Append { data, .. } = piece { data.len() } else { 0 })
         .sum();
 
-    assert!(
-        (LIVE_STREAM_BYTES_MAX..LIVE_STREAM_BYTES_MAX + APPEND_BYTES_MAX).contains(&sent),
-        "{sent}"
-    );
+    assert!((LIVE_STREAM_BYTES_MAX..LIVE_STREAM_BYTES_MAX + APPEND_BYTES_MAX).contains(&sent), "{sent}");
 }
 
 #[test]
@@ -264,11 +230,7 @@ impl Replica {
 
     fn position(&self, stream: StreamId) -> Option<LivePosition> {
         let part = self.parts.len().checked_sub(1)?;
-        Some(LivePosition {
-            stream,
-            part,
-            offset: self.parts[part].len(),
-        })
+        Some(LivePosition { stream, part, offset: self.parts[part].len() })
     }
 }
 

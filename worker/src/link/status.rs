@@ -27,10 +27,7 @@ pub(crate) enum CallError {
 /// connection broke or something between answered, and another try may do better.
 pub(crate) fn classify(status: &Status) -> CallError {
     let code = status.code();
-    let reason = status
-        .get_details_error_info()
-        .map(|info| info.reason)
-        .unwrap_or_default();
+    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
     match reason.as_str() {
         "LEASE_LOST" | "SESSION_LOST" | "CHAT_NOT_FOUND" => CallError::LeaseLost,
         "SUPERSEDED" | "STATE_FORBIDS" => CallError::Stale,
@@ -91,10 +88,7 @@ mod tests {
 
     #[test]
     fn a_wrong_token_is_final() {
-        assert!(matches!(
-            classify(&Status::unauthenticated("no")),
-            CallError::Refused { .. }
-        ));
+        assert!(matches!(classify(&Status::unauthenticated("no")), CallError::Refused { .. }));
     }
 
     #[test]
@@ -103,10 +97,8 @@ mod tests {
         details.set_error_info("UNAVAILABLE", "chatplane", std::collections::HashMap::new());
         let status = Status::with_error_details(Code::Unavailable, "no", details);
 
-        let expected = CallError::Unavailable {
-            code: Code::Unavailable,
-            pause: Some(Duration::from_millis(250)),
-        };
+        let expected =
+            CallError::Unavailable { code: Code::Unavailable, pause: Some(Duration::from_millis(250)) };
         assert_eq!(classify(&status), expected);
     }
 }

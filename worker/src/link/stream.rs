@@ -122,10 +122,7 @@ impl SessionStream {
             outbox: Outbox::default(),
             commands: VecDeque::new(),
             delivered: None,
-            refusal: Refusal {
-                token_refused: false,
-                message: String::new(),
-            },
+            refusal: Refusal { token_refused: false, message: String::new() },
         }
     }
 
@@ -178,12 +175,7 @@ impl SessionStream {
                 result = attempt => Happening::Attempted(Box::new(result)),
                 () = due => Happening::Due,
             },
-            Connection::Open {
-                incoming,
-                outgoing,
-                answered,
-                ..
-            } => {
+            Connection::Open { incoming, outgoing, answered, .. } => {
                 let can_send = async {
                     if !*answered {
                         pending::<()>().await;
@@ -206,21 +198,15 @@ impl SessionStream {
     }
 
     fn attempted(&mut self, result: Result<Streaming<proto::SessionResponse>, Status>) {
-        let Connection::Opening {
-            address, outgoing, ..
-        } = std::mem::replace(&mut self.connection, Connection::Apart)
+        let Connection::Opening { address, outgoing, .. } =
+            std::mem::replace(&mut self.connection, Connection::Apart)
         else {
             return;
         };
         match result {
             Ok(incoming) => {
                 let incoming = Box::new(incoming);
-                self.connection = Connection::Open {
-                    address,
-                    incoming,
-                    outgoing,
-                    answered: false,
-                };
+                self.connection = Connection::Open { address, incoming, outgoing, answered: false };
             }
             Err(status) => self.closed(&status),
         }
@@ -250,24 +236,15 @@ impl SessionStream {
             }
             Down::Ping(ping) => {
                 let renewed_age = Duration::from_millis(ping.renewed_age_ms.max(0).unsigned_abs());
-                Event::Ping {
-                    ping_no: ping.ping_no,
-                    renewed_age,
-                }
+                Event::Ping { ping_no: ping.ping_no, renewed_age }
             }
             Down::Interrupt(interrupt) => {
                 let key = convert::lease_key(interrupt.lease.as_ref())?;
-                Event::Interrupt {
-                    key,
-                    version: interrupt.snapshot_version,
-                }
+                Event::Interrupt { key, version: interrupt.snapshot_version }
             }
             Down::Reload(reload) => {
                 let key = convert::lease_key(reload.lease.as_ref())?;
-                Event::Reload {
-                    key,
-                    version: reload.snapshot_version,
-                }
+                Event::Reload { key, version: reload.snapshot_version }
             }
             Down::Lost(lost) => Event::Lost(convert::lease_key(lost.lease.as_ref())?),
             Down::Drain(proto::Drain {}) => Event::ReplicaDrains,
@@ -278,10 +255,7 @@ impl SessionStream {
     }
 
     fn opened(&mut self, opened: proto::Opened) -> Result<(), Malformed> {
-        let Connection::Open {
-            address, answered, ..
-        } = &mut self.connection
-        else {
+        let Connection::Open { address, answered, .. } = &mut self.connection else {
             return Ok(());
         };
         *answered = true;
@@ -291,19 +265,12 @@ impl SessionStream {
         let mut leases = Vec::with_capacity(opened.leases.len());
         for lease in &opened.leases {
             let resumed = convert::resumed(lease)?;
-            let held = lease
-                .positions
-                .iter()
-                .map(convert::position)
-                .collect::<Result<_, _>>()?;
+            let held = lease.positions.iter().map(convert::position).collect::<Result<_, _>>()?;
             positions.insert(resumed.key, held);
             leases.push(resumed);
         }
         self.live.resume(&positions);
-        self.handle(Event::Opened {
-            session_id: opened.session_id,
-            leases,
-        });
+        self.handle(Event::Opened { session_id: opened.session_id, leases });
         Ok(())
     }
 
@@ -313,18 +280,12 @@ impl SessionStream {
         let error = classify(status);
         let closed = match &error {
             CallError::LeaseLost => Closed::SessionLost,
-            CallError::Refused {
-                code: Code::Unauthenticated | Code::InvalidArgument,
-                ..
-            } => Closed::Refused,
+            CallError::Refused { code: Code::Unauthenticated | Code::InvalidArgument, .. } => Closed::Refused,
             CallError::Unavailable { .. } | CallError::Stale | CallError::Refused { .. } => Closed::Broken,
         };
         tracing::warn!(%error, message = status.message(), "the session's stream is closed");
         let token_refused = status.code() == Code::Unauthenticated;
-        self.refusal = Refusal {
-            token_refused,
-            message: status.message().to_owned(),
-        };
+        self.refusal = Refusal { token_refused, message: status.message().to_owned() };
         self.handle(Event::Closed(closed));
     }
 
@@ -336,11 +297,7 @@ impl SessionStream {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Dial {
-                address,
-                session_id,
-                leases,
-            } => self.dial(address, session_id, &leases),
+            Action::Dial { address, session_id, leases } => self.dial(address, session_id, &leases),
             Action::HangUp => {
                 self.connection = Connection::Apart;
                 self.outbox = Outbox::default();
@@ -348,15 +305,10 @@ impl SessionStream {
             Action::Pong { ping_no, leases } => {
                 // A pong tells the leases too.
                 self.outbox.leases = None;
-                self.outbox.pong = Some(proto::Pong {
-                    ping_no,
-                    leases: from_keys(&leases),
-                });
+                self.outbox.pong = Some(proto::Pong { ping_no, leases: from_keys(&leases) });
             }
             Action::LeasesChanged(leases) => {
-                self.outbox.leases = Some(proto::LeasesChanged {
-                    leases: from_keys(&leases),
-                });
+                self.outbox.leases = Some(proto::LeasesChanged { leases: from_keys(&leases) });
             }
             Action::Draining => self.outbox.draining = true,
             Action::Start(key) => {
@@ -391,16 +343,10 @@ impl SessionStream {
             leases: from_keys(leases),
         };
         // Always first, before anything can fill the channel.
-        let _: Result<_, _> = outgoing.try_send(proto::SessionRequest {
-            message: Some(Up::Open(open)),
-        });
+        let _: Result<_, _> = outgoing.try_send(proto::SessionRequest { message: Some(Up::Open(open)) });
         let client = self.client.clone();
         let attempt = Box::pin(async move { client.session(address, ReceiverStream::new(requests)).await });
-        self.connection = Connection::Opening {
-            address,
-            attempt,
-            outgoing,
-        };
+        self.connection = Connection::Opening { address, attempt, outgoing };
     }
 
     /// Control first: a pong that waits behind previews looks like a dead worker.
@@ -411,14 +357,9 @@ impl SessionStream {
         let Ok(permit) = outgoing.try_reserve() else {
             return;
         };
-        let message = self
-            .outbox
-            .next()
-            .or_else(|| self.live.next_message().map(from_live));
+        let message = self.outbox.next().or_else(|| self.live.next_message().map(from_live));
         if let Some(message) = message {
-            permit.send(proto::SessionRequest {
-                message: Some(message),
-            });
+            permit.send(proto::SessionRequest { message: Some(message) });
         }
     }
 }
@@ -452,18 +393,11 @@ fn from_live(message: LiveMessage) -> Up {
         LivePiece::Append { part, offset, data } => {
             let part = part.try_into().unwrap_or(i32::MAX);
             let offset = offset.try_into().unwrap_or(i64::MAX);
-            let part_append = Some(chat::PartAppend {
-                stream,
-                part,
-                offset,
-                data,
-            });
+            let part_append = Some(chat::PartAppend { stream, part, offset, data });
             Up::LivePartAppend(proto::LivePartAppend { lease, part_append })
         }
-        LivePiece::Closed { abandoned } => Up::LiveStreamClosed(proto::LiveStreamClosed {
-            lease,
-            stream,
-            abandoned,
-        }),
+        LivePiece::Closed { abandoned } => {
+            Up::LiveStreamClosed(proto::LiveStreamClosed { lease, stream, abandoned })
+        }
     }
 }

@@ -102,20 +102,10 @@ pub(crate) struct NewResult {
 /// A command of a lease holder.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    CommitStep {
-        answer: NewAnswer,
-        after: After,
-    },
+    CommitStep { answer: NewAnswer, after: After },
     CommitToolResults(Vec<NewResult>),
-    RecordRetry {
-        error: ChatError,
-        delay: Duration,
-    },
-    FinishInterruption {
-        partial: Option<NewAnswer>,
-        results: Vec<NewResult>,
-        model_call: i64,
-    },
+    RecordRetry { error: ChatError, delay: Duration },
+    FinishInterruption { partial: Option<NewAnswer>, results: Vec<NewResult>, model_call: i64 },
     Fail(ChatError),
     Release,
 }

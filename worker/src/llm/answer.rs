@@ -39,15 +39,11 @@ impl Answer {
         let content = match kind {
             PartKind::Text => PartContent::Text(String::new()),
             PartKind::Reasoning => PartContent::Reasoning(String::new()),
-            PartKind::ToolCall { tool_name } => PartContent::ToolCall {
-                tool_name: tool_name.clone(),
-                arguments_json: String::new(),
-            },
+            PartKind::ToolCall { tool_name } => {
+                PartContent::ToolCall { tool_name: tool_name.clone(), arguments_json: String::new() }
+            }
         };
-        self.parts.push(AnswerPart {
-            content,
-            provider_state: Bytes::new(),
-        });
+        self.parts.push(AnswerPart { content, provider_state: Bytes::new() });
         self.last_part_finished = false;
     }
 
@@ -56,10 +52,7 @@ impl Answer {
             match &mut part.content {
                 PartContent::Text(grown)
                 | PartContent::Reasoning(grown)
-                | PartContent::ToolCall {
-                    arguments_json: grown,
-                    ..
-                } => grown.push_str(text),
+                | PartContent::ToolCall { arguments_json: grown, .. } => grown.push_str(text),
             }
         }
     }

@@ -85,29 +85,15 @@ impl Prepared {
         let url = Url::parse(&format!("{}/v1/messages", call.endpoint.trim_end_matches('/'))).ok();
         let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let host = url.as_ref().map(http::host_of).unwrap_or_default();
-        let failures = Failures {
-            host,
-            api_key: call.api_key.clone(),
-        };
+        let failures = Failures { host, api_key: call.api_key.clone() };
         let unusable = |detail: &str| failures.failure(ErrorKind::ModelUnusable, None, detail);
         let url = url.ok_or_else(|| unusable("the endpoint is not an http or https URL"))?;
         let headers = headers(&call.api_key)
             .ok_or_else(|| unusable("the key has characters that cannot be sent in a header"))?;
         // Fails where TLS is needed and the machine has no root certificates.
-        let client = clients
-            .get(&url)
-            .map_err(|error| unusable(&http::describe(error)))?
-            .clone();
+        let client = clients.get(&url).map_err(|error| unusable(&http::describe(error)))?.clone();
         let model = call.provider_model.clone();
-        Ok(Self {
-            client,
-            url,
-            headers,
-            body: request::body(call),
-            failures,
-            model,
-            limits: call.limits,
-        })
+        Ok(Self { client, url, headers, body: request::body(call), failures, model, limits: call.limits })
     }
 
     /// Sends the call and waits for the head of the answer.
@@ -115,24 +101,15 @@ impl Prepared {
         let started = Instant::now();
         let first_token = started + self.limits.first_token_timeout;
         let body = Bytes::from(self.body);
-        let send = self
-            .client
-            .post(self.url)
-            .headers(self.headers)
-            .body(body.clone())
-            .send();
+        let send = self.client.post(self.url).headers(self.headers).body(body.clone()).send();
         let response = match timeout_at(first_token, send).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let detail = http::describe(error);
-                return Err(self
-                    .failures
-                    .failure(ErrorKind::ProviderUnavailable, None, &detail));
+                return Err(self.failures.failure(ErrorKind::ProviderUnavailable, None, &detail));
             }
             Err(_) => {
-                return Err(self
-                    .failures
-                    .failure(ErrorKind::Timeout, None, "no answer at all"));
+                return Err(self.failures.failure(ErrorKind::Timeout, None, "no answer at all"));
             }
         };
         if !is_event_stream(&response) {
@@ -184,9 +161,7 @@ async fn refused(failures: &Failures, response: Response, request: &[u8]) -> Cal
         body: &body,
         content_type: content_type(&headers).unwrap_or_default(),
         retry_after: http::retry_after(&headers, SystemTime::now()),
-        never_retry: headers
-            .get("x-should-retry")
-            .is_some_and(|value| value == "false"),
+        never_retry: headers.get("x-should-retry").is_some_and(|value| value == "false"),
     };
     failures.refusal(&refusal, std::str::from_utf8(request).unwrap_or_default())
 }
@@ -225,9 +200,7 @@ impl Reading {
                 Ok(None) => self.chunk = self.read().await?,
                 Err(error) => {
                     let detail = error.to_string();
-                    return Err(self
-                        .failures
-                        .failure(ErrorKind::AnswerTooLarge, Some(200), &detail));
+                    return Err(self.failures.failure(ErrorKind::AnswerTooLarge, Some(200), &detail));
                 }
             }
         }
@@ -250,10 +223,7 @@ impl Reading {
         let fail = |kind, detail: &str| Err(self.failures.failure(kind, Some(200), detail));
         match read {
             Some(Ok(Some(chunk))) => Ok(chunk),
-            Some(Ok(None)) => fail(
-                ErrorKind::MalformedResponse,
-                "the stream ended before the message did",
-            ),
+            Some(Ok(None)) => fail(ErrorKind::MalformedResponse, "the stream ended before the message did"),
             Some(Err(error)) => fail(ErrorKind::ProviderUnavailable, &http::describe(error)),
             None if deadline > self.answer_end => {
                 fail(ErrorKind::AnswerTooLarge, "the answer took longer than allowed")

@@ -89,10 +89,7 @@ fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let address = host.trim_start_matches('[').trim_end_matches(']');
     let named = host == "localhost" || host.ends_with(".localhost");
-    named
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    named || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Host and port, for sentences; leaves out user names and passwords.

@@ -81,9 +81,7 @@ impl Decoder {
     fn grow_line(&mut self, bytes: &[u8]) -> Result<(), EventTooLarge> {
         let kept = self.line.len() + self.name.len() + self.data.len();
         if kept + bytes.len() > self.bytes_max {
-            return Err(EventTooLarge {
-                bytes_max: self.bytes_max,
-            });
+            return Err(EventTooLarge { bytes_max: self.bytes_max });
         }
         self.line.extend_from_slice(bytes);
         Ok(())
@@ -145,10 +143,7 @@ mod tests {
     }
 
     fn event(name: &str, data: &str) -> Event {
-        Event {
-            name: name.to_owned(),
-            data: data.to_owned(),
-        }
+        Event { name: name.to_owned(), data: data.to_owned() }
     }
 
     #[test]
@@ -158,10 +153,7 @@ mod tests {
             ("data: a\r\rdata: b\r\n\r\n", vec![event("", "a"), event("", "b")]),
             ("\u{feff}data: a\n\n", vec![event("", "a")]),
             ("data: \u{feff}a\n\n", vec![event("", "\u{feff}a")]),
-            (
-                ": comment\n\nevent: x\ndata:a\ndata:  b\n\n",
-                vec![event("x", "a\n b")],
-            ),
+            (": comment\n\nevent: x\ndata:a\ndata:  b\n\n", vec![event("x", "a\n b")]),
             ("event: lost\n\ndata: a\n\n", vec![event("", "a")]),
             ("data\n\n", vec![event("", "")]),
             ("data\ndata\n\n", vec![event("", "\n")]),
@@ -179,11 +171,7 @@ mod tests {
 
     #[test]
     fn an_event_past_the_bound_is_a_typed_error_however_it_is_written() {
-        for stream in [
-            "data: 123456789",
-            "data: 1\ndata: 2\ndata: 3\n",
-            ": a long comment",
-        ] {
+        for stream in ["data: 123456789", "data: 1\ndata: 2\ndata: 3\n", ": a long comment"] {
             let mut decoder = Decoder::new(10);
             let outcome = decoder.next_event(&mut Bytes::from(stream));
             assert_eq!(outcome, Err(EventTooLarge { bytes_max: 10 }), "{stream:?}");
@@ -209,10 +197,7 @@ mod tests {
             };
             let data: Vec<&str> = values("data").collect();
             if !data.is_empty() {
-                events.push(event(
-                    values("event").next_back().unwrap_or_default(),
-                    &data.join("\n"),
-                ));
+                events.push(event(values("event").next_back().unwrap_or_default(), &data.join("\n")));
             }
         }
         events
@@ -220,19 +205,13 @@ mod tests {
 
     fn stream() -> impl Strategy<Value = String> {
         let text = "[a-z :\u{e9}\u{1f600}\u{feff}]{0,6}";
-        let line = (
-            prop::sample::select(vec!["data:", "data: ", "event: ", ":", "", "id", "x:"]),
-            text,
-        )
+        let line = (prop::sample::select(vec!["data:", "data: ", "event: ", ":", "", "id", "x:"]), text)
             .prop_map(|(field, text)| format!("{field}{text}"));
         let line = prop_oneof![4 => line, 2 => Just(String::new())];
         let line_end = prop::sample::select(vec!["\n", "\r", "\r\n"]);
         let bom = prop::bool::ANY.prop_map(|bom| if bom { "\u{feff}" } else { "" });
-        (bom, prop::collection::vec((line, line_end), 0..12)).prop_map(|(bom, lines)| {
-            lines
-                .iter()
-                .fold(bom.to_owned(), |all, (line, end)| all + line + end)
-        })
+        (bom, prop::collection::vec((line, line_end), 0..12))
+            .prop_map(|(bom, lines)| lines.iter().fold(bom.to_owned(), |all, (line, end)| all + line + end))
     }
 
     proptest! {

@@ -20,9 +20,7 @@ pub(super) struct EndedLeases {
 
 impl EndedLeases {
     pub(super) fn includes(&self, key: LeaseKey) -> bool {
-        self.fences
-            .get(&key.chat_id)
-            .is_some_and(|fence| key.fence <= *fence)
+        self.fences.get(&key.chat_id).is_some_and(|fence| key.fence <= *fence)
     }
 
     /// Whether this worker has tried to run the lease and could not.

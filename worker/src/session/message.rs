@@ -19,10 +19,7 @@ pub(crate) struct LeaseKey {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     /// The replica answered `Open`.
-    Opened {
-        session_id: String,
-        leases: Vec<Resumed>,
-    },
+    Opened { session_id: String, leases: Vec<Resumed> },
     /// The stream could not be opened, or ended.
     Closed(Closed),
     /// A lease is delivered.
@@ -89,11 +86,7 @@ pub(crate) enum RunEnd {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
     /// Opens a stream to this address, with this `Open`.
-    Dial {
-        address: usize,
-        session_id: Option<String>,
-        leases: Vec<LeaseKey>,
-    },
+    Dial { address: usize, session_id: Option<String>, leases: Vec<LeaseKey> },
     /// Drops the stream or the attempt to open one.
     HangUp,
     /// Answers a ping.

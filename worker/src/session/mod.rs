@@ -45,10 +45,7 @@ enum Phase {
     /// Dials at this time.
     Apart { dial_at: Duration },
     /// Has sent `Open` with these leases.
-    Opening {
-        give_up_at: Duration,
-        told: BTreeSet<LeaseKey>,
-    },
+    Opening { give_up_at: Duration, told: BTreeSet<LeaseKey> },
     /// Has told these leases.
     Open { told: BTreeSet<LeaseKey> },
     /// Ends.
@@ -84,9 +81,7 @@ impl Session {
             addresses,
             address: 0,
             session_id: None,
-            phase: Phase::Apart {
-                dial_at: Duration::ZERO,
-            },
+            phase: Phase::Apart { dial_at: Duration::ZERO },
             failures: 0,
             held: BTreeMap::new(),
             giving_back: BTreeSet::new(),
@@ -113,10 +108,7 @@ impl Session {
             Phase::Stopped => return None,
         };
         let pause = self.may_start.then_some(renewed + self.timing.pause_after);
-        [connection, pause, self.drain_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [connection, pause, self.drain_deadline()].into_iter().flatten().min()
     }
 
     /// Takes an event and says what to do, in order. `chance` is a random number from 0 to 1.
@@ -131,18 +123,10 @@ impl Session {
             Event::Leased(key) => self.leased(key, &mut actions),
             Event::Ping { ping_no, renewed_age } => self.ping(now, ping_no, renewed_age, &mut actions),
             Event::Interrupt { key, version } => {
-                self.control(
-                    key,
-                    |control| control.interrupt = control.interrupt.max(version),
-                    &mut actions,
-                );
+                self.control(key, |control| control.interrupt = control.interrupt.max(version), &mut actions);
             }
             Event::Reload { key, version } => {
-                self.control(
-                    key,
-                    |control| control.reload = control.reload.max(version),
-                    &mut actions,
-                );
+                self.control(key, |control| control.reload = control.reload.max(version), &mut actions);
             }
             Event::Lost(key) => self.lose(key, &mut actions),
             Event::ReplicaDrains => self.hop(now, chance, &mut actions),
@@ -160,9 +144,7 @@ impl Session {
         let Phase::Opening { told, .. } = &mut self.phase else {
             return;
         };
-        self.phase = Phase::Open {
-            told: std::mem::take(told),
-        };
+        self.phase = Phase::Open { told: std::mem::take(told) };
         self.session_id = Some(session_id);
         self.renewed_at = Some(now);
         for lease in leases {
@@ -179,11 +161,7 @@ impl Session {
     /// Control messages may have been lost with the old connection; the chat's version says so.
     fn resumed(&mut self, key: LeaseKey, chat: ResumedChat, actions: &mut Vec<Action>) {
         let catch_up = |control: &mut Control| {
-            let seen = if chat.interrupting {
-                &mut control.interrupt
-            } else {
-                &mut control.reload
-            };
+            let seen = if chat.interrupting { &mut control.interrupt } else { &mut control.reload };
             *seen = (*seen).max(chat.version);
         };
         self.control(key, catch_up, actions);
@@ -212,12 +190,8 @@ impl Session {
 
     /// A lease that is held, given back or over is old news; so is any older fence.
     fn leased(&mut self, key: LeaseKey, actions: &mut Vec<Action>) {
-        let newest_held = self
-            .held
-            .keys()
-            .filter(|held| held.chat_id == key.chat_id)
-            .map(|held| held.fence)
-            .max();
+        let newest_held =
+            self.held.keys().filter(|held| held.chat_id == key.chat_id).map(|held| held.fence).max();
         let is_old = newest_held.is_some_and(|fence| key.fence <= fence) || self.ended.includes(key);
         if is_old || self.giving_back.contains(&key) || !matches!(self.phase, Phase::Open { .. }) {
             return;
@@ -232,11 +206,7 @@ impl Session {
             actions.push(Action::GiveBack(key));
             return;
         }
-        let control = Control {
-            may_start: self.may_start,
-            drain: self.drain,
-            ..Control::default()
-        };
+        let control = Control { may_start: self.may_start, drain: self.drain, ..Control::default() };
         self.held.insert(key, control);
         actions.push(Action::Start(key));
         actions.push(Action::Control { key, control });
@@ -251,9 +221,7 @@ impl Session {
             self.failures = 0;
         }
         let leases: Vec<LeaseKey> = self.held.keys().copied().collect();
-        self.phase = Phase::Open {
-            told: leases.iter().copied().collect(),
-        };
+        self.phase = Phase::Open { told: leases.iter().copied().collect() };
         actions.push(Action::Pong { ping_no, leases });
     }
 
@@ -264,10 +232,7 @@ impl Session {
         let before = *control;
         change(control);
         if *control != before {
-            actions.push(Action::Control {
-                key,
-                control: *control,
-            });
+            actions.push(Action::Control { key, control: *control });
         }
     }
 
@@ -324,9 +289,7 @@ impl Session {
     fn redial(&mut self, now: Duration, chance: f64) {
         self.failures = self.failures.saturating_add(1);
         self.address = (self.address + 1) % self.addresses.max(1);
-        self.phase = Phase::Apart {
-            dial_at: now + self.timing.redial.pause(self.failures, chance),
-        };
+        self.phase = Phase::Apart { dial_at: now + self.timing.redial.pause(self.failures, chance) };
     }
 
     /// Everything that comes with time alone.
@@ -353,15 +316,8 @@ impl Session {
     fn dial(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let leases: Vec<LeaseKey> = self.held.keys().copied().collect();
         let told = leases.iter().copied().collect();
-        self.phase = Phase::Opening {
-            give_up_at: now + self.timing.open_timeout,
-            told,
-        };
-        actions.push(Action::Dial {
-            address: self.address,
-            session_id: self.session_id.clone(),
-            leases,
-        });
+        self.phase = Phase::Opening { give_up_at: now + self.timing.open_timeout, told };
+        actions.push(Action::Dial { address: self.address, session_id: self.session_id.clone(), leases });
     }
 
     /// First the steps that run get their time, then the leases are given back, then it ends anyway.
@@ -383,11 +339,7 @@ impl Session {
 
     fn drain_deadline(&self) -> Option<Duration> {
         let drained_at = self.drain_since? + self.timing.drain_timeout;
-        Some(if self.drain == Drain::Now {
-            drained_at + self.timing.release_grace
-        } else {
-            drained_at
-        })
+        Some(if self.drain == Drain::Now { drained_at + self.timing.release_grace } else { drained_at })
     }
 
     fn tell_leases(&mut self, actions: &mut Vec<Action>) {

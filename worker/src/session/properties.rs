@@ -13,10 +13,7 @@ const TIMING: Timing = Timing {
     open_timeout: Duration::from_secs(5),
     hop_after: Duration::from_secs(4),
     pause_after: Duration::from_secs(6),
-    redial: Backoff {
-        first: Duration::from_millis(100),
-        max: Duration::from_secs(5),
-    },
+    redial: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
     drain_timeout: Duration::from_secs(30),
     release_grace: Duration::from_secs(2),
 };
@@ -25,17 +22,12 @@ const SLOTS: usize = 3;
 
 /// Few chats and fences, so that they meet.
 fn keys() -> impl Strategy<Value = LeaseKey> {
-    (0_u128..4, 1_i64..5).prop_map(|(chat, fence)| LeaseKey {
-        chat_id: Uuid::from_u128(chat),
-        fence,
-    })
+    (0_u128..4, 1_i64..5).prop_map(|(chat, fence)| LeaseKey { chat_id: Uuid::from_u128(chat), fence })
 }
 
 fn resumed() -> impl Strategy<Value = Resumed> {
-    let chat = (1_i64..20, any::<bool>()).prop_map(|(version, interrupting)| ResumedChat {
-        version,
-        interrupting,
-    });
+    let chat =
+        (1_i64..20, any::<bool>()).prop_map(|(version, interrupting)| ResumedChat { version, interrupting });
     (keys(), option::of(chat)).prop_map(|(key, chat)| Resumed { key, chat })
 }
 

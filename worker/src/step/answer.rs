@@ -36,10 +36,7 @@ pub(crate) fn check(answer: &Answer) -> Result<Vec<AnswerPart>, ChatError> {
         return Err(too_large(format!("{bytes} bytes of {ANSWER_BYTES_MAX}")));
     }
     if answer.parts.len() > ANSWER_PARTS_MAX {
-        return Err(too_large(format!(
-            "{} parts of {ANSWER_PARTS_MAX}",
-            answer.parts.len()
-        )));
+        return Err(too_large(format!("{} parts of {ANSWER_PARTS_MAX}", answer.parts.len())));
     }
     if answer.parts.is_empty() {
         return Ok(vec![AnswerPart {
@@ -80,10 +77,7 @@ fn is_empty(part: &AnswerPart) -> bool {
 fn part_bytes(part: &AnswerPart) -> usize {
     let content = match &part.content {
         PartContent::Text(text) | PartContent::Reasoning(text) => text.len(),
-        PartContent::ToolCall {
-            tool_name,
-            arguments_json,
-        } => tool_name.len() + arguments_json.len(),
+        PartContent::ToolCall { tool_name, arguments_json } => tool_name.len() + arguments_json.len(),
     };
     content + part.provider_state.len()
 }

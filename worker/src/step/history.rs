@@ -78,10 +78,7 @@ impl History {
                 Content::Assistant { parts } => open.extend(calls(message.id, parts)),
                 Content::Tool { results } => {
                     for result in results {
-                        let id = CallId {
-                            message_id: result.call_message_id,
-                            index: result.call_index,
-                        };
+                        let id = CallId { message_id: result.call_message_id, index: result.call_index };
                         open.remove(&id);
                     }
                 }
@@ -104,21 +101,11 @@ impl History {
 /// The calls of an answer with their names.
 fn calls(message_id: i64, parts: &[AnswerPart]) -> impl Iterator<Item = (CallId, OpenCall)> {
     let calls = parts.iter().filter_map(|part| match &part.content {
-        PartContent::ToolCall {
-            tool_name,
-            arguments_json,
-        } => Some((tool_name, arguments_json)),
+        PartContent::ToolCall { tool_name, arguments_json } => Some((tool_name, arguments_json)),
         PartContent::Text(_) | PartContent::Reasoning(_) => None,
     });
     (0..).zip(calls).map(move |(index, (tool_name, arguments_json))| {
         let id = CallId { message_id, index };
-        (
-            id,
-            OpenCall {
-                id,
-                tool_name: tool_name.clone(),
-                arguments_json: arguments_json.clone(),
-            },
-        )
+        (id, OpenCall { id, tool_name: tool_name.clone(), arguments_json: arguments_json.clone() })
     })
 }

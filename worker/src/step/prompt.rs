@@ -27,15 +27,10 @@ fn add(prompt: &mut Prompt, message: &Message) {
         Content::User { texts } => prompt.messages.push(PromptMessage::User { texts: texts.clone() }),
         Content::Assistant { parts } => {
             let parts = parts.clone();
-            prompt.messages.push(PromptMessage::Assistant {
-                message_id: message.id,
-                parts,
-            });
+            prompt.messages.push(PromptMessage::Assistant { message_id: message.id, parts });
         }
         Content::Tool { results } => {
-            prompt.messages.push(PromptMessage::Tool {
-                results: results.clone(),
-            });
+            prompt.messages.push(PromptMessage::Tool { results: results.clone() });
         }
     }
 }

@@ -9,48 +9,28 @@ use crate::{
 };
 
 fn text(text: &str) -> AnswerPart {
-    AnswerPart {
-        content: PartContent::Text(text.to_owned()),
-        provider_state: Bytes::new(),
-    }
+    AnswerPart { content: PartContent::Text(text.to_owned()), provider_state: Bytes::new() }
 }
 
 fn call(name: &str) -> AnswerPart {
-    let content = PartContent::ToolCall {
-        tool_name: name.to_owned(),
-        arguments_json: "{}".to_owned(),
-    };
-    AnswerPart {
-        content,
-        provider_state: Bytes::from_static(b"id"),
-    }
+    let content = PartContent::ToolCall { tool_name: name.to_owned(), arguments_json: "{}".to_owned() };
+    AnswerPart { content, provider_state: Bytes::from_static(b"id") }
 }
 
 fn result(call_message_id: i64, call_index: u32) -> ToolResult {
-    ToolResult {
-        call_message_id,
-        call_index,
-        output: "out".to_owned(),
-        is_error: false,
-    }
+    ToolResult { call_message_id, call_index, output: "out".to_owned(), is_error: false }
 }
 
 fn history(contents: impl IntoIterator<Item = Content>) -> History {
     let mut history = History::default();
     for (id, content) in (1..).zip(contents) {
-        history.put(Message {
-            id,
-            hidden_from_model: false,
-            content,
-        });
+        history.put(Message { id, hidden_from_model: false, content });
     }
     history
 }
 
 fn user(words: &str) -> Content {
-    Content::User {
-        texts: vec![words.to_owned()],
-    }
+    Content::User { texts: vec![words.to_owned()] }
 }
 
 fn assistant(parts: Vec<AnswerPart>) -> Content {
@@ -62,35 +42,17 @@ fn tool(results: Vec<ToolResult>) -> Content {
 }
 
 fn answer(parts: Vec<AnswerPart>, stop_reason: StopReason) -> Answer {
-    Answer {
-        parts,
-        last_part_finished: true,
-        usage: Usage::default(),
-        stop_reason: Some(stop_reason),
-    }
+    Answer { parts, last_part_finished: true, usage: Usage::default(), stop_reason: Some(stop_reason) }
 }
 
 #[test]
 fn a_user_message_is_answered_under_the_instructions() {
-    let history = history([
-        Content::System {
-            texts: vec!["be brief".to_owned()],
-        },
-        user("hi"),
-    ]);
+    let history = history([Content::System { texts: vec!["be brief".to_owned()] }, user("hi")]);
 
     let next = next(&history, 200).unwrap();
 
-    let messages = vec![PromptMessage::User {
-        texts: vec!["hi".to_owned()],
-    }];
-    assert_eq!(
-        next,
-        Next::CallModel(Prompt {
-            system: vec!["be brief".to_owned()],
-            messages
-        })
-    );
+    let messages = vec![PromptMessage::User { texts: vec!["hi".to_owned()] }];
+    assert_eq!(next, Next::CallModel(Prompt { system: vec!["be brief".to_owned()], messages }));
 }
 
 #[test]
@@ -100,13 +62,8 @@ fn calls_without_results_run_and_calls_with_results_do_not() {
 
     let next = next(&history, 200).unwrap();
 
-    let Next::RunTools(calls) = next else {
-        panic!("{next:?}")
-    };
-    let ids: Vec<(u32, &str)> = calls
-        .iter()
-        .map(|call| (call.id.index, call.tool_name.as_str()))
-        .collect();
+    let Next::RunTools(calls) = next else { panic!("{next:?}") };
+    let ids: Vec<(u32, &str)> = calls.iter().map(|call| (call.id.index, call.tool_name.as_str())).collect();
     assert_eq!(ids, [(0, "a"), (2, "c")]);
 }
 
@@ -116,19 +73,12 @@ fn the_model_reads_results_together_with_the_names_of_their_calls() {
 
     let next = next(&history, 200).unwrap();
 
-    let Next::CallModel(prompt) = next else {
-        panic!("{next:?}")
-    };
+    let Next::CallModel(prompt) = next else { panic!("{next:?}") };
     assert_eq!(
         prompt.messages[1..],
         [
-            PromptMessage::Assistant {
-                message_id: 2,
-                parts: vec![call("a")]
-            },
-            PromptMessage::Tool {
-                results: vec![result(2, 0)]
-            },
+            PromptMessage::Assistant { message_id: 2, parts: vec![call("a")] },
+            PromptMessage::Tool { results: vec![result(2, 0)] },
         ]
     );
 }
@@ -136,17 +86,11 @@ fn the_model_reads_results_together_with_the_names_of_their_calls() {
 #[test]
 fn what_only_users_see_stays_out_of_the_prompt() {
     let mut history = history([user("hi")]);
-    history.put(Message {
-        id: 2,
-        hidden_from_model: true,
-        content: assistant(vec![text("notice")]),
-    });
+    history.put(Message { id: 2, hidden_from_model: true, content: assistant(vec![text("notice")]) });
 
     let next = next(&history, 200).unwrap();
 
-    let Next::CallModel(prompt) = next else {
-        panic!("{next:?}")
-    };
+    let Next::CallModel(prompt) = next else { panic!("{next:?}") };
     assert_eq!(prompt.messages.len(), 1);
 }
 
@@ -187,10 +131,7 @@ fn an_answer_without_calls_finishes_unless_the_provider_paused() {
     for reason in [StopReason::EndTurn, StopReason::ToolUse, StopReason::MaxTokens] {
         assert_eq!(after(&answer(vec![text("done")], reason)), After::Finish);
     }
-    assert_eq!(
-        after(&answer(vec![text("so far")], StopReason::PauseTurn)),
-        After::Continue
-    );
+    assert_eq!(after(&answer(vec![text("so far")], StopReason::PauseTurn)), After::Continue);
 }
 
 #[test]
@@ -213,10 +154,8 @@ fn an_empty_answer_is_committed_as_one_empty_text() {
 
 #[test]
 fn a_stopped_answer_keeps_its_words_and_leaves_its_calls() {
-    let mut stopped = answer(
-        vec![text("I will look"), call("a"), text(""), text("unfin")],
-        StopReason::EndTurn,
-    );
+    let mut stopped =
+        answer(vec![text("I will look"), call("a"), text(""), text("unfin")], StopReason::EndTurn);
     stopped.last_part_finished = false;
     stopped.stop_reason = None;
 

@@ -16,30 +16,19 @@ pub(crate) struct ToolEnd {
 impl ToolEnd {
     /// An end that tells the model what it can do about it.
     pub(crate) fn error(output: impl Into<String>) -> Self {
-        ToolEnd {
-            output: output.into(),
-            is_error: true,
-        }
+        ToolEnd { output: output.into(), is_error: true }
     }
 }
 
 /// Whether a call may be sent to the workspace; if not, what the model reads instead.
 pub(crate) fn check(call: &OpenCall, tools: &[ToolDefinition], has_workspace: bool) -> Result<(), ToolEnd> {
     if !has_workspace {
-        return Err(ToolEnd::error(
-            "The tool did not run: this chat has no workspace.",
-        ));
+        return Err(ToolEnd::error("The tool did not run: this chat has no workspace."));
     }
     if !tools.iter().any(|tool| tool.name == call.tool_name) {
         let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
-        let names = if names.is_empty() {
-            "none".to_owned()
-        } else {
-            names.join(", ")
-        };
-        return Err(ToolEnd::error(format!(
-            "The call did not run: no such tool. The tools are: {names}."
-        )));
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        return Err(ToolEnd::error(format!("The call did not run: no such tool. The tools are: {names}.")));
     }
     if let Err(error) = serde_json::from_str::<Map<String, Value>>(&call.arguments_json) {
         let place = format!("line {}, column {}", error.line(), error.column());
@@ -77,10 +66,7 @@ mod tests {
 
     fn call(tool_name: &str, arguments_json: &str) -> OpenCall {
         OpenCall {
-            id: CallId {
-                message_id: 1,
-                index: 0,
-            },
+            id: CallId { message_id: 1, index: 0 },
             tool_name: tool_name.to_owned(),
             arguments_json: arguments_json.to_owned(),
         }
@@ -98,10 +84,7 @@ mod tests {
 
     #[test]
     fn a_known_tool_with_an_object_of_arguments_may_run() {
-        assert_eq!(
-            check(&call("list_dir", r#"{"path": "."}"#), &tools(), true),
-            Ok(())
-        );
+        assert_eq!(check(&call("list_dir", r#"{"path": "."}"#), &tools(), true), Ok(()));
     }
 
     #[test]
@@ -125,12 +108,7 @@ mod tests {
 
     #[test]
     fn a_chat_without_a_workspace_has_no_tools() {
-        assert!(
-            check(&call("list_dir", "{}"), &[], false)
-                .unwrap_err()
-                .output
-                .contains("no workspace")
-        );
+        assert!(check(&call("list_dir", "{}"), &[], false).unwrap_err().output.contains("no workspace"));
     }
 
     proptest! {

@@ -138,11 +138,7 @@ pub(crate) async fn run(
 
 impl Turn {
     fn new(context: Context, holder: Holder, input: LeaseInput, control: watch::Receiver<Control>) -> Self {
-        let TurnHeader {
-            snapshot_version,
-            history_version,
-            ..
-        } = input.header;
+        let TurnHeader { snapshot_version, history_version, .. } = input.header;
         let mut history = History::default();
         let unread_after = if input.messages.is_some() { None } else { Some(0) };
         for message in input.messages.into_iter().flatten() {
@@ -235,11 +231,7 @@ impl Turn {
     }
 
     fn learn(&mut self, news: TurnNews) {
-        let TurnNews {
-            header,
-            deleted_from,
-            messages,
-        } = news;
+        let TurnNews { header, deleted_from, messages } = news;
         if let Some(id) = deleted_from {
             self.history.truncate(id);
         }

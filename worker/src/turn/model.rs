@@ -58,17 +58,9 @@ impl Turn {
         self.model_calls += 1;
         self.tries.not_before = None;
         self.tries.since.get_or_insert_with(Instant::now);
-        let usage = self
-            .context
-            .usage
-            .guard(self.holder.clone(), self.model_calls, model.name.clone());
+        let usage = self.context.usage.guard(self.holder.clone(), self.model_calls, model.name.clone());
         let live = self.live.open();
-        let mut progress = AnswerInProgress {
-            answer: Answer::default(),
-            model: model.name,
-            live,
-            usage,
-        };
+        let mut progress = AnswerInProgress { answer: Answer::default(), model: model.name, live, usage };
         let mut stream = provider.call(self.model_call(prompt));
         let end = self.follow(&mut stream, &mut progress).await?;
         drop(stream);
@@ -157,11 +149,7 @@ impl Turn {
         match outcome.committed_ids[..] {
             [id] => {
                 let content = Content::Assistant { parts };
-                self.history.put(Message {
-                    id,
-                    hidden_from_model: false,
-                    content,
-                });
+                self.history.put(Message { id, hidden_from_model: false, content });
             }
             _ => self.read_back(known_history),
         }
@@ -225,9 +213,7 @@ fn live_kind(kind: &PartKind) -> LivePartKind {
     match kind {
         PartKind::Text => LivePartKind::Text,
         PartKind::Reasoning => LivePartKind::Reasoning,
-        PartKind::ToolCall { tool_name } => LivePartKind::ToolCall {
-            tool_name: tool_name.clone(),
-        },
+        PartKind::ToolCall { tool_name } => LivePartKind::ToolCall { tool_name: tool_name.clone() },
     }
 }
 
@@ -251,8 +237,5 @@ fn cut_short(provider: &str) -> CallFailure {
         status_code: None,
         retryable: true,
     };
-    CallFailure {
-        error,
-        retry_after: None,
-    }
+    CallFailure { error, retry_after: None }
 }

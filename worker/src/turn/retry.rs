@@ -41,10 +41,7 @@ impl Turn {
 fn exhausted(last: ChatError, attempts: i32) -> ChatError {
     ChatError {
         kind: ErrorKind::AttemptsExhausted,
-        message: format!(
-            "The model call failed {attempts} times, at last with: {}",
-            last.message
-        ),
+        message: format!("The model call failed {attempts} times, at last with: {}", last.message),
         retryable: false,
         ..last
     }

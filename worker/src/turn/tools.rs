@@ -107,18 +107,8 @@ impl Turn {
             async move { runner.run(call, known_history, control).await }
         };
         let parallel = self.context.limits.parallel_calls_max;
-        let running = futures::stream::iter(open)
-            .map(run)
-            .buffer_unordered(parallel)
-            .boxed();
-        Calls {
-            running,
-            all_ended: false,
-            finished: Vec::new(),
-            writing: None,
-            wanted: None,
-            history,
-        }
+        let running = futures::stream::iter(open).map(run).buffer_unordered(parallel).boxed();
+        Calls { running, all_ended: false, finished: Vec::new(), writing: None, wanted: None, history }
     }
 
     async fn calls_happening(&mut self, calls: &mut Calls) -> Happening {
@@ -146,10 +136,7 @@ impl Turn {
             let delivered = delivery.deliver(&write).await;
             (write, delivered)
         };
-        calls.writing = Some(Writing {
-            finished,
-            delivered: delivered.boxed(),
-        });
+        calls.writing = Some(Writing { finished, delivered: delivered.boxed() });
     }
 
     /// Learns from a write of results; false when the calls are to be looked at anew.
@@ -182,14 +169,8 @@ impl Turn {
                 output: result.output,
                 is_error: result.is_error,
             };
-            let content = Content::Tool {
-                results: vec![result],
-            };
-            self.history.put(Message {
-                id: *id,
-                hidden_from_model: false,
-                content,
-            });
+            let content = Content::Tool { results: vec![result] };
+            self.history.put(Message { id: *id, hidden_from_model: false, content });
             if let Some(live) = live {
                 live.commit();
             }
@@ -205,10 +186,7 @@ impl Turn {
             if finished.is_empty() {
                 let written = self.write_interruption(None, results).await?;
                 if matches!(written, Written::Applied(_)) {
-                    batch
-                        .into_iter()
-                        .filter_map(|finished| finished.live)
-                        .for_each(LiveStream::commit);
+                    batch.into_iter().filter_map(|finished| finished.live).for_each(LiveStream::commit);
                 }
                 return written.settled();
             }
@@ -239,13 +217,7 @@ fn take_batch(finished: &mut Vec<Finished>) -> Vec<Finished> {
         bytes += finished.result.output.len();
         bytes <= RESULTS_BYTES_MAX
     };
-    let count = finished
-        .iter()
-        .take(RESULTS_MAX)
-        .take_while(fits)
-        .count()
-        .max(1)
-        .min(finished.len());
+    let count = finished.iter().take(RESULTS_MAX).take_while(fits).count().max(1).min(finished.len());
     let rest = finished.split_off(count);
     mem::replace(finished, rest)
 }
@@ -278,12 +250,8 @@ impl CallRunner {
             Err(end) => (end, None),
         };
         let ToolEnd { output, is_error } = end;
-        let result = NewResult {
-            call: call.id,
-            output: tools::cut(output),
-            is_error,
-            runtime: since.elapsed(),
-        };
+        let result =
+            NewResult { call: call.id, output: tools::cut(output), is_error, runtime: since.elapsed() };
         Ok(Finished { result, live })
     }
 
@@ -301,12 +269,7 @@ impl CallRunner {
             let mut live = None;
             let known = *known_history.borrow();
             let on_output = |data: Bytes| live.get_or_insert_with(|| self.open_stream(call)).append(&data);
-            match self
-                .context
-                .client
-                .call_tool(&self.holder, known, call, on_output)
-                .await
-            {
+            match self.context.client.call_tool(&self.holder, known, call, on_output).await {
                 Ok(end) => return Ok((end, live)),
                 Err(CallError::LeaseLost) => return Err(Exit::Lost),
                 Err(CallError::Refused { code, reason }) => {
@@ -330,10 +293,7 @@ impl CallRunner {
 
     fn open_stream(&self, call: &OpenCall) -> LiveStream {
         let live = self.opener.open();
-        live.start_part(LivePartKind::ToolOutput {
-            tool_name: call.tool_name.clone(),
-            call: call.id,
-        });
+        live.start_part(LivePartKind::ToolOutput { tool_name: call.tool_name.clone(), call: call.id });
         live
     }
 }

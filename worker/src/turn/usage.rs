@@ -28,16 +28,8 @@ impl UsageReports {
 
     /// Watches over the tokens of a model call.
     pub(super) fn guard(&self, holder: Holder, model_call: i64, model: String) -> UsageGuard {
-        let report = UsageReport {
-            holder,
-            model_call,
-            model,
-            usage: Usage::default(),
-        };
-        UsageGuard {
-            reports: self.clone(),
-            report,
-        }
+        let report = UsageReport { holder, model_call, model, usage: Usage::default() };
+        UsageGuard { reports: self.clone(), report }
     }
 }
 
@@ -63,10 +55,7 @@ impl Drop for UsageGuard {
     fn drop(&mut self) {
         if self.report.usage != Usage::default() && self.reports.sender.try_send(self.report.clone()).is_err()
         {
-            tracing::warn!(
-                model = self.report.model,
-                "the usage of a model call could not be reported"
-            );
+            tracing::warn!(model = self.report.model, "the usage of a model call could not be reported");
         }
     }
 }

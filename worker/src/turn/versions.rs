@@ -17,11 +17,7 @@ pub(super) struct Versions {
 impl Versions {
     /// After a read, which tells everything.
     pub(super) fn read(snapshot: i64, history: i64) -> Self {
-        Versions {
-            history,
-            interrupt_horizon: snapshot,
-            settings: snapshot,
-        }
+        Versions { history, interrupt_horizon: snapshot, settings: snapshot }
     }
 
     /// After a write that leaves the chat not interrupting. It tells nothing of the
@@ -56,17 +52,11 @@ mod tests {
     use super::*;
 
     fn interrupt(version: i64) -> Control {
-        Control {
-            interrupt: version,
-            ..Control::default()
-        }
+        Control { interrupt: version, ..Control::default() }
     }
 
     fn reload(version: i64) -> Control {
-        Control {
-            reload: version,
-            ..Control::default()
-        }
+        Control { reload: version, ..Control::default() }
     }
 
     #[test]

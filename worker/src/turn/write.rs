@@ -114,15 +114,8 @@ impl Delivery {
 impl Turn {
     /// The next write, ready to be delivered beside other work.
     pub(super) fn delivery(&self) -> Delivery {
-        let no = WriteNo {
-            write_no: self.write_no + 1,
-            history_version: self.versions.history,
-        };
-        Delivery {
-            context: self.context.clone(),
-            holder: self.holder.clone(),
-            no,
-        }
+        let no = WriteNo { write_no: self.write_no + 1, history_version: self.versions.history };
+        Delivery { context: self.context.clone(), holder: self.holder.clone(), no }
     }
 
     /// Hands in a write and learns from its outcome.
@@ -140,20 +133,12 @@ impl Turn {
             }
             Delivered::Failed(outcome) => {
                 self.applied(&Write::Fail(internal()), &outcome);
-                Ok(if settle(&outcome).is_ok() {
-                    Written::Not
-                } else {
-                    Written::Ended
-                })
+                Ok(if settle(&outcome).is_ok() { Written::Not } else { Written::Ended })
             }
             Delivered::Stale => {
                 self.stale_writes += 1;
                 self.unread_after = Some(self.versions.history);
-                if self.stale_writes > STALE_WRITES_MAX {
-                    Err(Exit::Refused)
-                } else {
-                    Ok(Written::Not)
-                }
+                if self.stale_writes > STALE_WRITES_MAX { Err(Exit::Refused) } else { Ok(Written::Not) }
             }
             Delivered::LeaseLost => Err(Exit::Lost),
             Delivered::Refused => Err(Exit::Refused),
@@ -168,13 +153,11 @@ impl Turn {
             Write::CommitToolResults(_) => self.versions.wrote_results(outcome.history_version),
             Write::RecordRetry { .. } => {
                 self.attempt += 1;
-                self.versions
-                    .wrote(outcome.snapshot_version, outcome.history_version);
+                self.versions.wrote(outcome.snapshot_version, outcome.history_version);
             }
             Write::CommitStep { .. } | Write::FinishInterruption { .. } | Write::Fail(_) | Write::Release => {
                 self.interrupting = false;
-                self.versions
-                    .wrote(outcome.snapshot_version, outcome.history_version);
+                self.versions.wrote(outcome.snapshot_version, outcome.history_version);
             }
         }
         if outcome.history_version != known_history {
@@ -219,13 +202,7 @@ impl Turn {
         let model_call = self.model_calls;
         let known_history = self.versions.history;
         let has_rows = partial.is_some() || !results.is_empty();
-        let written = self
-            .write(Write::FinishInterruption {
-                partial,
-                results,
-                model_call,
-            })
-            .await?;
+        let written = self.write(Write::FinishInterruption { partial, results, model_call }).await?;
         if has_rows && matches!(written, Written::Applied(_)) {
             self.read_back(known_history);
         }
@@ -236,10 +213,7 @@ impl Turn {
 /// Gives a lease back that this worker does not run. False when nobody knows whether that
 /// was heard; the lease is then delivered again.
 pub(crate) async fn give_back(context: &Context, holder: &Holder, header: &TurnHeader) -> bool {
-    let no = WriteNo {
-        write_no: header.last_write_no + 1,
-        history_version: header.history_version,
-    };
+    let no = WriteNo { write_no: header.last_write_no + 1, history_version: header.history_version };
     let Limits { rewrite, .. } = *context.limits;
     for failures in 1..=GIVE_BACK_TRIES {
         match context.client.write(holder, no, &Write::Release).await {

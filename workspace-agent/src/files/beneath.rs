@@ -70,13 +70,8 @@ impl Root {
         if path.is_empty() || path.contains('\0') {
             return Err(Error::PathMalformed);
         }
-        let inside = self
-            .inside(Path::new(path))
-            .ok_or_else(|| Error::open(path, Errno::XDEV))?;
-        let opened = |flags| {
-            self.open_beneath(inside, flags)
-                .map_err(|errno| Error::open(path, errno))
-        };
+        let inside = self.inside(Path::new(path)).ok_or_else(|| Error::open(path, Errno::XDEV))?;
+        let opened = |flags| self.open_beneath(inside, flags).map_err(|errno| Error::open(path, errno));
         require(&opened(NAME_ONLY)?, path, wanted)?;
         let flags = match wanted {
             Wanted::Directory => OFlags::RDONLY | OFlags::DIRECTORY,
@@ -91,17 +86,10 @@ impl Root {
     /// The path relative to the directory, when it is not absolute or begins with it.
     fn inside<'a>(&self, path: &'a Path) -> Option<&'a Path> {
         let inside = match path.is_absolute() {
-            true => self
-                .prefixes
-                .iter()
-                .find_map(|prefix| path.strip_prefix(prefix).ok())?,
+            true => self.prefixes.iter().find_map(|prefix| path.strip_prefix(prefix).ok())?,
             false => path,
         };
-        Some(if inside.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            inside
-        })
+        Some(if inside.as_os_str().is_empty() { Path::new(".") } else { inside })
     }
 
     #[cfg(target_os = "linux")]
@@ -149,12 +137,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(root: &'a Root, directory: OwnedFd) -> Self {
-        Self {
-            root,
-            held: vec![directory],
-            ahead: VecDeque::new(),
-            links: 0,
-        }
+        Self { root, held: vec![directory], ahead: VecDeque::new(), links: 0 }
     }
 
     fn open(mut self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -209,12 +192,7 @@ impl<'a> Walk<'a> {
 
     /// Should a link have taken the name's place since it was looked at, this fails or opens the link itself.
     fn open_here(&self, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-        sys::openat(
-            self.here(),
-            name,
-            flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
+        sys::openat(self.here(), name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
     }
 
     /// Where the name leads, when it is a link.

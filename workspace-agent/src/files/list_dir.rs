@@ -35,11 +35,7 @@ pub(super) const DEFINITION: Definition = Definition {
 
 /// The tool.
 pub(super) fn run(root: &Root, call: &Call) -> Result<String, Error> {
-    let path = call
-        .arguments
-        .text("path")?
-        .filter(|path| !path.is_empty())
-        .unwrap_or(".");
+    let path = call.arguments.text("path")?.filter(|path| !path.is_empty()).unwrap_or(".");
     let directory = root.open(path, Wanted::Directory)?;
     let names = first_names(&directory, &call.cancel, |errno| Error::io(path, errno.into()))?;
     render(&directory, &names, &call.cancel)
@@ -72,10 +68,7 @@ fn first_names(
             go_on(cancel)?;
         }
     }
-    Ok(Names {
-        first: heap.into_sorted_vec(),
-        total,
-    })
+    Ok(Names { first: heap.into_sorted_vec(), total })
 }
 
 fn render(directory: &OwnedFd, names: &Names, cancel: &CancellationToken) -> Result<String, Error> {
@@ -167,10 +160,7 @@ mod tests {
 
         let text = list(dir.path(), "{}").unwrap();
 
-        assert_eq!(
-            text,
-            ".hidden  0 bytes\na/\nb.txt  5 bytes\nlink -> ../gone\ns  (socket)"
-        );
+        assert_eq!(text, ".hidden  0 bytes\na/\nb.txt  5 bytes\nlink -> ../gone\ns  (socket)");
     }
 
     #[test]
@@ -182,20 +172,14 @@ mod tests {
 
         let text = list(dir.path(), r#"{"path": "."}"#).unwrap();
 
-        assert_eq!(
-            text,
-            "line\\nbreak  1 bytes\nnot\u{fffd}utf8  1 bytes\nčaj 茶  1 bytes"
-        );
+        assert_eq!(text, "line\\nbreak  1 bytes\nnot\u{fffd}utf8  1 bytes\nčaj 茶  1 bytes");
     }
 
     #[test]
     fn an_empty_directory_says_so() {
         let dir = tempfile::tempdir().unwrap();
 
-        assert_eq!(
-            list(dir.path(), r#"{"path": ""}"#).unwrap(),
-            "(the directory is empty)"
-        );
+        assert_eq!(list(dir.path(), r#"{"path": ""}"#).unwrap(), "(the directory is empty)");
     }
 
     #[test]
@@ -237,10 +221,7 @@ mod tests {
 
         let error = list(dir.path(), r#"{"path": "file"}"#).unwrap_err();
 
-        assert_eq!(
-            error.to_string(),
-            "`file` is not a directory. Use read_file to read a file."
-        );
+        assert_eq!(error.to_string(), "`file` is not a directory. Use read_file to read a file.");
     }
 
     #[test]
@@ -249,11 +230,7 @@ mod tests {
         fs::write(dir.path().join("file"), "x").unwrap();
         let cancel = CancellationToken::new();
         cancel.cancel();
-        let call = Call {
-            arguments: Arguments::parse("").unwrap(),
-            output: OutputSink::new().0,
-            cancel,
-        };
+        let call = Call { arguments: Arguments::parse("").unwrap(), output: OutputSink::new().0, cancel };
 
         let error = run(&Root::new(dir.path()).unwrap(), &call).unwrap_err();
 

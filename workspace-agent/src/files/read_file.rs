@@ -66,10 +66,7 @@ pub(super) const DEFINITION: Definition = Definition {
 pub(super) fn run(root: &Root, call: &Call) -> Result<String, Error> {
     let asked = Asked::parse(&call.arguments)?;
     let file = root.open(asked.path, Wanted::RegularFile)?;
-    let chunks = Chunks {
-        file: File::from(file),
-        cancel: &call.cancel,
-    };
+    let chunks = Chunks { file: File::from(file), cancel: &call.cancel };
     let reader = BufReader::with_capacity(CHUNK_BYTES, chunks);
     asked.read(reader).map_err(|error| match error {
         // A failing read of a cancelled call is our own doing.
@@ -104,10 +101,7 @@ impl<'a> Asked<'a> {
             return Err(Error::Binary(shorten(self.path)));
         }
         for lines in 0..self.offset - 1 {
-            if next_line(&mut reader, &mut Vec::new(), 0)
-                .map_err(failed)?
-                .is_none()
-            {
+            if next_line(&mut reader, &mut Vec::new(), 0).map_err(failed)?.is_none() {
                 return Err(self.past_end(lines));
             }
         }
@@ -121,18 +115,11 @@ impl<'a> Asked<'a> {
     }
 
     fn empty(&self) -> Result<String, Error> {
-        if self.offset > 1 {
-            Err(self.past_end(0))
-        } else {
-            Ok("(the file is empty)".to_owned())
-        }
+        if self.offset > 1 { Err(self.past_end(0)) } else { Ok("(the file is empty)".to_owned()) }
     }
 
     fn past_end(&self, lines: u64) -> Error {
-        Error::PastEnd {
-            path: shorten(self.path),
-            lines,
-        }
+        Error::PastEnd { path: shorten(self.path), lines }
     }
 
     /// The lines asked for, as far as they fit, and how many they are.
@@ -160,16 +147,10 @@ impl<'a> Asked<'a> {
         match rest {
             Rest::Lines(0) => format!("(lines {first}-{last} of {last})"),
             Rest::Lines(lines) => {
-                format!(
-                    "(lines {first}-{last} of {}; go on with offset {next})",
-                    last + lines
-                )
+                format!("(lines {first}-{last} of {}; go on with offset {next})", last + lines)
             }
             Rest::MoreThan(lines) => {
-                format!(
-                    "(lines {first}-{last} of more than {}; go on with offset {next})",
-                    last + lines
-                )
+                format!("(lines {first}-{last} of more than {}; go on with offset {next})", last + lines)
             }
         }
     }
@@ -220,11 +201,7 @@ fn push_line(text: &mut String, number: u64, kept: &[u8], bytes: u64) {
         Some((end, _)) => (&line[..end], true),
         None => (&line[..], bytes > kept.len() as u64),
     };
-    let notice = if is_cut {
-        " … (line cut at 2000 characters)"
-    } else {
-        ""
-    };
+    let notice = if is_cut { " … (line cut at 2000 characters)" } else { "" };
     text.push_str(&format!("{number:>6}\t{line}{notice}\n"));
 }
 

@@ -28,31 +28,14 @@ pub(super) struct CallKey {
 impl CallKey {
     /// None when the contract does not allow such an id.
     pub(super) fn parse(id: &ToolCallId) -> Option<Self> {
-        let CallId {
-            message_id,
-            call_index,
-        } = id.call?;
+        let CallId { message_id, call_index } = id.call?;
         let chat_id = Uuid::try_parse(&id.chat_id).ok()?;
-        Some(Self {
-            chat_id,
-            message_id,
-            call_index,
-        })
+        Some(Self { chat_id, message_id, call_index })
     }
 
     fn to_proto(self) -> ToolCallId {
-        let Self {
-            chat_id,
-            message_id,
-            call_index,
-        } = self;
-        ToolCallId {
-            chat_id: chat_id.to_string(),
-            call: Some(CallId {
-                message_id,
-                call_index,
-            }),
-        }
+        let Self { chat_id, message_id, call_index } = self;
+        ToolCallId { chat_id: chat_id.to_string(), call: Some(CallId { message_id, call_index }) }
     }
 }
 
@@ -71,13 +54,7 @@ impl Calls {
     pub(super) fn new(outgoing: mpsc::Sender<AttachRequest>) -> Self {
         let all = CancellationToken::new();
         let guard = all.clone().drop_guard();
-        Self {
-            running: HashMap::new(),
-            tasks: JoinSet::new(),
-            outgoing,
-            all,
-            _cancel_on_drop: guard,
-        }
+        Self { running: HashMap::new(), tasks: JoinSet::new(), outgoing, all, _cancel_on_drop: guard }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -93,8 +70,7 @@ impl Calls {
         let cancel = self.all.child_token();
         self.running.insert(key, cancel.clone());
         let outgoing = self.outgoing.clone();
-        self.tasks
-            .spawn(async move { (key, run(key, tool, arguments, cancel, outgoing).await) });
+        self.tasks.spawn(async move { (key, run(key, tool, arguments, cancel, outgoing).await) });
     }
 
     /// Asks a call to stop. One that has ended was reported, or is about to be.
@@ -107,11 +83,7 @@ impl Calls {
     /// The next call that ends; none when none runs. It no longer counts as running before its end is sent,
     /// so a call repeated from now on runs again, and is never taken for one that will still be reported.
     pub(super) async fn next_ended(&mut self) -> Option<AttachRequest> {
-        let (key, ended) = self
-            .tasks
-            .join_next()
-            .await?
-            .expect("a call catches its tool's panic");
+        let (key, ended) = self.tasks.join_next().await?.expect("a call catches its tool's panic");
         self.running.remove(&key);
         Some(tool_ended(key.to_proto(), ended))
     }
@@ -126,11 +98,7 @@ async fn run(
     outgoing: mpsc::Sender<AttachRequest>,
 ) -> Ended {
     let (output, mut written) = OutputSink::new();
-    let run = tool.run(Call {
-        arguments,
-        output,
-        cancel,
-    });
+    let run = tool.run(Call { arguments, output, cancel });
     let mut run = AssertUnwindSafe(run).catch_unwind();
     let ended = loop {
         tokio::select! {
@@ -149,28 +117,15 @@ async fn run(
 
 /// Waits while the stream is full. It fails when the stream has broken, and then this task is dropped too.
 async fn send_output(key: CallKey, data: Bytes, outgoing: &mpsc::Sender<AttachRequest>) {
-    let output = ToolOutput {
-        call_id: Some(key.to_proto()),
-        data,
-    };
-    let _ = outgoing
-        .send(AttachRequest {
-            message: Some(Message::ToolOutput(output)),
-        })
-        .await;
+    let output = ToolOutput { call_id: Some(key.to_proto()), data };
+    let _ = outgoing.send(AttachRequest { message: Some(Message::ToolOutput(output)) }).await;
 }
 
 /// The message that ends a call.
 pub(super) fn tool_ended(call_id: ToolCallId, ended: Ended) -> AttachRequest {
     let Ended { output, is_error } = ended;
-    let ended = ToolEnded {
-        call_id: Some(call_id),
-        output: cut(output),
-        is_error,
-    };
-    AttachRequest {
-        message: Some(Message::ToolEnded(ended)),
-    }
+    let ended = ToolEnded { call_id: Some(call_id), output: cut(output), is_error };
+    AttachRequest { message: Some(Message::ToolEnded(ended)) }
 }
 
 /// Tools keep to limits of their own; this is the net under them.

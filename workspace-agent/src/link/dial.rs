@@ -28,11 +28,7 @@ impl Dial {
     pub(crate) fn new(config: &Config, limits: &Limits) -> Result<Self, ConfigError> {
         let Token { secret, given_by } = config.bearer()?;
         let endpoint = endpoint(config)?.connect_timeout(limits.register);
-        Ok(Self {
-            endpoint,
-            authorization: authorization(&secret, given_by)?,
-            given_by,
-        })
+        Ok(Self { endpoint, authorization: authorization(&secret, given_by)?, given_by })
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -61,11 +57,7 @@ fn authorization(secret: &str, given_by: &'static str) -> Result<MetadataValue<A
 }
 
 fn endpoint(config: &Config) -> Result<Endpoint, ConfigError> {
-    let uri: Uri = config
-        .control_plane
-        .trim()
-        .parse()
-        .map_err(|_| ConfigError::Url)?;
+    let uri: Uri = config.control_plane.trim().parse().map_err(|_| ConfigError::Url)?;
     let authority = uri.authority().ok_or(ConfigError::Url)?;
     if authority.as_str().contains('@') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(ConfigError::Url);
@@ -79,40 +71,27 @@ fn endpoint(config: &Config) -> Result<Endpoint, ConfigError> {
     if !is_tls && !config.allow_plaintext && !is_loopback(&host) {
         return Err(ConfigError::Plaintext { host });
     }
-    let endpoint = Endpoint::from(uri)
-        .user_agent(USER_AGENT)
-        .expect("the name is plain ASCII");
+    let endpoint = Endpoint::from(uri).user_agent(USER_AGENT).expect("the name is plain ASCII");
     if !is_tls {
         return Ok(endpoint);
     }
-    endpoint
-        .tls_config(tls(config)?)
-        .map_err(|error| ConfigError::Tls(error.into()))
+    endpoint.tls_config(tls(config)?).map_err(|error| ConfigError::Tls(error.into()))
 }
 
 fn is_loopback(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     match bare {
-        Some(host) => host
-            .parse::<Ipv6Addr>()
-            .is_ok_and(|address| address.is_loopback()),
+        Some(host) => host.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
         None if host.eq_ignore_ascii_case("localhost") => true,
         None => host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
     }
 }
 
 fn tls(config: &Config) -> Result<ClientTlsConfig, ConfigError> {
-    let Some(path) = config
-        .ca_cert
-        .as_ref()
-        .filter(|path| !path.as_os_str().is_empty())
-    else {
+    let Some(path) = config.ca_cert.as_ref().filter(|path| !path.as_os_str().is_empty()) else {
         return Ok(ClientTlsConfig::new().with_webpki_roots());
     };
-    let unusable = |source| ConfigError::CaCert {
-        path: path.clone(),
-        source,
-    };
+    let unusable = |source| ConfigError::CaCert { path: path.clone(), source };
     let pem = fs::read_to_string(path).map_err(unusable)?;
     if !pem.contains("-----BEGIN CERTIFICATE-----") {
         return Err(unusable(io::Error::other("it holds no PEM certificate")));
@@ -141,20 +120,12 @@ mod tests {
 
     #[test]
     fn plaintext_stays_on_this_machine() {
-        for url in [
-            "http://127.0.0.1:7400",
-            "http://127.8.8.8",
-            "http://[::1]:7400/",
-            "http://LocalHost:1",
-        ] {
+        for url in ["http://127.0.0.1:7400", "http://127.8.8.8", "http://[::1]:7400/", "http://LocalHost:1"] {
             assert!(dial(&config(url)).is_ok(), "{url}");
         }
-        for url in [
-            "http://10.0.0.1:7400",
-            "http://[2001:db8::1]:1",
-            "http://localhost.example",
-            "http://0.0.0.0",
-        ] {
+        for url in
+            ["http://10.0.0.1:7400", "http://[2001:db8::1]:1", "http://localhost.example", "http://0.0.0.0"]
+        {
             let error = dial(&config(url)).err().unwrap();
             assert!(matches!(error, ConfigError::Plaintext { .. }), "{url}: {error}");
         }
@@ -162,10 +133,7 @@ mod tests {
 
     #[test]
     fn plaintext_to_another_machine_needs_its_flag() {
-        let config = Config {
-            allow_plaintext: true,
-            ..config("http://10.0.0.1:7400")
-        };
+        let config = Config { allow_plaintext: true, ..config("http://10.0.0.1:7400") };
 
         assert!(dial(&config).is_ok());
     }
@@ -194,10 +162,7 @@ mod tests {
     #[test]
     fn a_token_that_no_header_can_carry_is_refused_and_not_shown() {
         for token in ["two words", "line\nbreak", "umläut"] {
-            let config = Config {
-                token: Some(token.to_owned()),
-                ..config("http://localhost:1")
-            };
+            let config = Config { token: Some(token.to_owned()), ..config("http://localhost:1") };
 
             let error = dial(&config).err().unwrap();
 
@@ -211,10 +176,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
         fs::write(&path, "no certificate").unwrap();
-        let config = Config {
-            ca_cert: Some(path),
-            ..config("https://localhost:1")
-        };
+        let config = Config { ca_cert: Some(path), ..config("https://localhost:1") };
 
         let error = dial(&config).err().unwrap();
 

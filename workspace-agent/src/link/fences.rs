@@ -23,12 +23,7 @@ struct Seen {
 impl Fences {
     /// Remembers so many chats. What is forgotten is admitted again; the control plane's own check remains.
     pub(super) fn new(chats_max: usize) -> Self {
-        Self {
-            seen: HashMap::new(),
-            order: BTreeMap::new(),
-            clock: 0,
-            chats_max,
-        }
+        Self { seen: HashMap::new(), order: BTreeMap::new(), clock: 0, chats_max }
     }
 
     /// Notes a fence, and tells whether it is not below the highest seen of the chat.
@@ -41,13 +36,7 @@ impl Fences {
             self.order.remove(&seen.at);
         }
         self.clock += 1;
-        self.seen.insert(
-            chat,
-            Seen {
-                fence,
-                at: self.clock,
-            },
-        );
+        self.seen.insert(chat, Seen { fence, at: self.clock });
         self.order.insert(self.clock, chat);
         if self.seen.len() > self.chats_max
             && let Some((_, oldest)) = self.order.pop_first()

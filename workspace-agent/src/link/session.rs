@@ -85,18 +85,10 @@ pub(super) async fn run(link: &mut Link, shutdown: &CancellationToken) -> End {
         Ok(Err(cause)) => return end_before_registration(cause),
         Err(_) => return end_before_registration(Cause::RegisterTimeout),
     };
-    tracing::info!(
-        workspace_id = registered.workspace_id,
-        "registered with the control plane"
-    );
+    tracing::info!(workspace_id = registered.workspace_id, "registered with the control plane");
     let since = Instant::now();
     let calls = Calls::new(outgoing.clone());
-    let mut session = Session {
-        link,
-        incoming,
-        outgoing,
-        calls,
-    };
+    let mut session = Session { link, incoming, outgoing, calls };
     let served = tokio::select! {
         // A message that waits for a full stream at this moment is lost, as with any lost stream.
         () = shutdown.cancelled() => None,
@@ -117,25 +109,12 @@ async fn open(link: &Link) -> Result<Opened, Cause> {
     let channel = link.dial.endpoint().connect().await.map_err(Cause::Connect)?;
     let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
     // It goes first whatever happens, since nobody else has the sender yet.
-    outgoing
-        .send(register(&link.tools))
-        .await
-        .expect("the receiver is here");
+    outgoing.send(register(&link.tools)).await.expect("the receiver is here");
     let mut request = Request::new(ReceiverStream::new(messages));
-    request
-        .metadata_mut()
-        .insert("authorization", link.dial.authorization());
-    let response = WorkspaceServiceClient::new(channel)
-        .attach(request)
-        .await
-        .map_err(Cause::Status)?;
+    request.metadata_mut().insert("authorization", link.dial.authorization());
+    let response = WorkspaceServiceClient::new(channel).attach(request).await.map_err(Cause::Status)?;
     let mut incoming = response.into_inner();
-    match incoming
-        .message()
-        .await
-        .map_err(Cause::Status)?
-        .map(|answer| answer.message)
-    {
+    match incoming.message().await.map_err(Cause::Status)?.map(|answer| answer.message) {
         Some(Some(Incoming::Registered(registered))) => Ok((outgoing, incoming, registered)),
         Some(_) => Err(Cause::NotRegistered),
         None => Err(Cause::Closed),
@@ -149,9 +128,7 @@ fn register(tools: &Tools) -> AttachRequest {
         // Every tool only reads, and what only reads needs no journal.
         journal_id: String::new(),
     };
-    AttachRequest {
-        message: Some(Outgoing::Register(register)),
-    }
+    AttachRequest { message: Some(Outgoing::Register(register)) }
 }
 
 fn definition(tool: Definition) -> ToolDefinition {
@@ -165,9 +142,7 @@ fn definition(tool: Definition) -> ToolDefinition {
 fn end_before_registration(cause: Cause) -> End {
     match cause {
         Cause::Status(status) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
-            End::TokenRefused {
-                reason: shorten(status.message()),
-            }
+            End::TokenRefused { reason: shorten(status.message()) }
         }
         cause => end(cause, None),
     }
@@ -178,10 +153,7 @@ fn end(cause: Cause, registered_for: Option<Duration>) -> End {
         // By this code the control plane says that a newer registration took our place.
         Cause::Status(status) if status.code() == Code::AlreadyExists => End::Replaced,
         // A token that was revoked in mid-stream is refused for good at the next registration.
-        cause => End::Lost(Lost {
-            registered_for,
-            cause,
-        }),
+        cause => End::Lost(Lost { registered_for, cause }),
     }
 }
 
@@ -219,12 +191,7 @@ impl Session<'_> {
 
     /// Lets running calls end and their results leave, within a short time.
     async fn drain(self) {
-        let Self {
-            link,
-            mut incoming,
-            outgoing,
-            mut calls,
-        } = self;
+        let Self { link, mut incoming, outgoing, mut calls } = self;
         let drained = async move {
             while let Some(ended) = calls.next_ended().await {
                 if outgoing.send(ended).await.is_err() {
@@ -254,10 +221,7 @@ impl Session<'_> {
     async fn answer(&mut self, message: Option<Incoming>) -> Result<(), Cause> {
         match message {
             Some(Incoming::Ping(Ping { ping_no })) => {
-                self.send(AttachRequest {
-                    message: Some(Outgoing::Pong(Pong { ping_no })),
-                })
-                .await
+                self.send(AttachRequest { message: Some(Outgoing::Pong(Pong { ping_no })) }).await
             }
             Some(Incoming::CallTool(call)) => self.call_tool(call).await,
             Some(Incoming::CancelTool(cancel)) => {
@@ -291,11 +255,7 @@ impl Session<'_> {
             tracing::warn!(chat_id = %key.chat_id, fence = call.fence, "refused a tool call of a late holder");
             // An end names only the call. While the call runs for the rightful holder, an end sent to the
             // late one would be taken for the real one.
-            return if is_running {
-                Ok(())
-            } else {
-                Err(Ended::failed(LATE_HOLDER))
-            };
+            return if is_running { Ok(()) } else { Err(Ended::failed(LATE_HOLDER)) };
         }
         if is_running {
             // The one end that will be sent is the answer to both.

@@ -13,9 +13,7 @@ use super::*;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(DEADLINE, future)
-        .await
-        .unwrap_or_else(|_| panic!("{what} did not happen in time"))
+    timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("{what} did not happen in time"))
 }
 
 #[test]

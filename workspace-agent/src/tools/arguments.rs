@@ -27,9 +27,7 @@ impl Arguments {
         if json.trim().is_empty() {
             return Ok(Self(Map::new()));
         }
-        serde_json::from_str(json)
-            .map(Self)
-            .map_err(|_| ArgumentsError::NotAnObject)
+        serde_json::from_str(json).map(Self).map_err(|_| ArgumentsError::NotAnObject)
     }
 
     /// A string, where there is one.
@@ -55,11 +53,7 @@ impl Arguments {
 }
 
 /// The float as a number, when it is one exactly.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "both are checked"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "both are checked")]
 fn whole(number: f64) -> Option<u64> {
     /// Above 2^53 floats are no longer all of the whole numbers.
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -84,14 +78,8 @@ mod tests {
         let arguments = Arguments::parse(r#"{"path": 3, "offset": "7", "limit": 0}"#).unwrap();
 
         assert_eq!(arguments.text("path"), Err(ArgumentsError::NotText("path")));
-        assert_eq!(
-            arguments.positive("offset"),
-            Err(ArgumentsError::NotPositive("offset"))
-        );
-        assert_eq!(
-            arguments.positive("limit"),
-            Err(ArgumentsError::NotPositive("limit"))
-        );
+        assert_eq!(arguments.positive("offset"), Err(ArgumentsError::NotPositive("offset")));
+        assert_eq!(arguments.positive("limit"), Err(ArgumentsError::NotPositive("limit")));
     }
 
     #[test]

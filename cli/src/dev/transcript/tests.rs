@@ -29,19 +29,11 @@ impl Screen {
 }
 
 fn stream(base_version: i64) -> StreamId {
-    StreamId {
-        base_version,
-        index: 0,
-    }
+    StreamId { base_version, index: 0 }
 }
 
 fn started(base: i64, part: i32, kind: PartKind) -> Event {
-    let header = PartStarted {
-        stream: Some(stream(base)),
-        part,
-        kind: kind.into(),
-        ..Default::default()
-    };
+    let header = PartStarted { stream: Some(stream(base)), part, kind: kind.into(), ..Default::default() };
     Event::PartStarted(header)
 }
 
@@ -55,45 +47,24 @@ fn append(base: i64, part: i32, offset: i64, text: &str) -> Event {
 }
 
 fn text(text: &str) -> Part {
-    Part {
-        kind: Some(part::Kind::Text(TextPart {
-            text: text.to_owned(),
-        })),
-    }
+    Part { kind: Some(part::Kind::Text(TextPart { text: text.to_owned() })) }
 }
 
 fn call(name: &str) -> Part {
-    let call = ToolCallPart {
-        tool_name: name.to_owned(),
-        arguments_json: "{}".to_owned(),
-        call_index: 0,
-    };
-    Part {
-        kind: Some(part::Kind::ToolCall(call)),
-    }
+    let call = ToolCallPart { tool_name: name.to_owned(), arguments_json: "{}".to_owned(), call_index: 0 };
+    Part { kind: Some(part::Kind::ToolCall(call)) }
 }
 
 fn message(message_id: i64, revision: i64, role: Role, parts: Vec<Part>) -> Event {
-    Event::Message(Message {
-        message_id,
-        revision,
-        role: role.into(),
-        parts,
-        ..Default::default()
-    })
+    Event::Message(Message { message_id, revision, role: role.into(), parts, ..Default::default() })
 }
 
 fn state(state: ChatState) -> Event {
-    Event::State(StateChanged {
-        state: state.into(),
-        ..Default::default()
-    })
+    Event::State(StateChanged { state: state.into(), ..Default::default() })
 }
 
 fn reset(base: Option<i64>) -> Event {
-    Event::PreviewReset(PreviewReset {
-        stream: base.map(stream),
-    })
+    Event::PreviewReset(PreviewReset { stream: base.map(stream) })
 }
 
 #[test]
@@ -122,9 +93,7 @@ fn what_the_preview_missed_is_printed_from_the_commit() {
     screen
         .see(started(2, 0, PartKind::Text))
         .see(append(2, 0, 0, "One, "))
-        .see(Event::PreviewTruncated(PreviewTruncated {
-            stream: Some(stream(2)),
-        }))
+        .see(Event::PreviewTruncated(PreviewTruncated { stream: Some(stream(2)) }))
         .see(append(2, 0, 5, "never shown"))
         .see(message(2, 3, Role::Assistant, vec![text("One, "), text("two")]));
 
@@ -135,9 +104,7 @@ fn what_the_preview_missed_is_printed_from_the_commit() {
 fn without_any_preview_the_commit_is_printed() {
     let mut screen = Screen::default();
 
-    screen
-        .see(message(2, 3, Role::Assistant, vec![text("Hello")]))
-        .see(state(ChatState::Waiting));
+    screen.see(message(2, 3, Role::Assistant, vec![text("Hello")])).see(state(ChatState::Waiting));
 
     assert_eq!(screen.text, "Hello");
 }
@@ -187,10 +154,7 @@ fn a_repeated_model_call_that_answers_differently_begins_again_and_says_so() {
         .see(append(2, 0, 9, ", late"))
         .see(message(2, 5, Role::Assistant, vec![text("It is blue.")]));
 
-    assert_eq!(
-        screen.text,
-        format!("It is red\n[{}]It is blue.", words::ANSWER_BEGINS_AGAIN)
-    );
+    assert_eq!(screen.text, format!("It is red\n[{}]It is blue.", words::ANSWER_BEGINS_AGAIN));
 }
 
 #[test]
@@ -210,15 +174,14 @@ fn a_newer_stream_replaces_an_older_one_without_a_reset() {
 fn an_answer_kept_shorter_than_printed_is_printed_as_kept() {
     let mut screen = Screen::default();
 
-    screen
-        .see(started(2, 0, PartKind::Text))
-        .see(append(2, 0, 0, "Too much"))
-        .see(message(2, 3, Role::Assistant, vec![text("Too")]));
+    screen.see(started(2, 0, PartKind::Text)).see(append(2, 0, 0, "Too much")).see(message(
+        2,
+        3,
+        Role::Assistant,
+        vec![text("Too")],
+    ));
 
-    assert_eq!(
-        screen.text,
-        format!("Too much\n[{}]Too", words::ANSWER_BEGINS_AGAIN)
-    );
+    assert_eq!(screen.text, format!("Too much\n[{}]Too", words::ANSWER_BEGINS_AGAIN));
 }
 
 #[test]
@@ -228,12 +191,7 @@ fn texts_of_several_steps_are_lines_with_their_tool_calls_as_notes() {
     screen
         .see(started(2, 0, PartKind::Text))
         .see(append(2, 0, 0, "Let me look."))
-        .see(message(
-            2,
-            3,
-            Role::Assistant,
-            vec![text("Let me look."), call("list_dir")],
-        ))
+        .see(message(2, 3, Role::Assistant, vec![text("Let me look."), call("list_dir")]))
         .see(started(2, 0, PartKind::Text))
         .see(append(2, 0, 0, "an old stream"))
         .see(started(3, 0, PartKind::ToolOutput))
@@ -254,46 +212,25 @@ fn every_retry_is_told_once() {
             message: "busy".to_owned(),
             ..Default::default()
         };
-        let retry = RetryState {
-            error: Some(error),
-            attempt,
-            next_attempt_time: Some(NOW.into()),
-        };
+        let retry = RetryState { error: Some(error), attempt, next_attempt_time: Some(NOW.into()) };
         Event::Retry(RetryChanged { retry: Some(retry) })
     };
     let mut screen = Screen::default();
 
-    screen
-        .see(attempt(2))
-        .see(attempt(2))
-        .see(attempt(3))
-        .see(Event::Retry(RetryChanged { retry: None }));
+    screen.see(attempt(2)).see(attempt(2)).see(attempt(3)).see(Event::Retry(RetryChanged { retry: None }));
 
-    assert_eq!(
-        screen.text,
-        "[OVERLOADED: busy; attempt 2 in 0.0 s][OVERLOADED: busy; attempt 3 in 0.0 s]"
-    );
+    assert_eq!(screen.text, "[OVERLOADED: busy; attempt 2 in 0.0 s][OVERLOADED: busy; attempt 3 in 0.0 s]");
 }
 
 #[test]
 fn a_chat_in_error_ends_with_that_error() {
-    let error = ChatError {
-        kind: ErrorKind::Authentication.into(),
-        ..Default::default()
-    };
+    let error = ChatError { kind: ErrorKind::Authentication.into(), ..Default::default() };
     let mut screen = Screen::default();
 
     screen.see(state(ChatState::Running));
     let before = screen.transcript.outcome().cloned();
-    screen
-        .see(Event::Error(ErrorChanged {
-            error: Some(error.clone()),
-        }))
-        .see(state(ChatState::Error));
+    screen.see(Event::Error(ErrorChanged { error: Some(error.clone()) })).see(state(ChatState::Error));
 
     assert_eq!(before, None);
-    assert_eq!(
-        screen.transcript.outcome(),
-        Some(&Outcome::Failed(Box::new(error)))
-    );
+    assert_eq!(screen.transcript.outcome(), Some(&Outcome::Failed(Box::new(error))));
 }

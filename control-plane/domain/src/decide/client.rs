@@ -46,9 +46,7 @@ pub(super) fn send_message(chat: &Chat, send: SendMessage, context: Context) -> 
         | Execution::Suspended { .. } => {}
     }
     if chat.queue.len() >= context.queue_max {
-        return Err(Rejection::QueueFull {
-            queue_max: context.queue_max,
-        });
+        return Err(Rejection::QueueFull { queue_max: context.queue_max });
     }
     let interrupting = matches!(chat.execution, Execution::Interrupting { .. });
     let queued = draft.queue_push(id, message, busy == BusyBehavior::Steer && !interrupting);
@@ -88,10 +86,7 @@ pub(super) fn edit_message(chat: &Chat, edit: EditMessage, context: Context) -> 
 
 /// Nothing changes: the message is where it shall be.
 fn stays_queued(chat: &Chat, index: usize) -> Decision {
-    let outcome = Outcome::Client {
-        entered: Vec::new(),
-        queued: Some(chat.queue[index].clone()),
-    };
+    let outcome = Outcome::Client { entered: Vec::new(), queued: Some(chat.queue[index].clone()) };
     unchanged(chat, outcome)
 }
 
@@ -139,16 +134,8 @@ pub(super) fn move_queued_message(
     let index = queued_index(chat, id)?;
     // Steering messages stay before ordinary ones: a move stays among its kind.
     let kind = chat.queue[index].steering;
-    let first = chat
-        .queue
-        .iter()
-        .position(|queued| queued.steering == kind)
-        .unwrap_or(index);
-    let last = chat
-        .queue
-        .iter()
-        .rposition(|queued| queued.steering == kind)
-        .unwrap_or(index);
+    let first = chat.queue.iter().position(|queued| queued.steering == kind).unwrap_or(index);
+    let last = chat.queue.iter().rposition(|queued| queued.steering == kind).unwrap_or(index);
     let to = to.clamp(first, last);
     if to == index {
         return Ok(stays_queued(chat, index));
@@ -211,10 +198,7 @@ pub(super) fn submit_tool_results(
         return Err(forbid(chat, "SubmitToolResults"));
     }
     let invalid = |description: &str| {
-        Err(Rejection::FieldInvalid {
-            field: "results",
-            description: description.to_owned(),
-        })
+        Err(Rejection::FieldInvalid { field: "results", description: description.to_owned() })
     };
     if results.is_empty() {
         return invalid("at least one result is needed");
@@ -254,10 +238,7 @@ pub(super) fn configure_chat(
     }
     // An error with a queue is not idle: its next message is on its way.
     let idle = chat.queue.is_empty()
-        && matches!(
-            chat.execution,
-            Execution::Waiting { .. } | Execution::Error { .. }
-        );
+        && matches!(chat.execution, Execution::Waiting { .. } | Execution::Error { .. });
     if configure.system_prompt.is_some() && (!idle || chat.answered) {
         return Err(forbid(chat, "ConfigureChat"));
     }
@@ -266,9 +247,7 @@ pub(super) fn configure_chat(
     settings.model = configure.model.unwrap_or_else(|| settings.model.clone());
     settings.effort = configure.effort.unwrap_or(settings.effort);
     settings.workspace = configure.workspace.unwrap_or(settings.workspace);
-    settings.client_tools = configure
-        .client_tools
-        .unwrap_or_else(|| settings.client_tools.clone());
+    settings.client_tools = configure.client_tools.unwrap_or_else(|| settings.client_tools.clone());
     if *settings == chat.settings && configure.system_prompt.is_none() {
         return Ok(unchanged(chat, client_outcome()));
     }

@@ -39,14 +39,7 @@ pub(super) fn decide(chat: &Chat, command: HolderCommand, context: Context) -> R
             check_size(partial.as_ref(), &results)?;
             store_results(&mut draft, results)?;
             if let Some(partial) = partial {
-                store_answer(
-                    &mut draft,
-                    Answer {
-                        interrupted: true,
-                        ..partial
-                    },
-                    None,
-                )?;
+                store_answer(&mut draft, Answer { interrupted: true, ..partial }, None)?;
             }
             finish_interruption(&mut draft)
         }
@@ -84,10 +77,7 @@ fn check_header(chat: &Chat, header: &WriteHeader) -> Result<Option<Decision>, R
         return Ok(Some(unchanged(chat, Outcome::Replayed(last.outcome))));
     }
     if header.write_no != last_no + 1 {
-        return Err(invalid(
-            "write_no",
-            &format!("the next write of this lease is number {}", last_no + 1),
-        ));
+        return Err(invalid("write_no", &format!("the next write of this lease is number {}", last_no + 1)));
     }
     if chat.live_lease().is_none() {
         return Err(Rejection::LeaseLost);
@@ -112,10 +102,9 @@ fn commit_step(draft: &mut Draft<'_>, step: CommitStep) -> Result<Disposition, R
         NextStep::Continue | NextStep::Finish if !answered => {
             Err(invalid("answer", "only NEXT_STEP_SUSPEND goes without an answer"))
         }
-        NextStep::Finish if !open.is_empty() => Err(invalid(
-            "next",
-            "a turn with open calls goes on: NEXT_STEP_CONTINUE or NEXT_STEP_SUSPEND",
-        )),
+        NextStep::Finish if !open.is_empty() => {
+            Err(invalid("next", "a turn with open calls goes on: NEXT_STEP_CONTINUE or NEXT_STEP_SUSPEND"))
+        }
         NextStep::Continue => {
             if draft.chat.open_calls.is_empty() {
                 draft.enter_steering();
@@ -169,11 +158,7 @@ fn record_retry(draft: &mut Draft<'_>, error: ChatError, next_attempt_time: Date
         return Disposition::Released;
     }
     draft.chat.attempt += 1;
-    draft.chat.retry = Some(Retry {
-        error,
-        attempt: draft.chat.attempt,
-        next_attempt_time,
-    });
+    draft.chat.retry = Some(Retry { error, attempt: draft.chat.attempt, next_attempt_time });
     Disposition::Continues
 }
 
@@ -206,22 +191,13 @@ fn store_answer(
     journal: Option<crate::JournalId>,
 ) -> Result<(), Rejection> {
     if !draft.chat.open_calls.is_empty() {
-        return Err(invalid(
-            "answer",
-            "every call of the last answer needs a result first",
-        ));
+        return Err(invalid("answer", "every call of the last answer needs a result first"));
     }
     if answer.parts.len() > PARTS_MAX {
-        return Err(invalid(
-            "answer",
-            &format!("an answer has at most {PARTS_MAX} parts"),
-        ));
+        return Err(invalid("answer", &format!("an answer has at most {PARTS_MAX} parts")));
     }
     if answer.content_bytes() > ANSWER_BYTES_MAX {
-        return Err(invalid(
-            "answer",
-            &format!("an answer has at most {ANSWER_BYTES_MAX} bytes"),
-        ));
+        return Err(invalid("answer", &format!("an answer has at most {ANSWER_BYTES_MAX} bytes")));
     }
     draft.commit_answer(answer, journal);
     Ok(())
@@ -235,10 +211,7 @@ fn store_results(draft: &mut Draft<'_>, results: Vec<FinishedCall>) -> Result<()
         }
         let open = draft.chat.open_calls.iter().find(|open| open.id == result.call);
         if open.is_none_or(|open| open.kind != CallKind::Worker) {
-            return Err(invalid(
-                "results",
-                "each result must name an open call of the worker's, once",
-            ));
+            return Err(invalid("results", "each result must name an open call of the worker's, once"));
         }
         draft.settle(result.call, |open| ToolResult {
             call: open.id,
@@ -260,8 +233,5 @@ fn time_after(draft: &Draft<'_>, duration: Duration) -> Option<DateTime<Utc>> {
 }
 
 fn invalid(field: &'static str, description: &str) -> Rejection {
-    Rejection::FieldInvalid {
-        field,
-        description: description.to_owned(),
-    }
+    Rejection::FieldInvalid { field, description: description.to_owned() }
 }

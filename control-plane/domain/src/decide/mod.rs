@@ -84,26 +84,14 @@ pub fn create(create: CreateChat, context: Context) -> Decision {
 }
 
 fn forbid(chat: &Chat, command: &'static str) -> Rejection {
-    Rejection::StateForbids {
-        state: chat.state(),
-        archived: chat.archived(),
-        command,
-    }
+    Rejection::StateForbids { state: chat.state(), archived: chat.archived(), command }
 }
 
 /// A decision that changes nothing: no version moves.
 fn unchanged(chat: &Chat, outcome: Outcome) -> Decision {
-    Decision {
-        chat: chat.clone(),
-        change: None,
-        effects: Vec::new(),
-        outcome,
-    }
+    Decision { chat: chat.clone(), change: None, effects: Vec::new(), outcome }
 }
 
 fn client_outcome() -> Outcome {
-    Outcome::Client {
-        entered: Vec::new(),
-        queued: None,
-    }
+    Outcome::Client { entered: Vec::new(), queued: None }
 }

@@ -7,37 +7,17 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 /// more than there is stands for something unknown.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
-    Client {
-        ask: Ask,
-        offer: Option<u8>,
-    },
-    Lease {
-        session: u8,
-    },
-    Write {
-        holder: u8,
-        header: Header,
-        what: Write,
-        reply_lost: bool,
-    },
-    Repeat {
-        holder: u8,
-    },
-    GetTurn {
-        holder: u8,
-    },
-    SessionEnds {
-        stale: bool,
-    },
+    Client { ask: Ask, offer: Option<u8> },
+    Lease { session: u8 },
+    Write { holder: u8, header: Header, what: Write, reply_lost: bool },
+    Repeat { holder: u8 },
+    GetTurn { holder: u8 },
+    SessionEnds { stale: bool },
     InterruptionOverdue,
     ExpireCalls,
     FailRunnable,
-    Crashes {
-        times: u8,
-    },
-    Pass {
-        seconds: u8,
-    },
+    Crashes { times: u8 },
+    Pass { seconds: u8 },
 }
 
 /// What a client asks for.
@@ -68,18 +48,10 @@ pub(crate) enum Header {
 /// What a holder writes.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    Step {
-        calls: Option<Vec<CallKind>>,
-        next: Next,
-    },
-    Results {
-        count: u8,
-    },
+    Step { calls: Option<Vec<CallKind>>, next: Next },
+    Results { count: u8 },
     Retry,
-    Finish {
-        partial: Option<Vec<CallKind>>,
-        results: u8,
-    },
+    Finish { partial: Option<Vec<CallKind>>, results: u8 },
     Fail,
     Release,
 }
@@ -104,11 +76,7 @@ fn calls() -> impl Strategy<Value = Vec<CallKind>> {
 }
 
 fn busy() -> impl Strategy<Value = BusyBehavior> {
-    select(vec![
-        BusyBehavior::Queue,
-        BusyBehavior::Steer,
-        BusyBehavior::Interrupt,
-    ])
+    select(vec![BusyBehavior::Queue, BusyBehavior::Steer, BusyBehavior::Interrupt])
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -162,14 +130,8 @@ fn holder() -> impl Strategy<Value = u8> {
 }
 
 fn written() -> impl Strategy<Value = Action> {
-    (holder(), header(), what(), prop::bool::weighted(0.15)).prop_map(|(holder, header, what, reply_lost)| {
-        Action::Write {
-            holder,
-            header,
-            what,
-            reply_lost,
-        }
-    })
+    (holder(), header(), what(), prop::bool::weighted(0.15))
+        .prop_map(|(holder, header, what, reply_lost)| Action::Write { holder, header, what, reply_lost })
 }
 
 fn action() -> impl Strategy<Value = Action> {

@@ -19,10 +19,7 @@ impl World {
                 let model = model.then(|| format!("model {number}"));
                 Command::SendMessage(SendMessage {
                     id: queued_id(number),
-                    message: UserMessage {
-                        model,
-                        ..user_message(&format!("message {number}"))
-                    },
+                    message: UserMessage { model, ..user_message(&format!("message {number}")) },
                     busy,
                 })
             }
@@ -39,10 +36,9 @@ impl World {
                 texts: vec![format!("edited {}", self.chat().versions.snapshot)],
             }),
             Ask::DeleteQueued { nth } => Command::DeleteQueuedMessage(self.queued(nth)),
-            Ask::MoveQueued { nth, to } => Command::MoveQueuedMessage {
-                id: self.queued(nth),
-                index: to.into(),
-            },
+            Ask::MoveQueued { nth, to } => {
+                Command::MoveQueuedMessage { id: self.queued(nth), index: to.into() }
+            }
             Ask::Promote { nth } => Command::PromoteQueuedMessage(self.queued(nth)),
             Ask::Interrupt => Command::InterruptChat,
             Ask::Submit { count } => {

@@ -21,17 +21,10 @@ pub(crate) fn check_rows(database: &Database) {
     check_model(database);
     let bytes = database.live().map(|(_, row)| row.body.content_bytes());
     let bytes = i64::try_from(bytes.sum::<usize>()).expect("test histories are small");
-    assert_eq!(
-        database.chat.history_bytes, bytes,
-        "the bytes of the live history"
-    );
+    assert_eq!(database.chat.history_bytes, bytes, "the bytes of the live history");
     let prompt = database.chat.system_prompt;
     let role = prompt.and_then(|id| database.role(id));
-    assert_eq!(
-        prompt.is_some(),
-        role.is_some(),
-        "the chat's prompt is a live row"
-    );
+    assert_eq!(prompt.is_some(), role.is_some(), "the chat's prompt is a live row");
 }
 
 /// The chat's model is that of the last message that entered and named one.
@@ -94,19 +87,13 @@ fn check_fates(database: &Database) {
         if let Body::User(message) = &row.body
             && let Some(queued) = message.queued_message_id
         {
-            assert_eq!(
-                message.texts, database.contents[&queued],
-                "its last content enters"
-            );
+            assert_eq!(message.texts, database.contents[&queued], "its last content enters");
             reached.push((queued, *id));
         }
     }
     for (queued, fate) in &database.fates {
-        let rows: Vec<MessageId> = reached
-            .iter()
-            .filter(|(id, _)| id == queued)
-            .map(|(_, row)| *row)
-            .collect();
+        let rows: Vec<MessageId> =
+            reached.iter().filter(|(id, _)| id == queued).map(|(_, row)| *row).collect();
         assert_eq!(database.queue.contains_key(queued), *fate == Fate::Waiting);
         match fate {
             Fate::Entered(row) => assert_eq!(rows, [*row]),
@@ -145,17 +132,9 @@ fn check_versions(before: &Chat, decision: &Decision) {
             new.history,
             !change.inserted.is_empty() || change.delete_from.is_some() || change.delete_one.is_some(),
         ),
-        (
-            old.queue,
-            new.queue,
-            change.queue_content.is_some() || before.queue != decision.chat.queue,
-        ),
+        (old.queue, new.queue, change.queue_content.is_some() || before.queue != decision.chat.queue),
         (old.retry, new.retry, before.retry != decision.chat.retry),
-        (
-            old.error,
-            new.error,
-            before.last_error() != decision.chat.last_error(),
-        ),
+        (old.error, new.error, before.last_error() != decision.chat.last_error()),
     ];
     for (old, version, changed) in parts {
         assert_eq!(version, if changed { new.snapshot } else { old });
@@ -181,15 +160,8 @@ fn check_attempt(before: &Chat, decision: &Decision) {
         return;
     }
     let changed = after.versions.history == after.versions.snapshot;
-    let kept = if changed || before.state() != State::Running {
-        0
-    } else {
-        before.attempt
-    };
-    let leased = decision
-        .effects
-        .iter()
-        .any(|effect| matches!(effect, Effect::Deliver(_)));
+    let kept = if changed || before.state() != State::Running { 0 } else { before.attempt };
+    let leased = decision.effects.iter().any(|effect| matches!(effect, Effect::Deliver(_)));
     let retried = after.retry.is_some() && after.retry != before.retry;
     let held = after.execution == Execution::Leased;
     let tries = kept + u32::from(leased) + u32::from(retried);

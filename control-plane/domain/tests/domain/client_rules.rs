@@ -46,11 +46,7 @@ fn a_new_chat_is_runnable_with_its_rows_in_order_at_version_one() {
     let created = create(creation(), context());
 
     assert_eq!(short(&created.chat), "R0");
-    let versions = Versions {
-        snapshot: 1,
-        history: 1,
-        ..Versions::default()
-    };
+    let versions = Versions { snapshot: 1, history: 1, ..Versions::default() };
     assert_eq!(created.chat.versions, versions);
     let bodies = inserted(&created).iter().map(|row| match row {
         Inserted::New(message) => &message.body,
@@ -64,10 +60,7 @@ fn a_new_chat_is_runnable_with_its_rows_in_order_at_version_one() {
     ];
     assert!(bodies.eq(&expected));
     assert_eq!(created.chat.system_prompt, Some(MessageId(2)));
-    let outcome = Outcome::Client {
-        entered: vec![MessageId(4)],
-        queued: None,
-    };
+    let outcome = Outcome::Client { entered: vec![MessageId(4)], queued: None };
     assert_eq!(created.outcome, outcome);
 }
 
@@ -155,15 +148,9 @@ fn the_chats_model_is_that_of_the_last_message_that_entered() {
     let waiting = accepted(&chat_in("R0"), message()).chat;
     let entered = accepted(&waiting, Command::InterruptChat).chat;
 
-    assert_eq!(
-        (direct.settings.model.as_str(), direct.settings.effort),
-        ("another", Effort::High)
-    );
+    assert_eq!((direct.settings.model.as_str(), direct.settings.effort), ("another", Effort::High));
     assert_eq!(waiting.settings.model, "demo");
-    assert_eq!(
-        (entered.settings.model.as_str(), entered.settings.effort),
-        ("another", Effort::High)
-    );
+    assert_eq!((entered.settings.model.as_str(), entered.settings.effort), ("another", Effort::High));
 }
 
 #[test]
@@ -219,10 +206,7 @@ fn a_move_writes_one_row_and_all_of_them_where_there_is_no_room() {
     for (place, queued) in (1_i64..).zip(&mut tight.queue) {
         queued.position = place;
     }
-    let command = || Command::MoveQueuedMessage {
-        id: queued_id(3),
-        index: 1,
-    };
+    let command = || Command::MoveQueuedMessage { id: queued_id(3), index: 1 };
 
     for (chat, rows) in [(roomy, 1), (tight, 3)] {
         let moved = accepted(&chat, command());
@@ -237,19 +221,10 @@ fn a_move_writes_one_row_and_all_of_them_where_there_is_no_room() {
 fn a_move_to_its_own_place_changes_nothing_and_shows_the_message() {
     let chat = chat_in("L1");
 
-    let moved = accepted(
-        &chat,
-        Command::MoveQueuedMessage {
-            id: queued_id(1),
-            index: 7,
-        },
-    );
+    let moved = accepted(&chat, Command::MoveQueuedMessage { id: queued_id(1), index: 7 });
 
     assert_eq!(moved.change, None);
-    let outcome = Outcome::Client {
-        entered: Vec::new(),
-        queued: Some(chat.queue[0].clone()),
-    };
+    let outcome = Outcome::Client { entered: Vec::new(), queued: Some(chat.queue[0].clone()) };
     assert_eq!(moved.outcome, outcome);
 }
 
@@ -263,10 +238,7 @@ fn a_promoted_message_stands_before_all() {
     let promoted = accepted(&chat, Command::PromoteQueuedMessage(queued_id(3)));
     let again = accepted(&promoted.chat, Command::PromoteQueuedMessage(queued_id(2)));
 
-    assert_eq!(
-        queue(&promoted.chat),
-        [3, 1, 2].map(|number| (queued_id(number), false))
-    );
+    assert_eq!(queue(&promoted.chat), [3, 1, 2].map(|number| (queued_id(number), false)));
     assert_eq!(short(&promoted.chat), "I1");
     assert_eq!(order(&again.chat), [2, 3, 1].map(queued_id));
     assert_eq!(again.effects, [], "the holder knows already");
@@ -296,16 +268,9 @@ fn a_promoted_message_enters_at_once_where_nobody_works() {
 
 #[test]
 fn results_must_name_pending_calls_of_clients_once_and_nothing_is_stored_otherwise() {
-    let chat = with_calls(
-        chat_in("S0"),
-        &[CallKind::Client, CallKind::Approval, CallKind::Client],
-    );
-    let attempts = [
-        vec![],
-        vec![call_id(0), call_id(0)],
-        vec![call_id(0), call_id(1)],
-        vec![call_id(0), call_id(9)],
-    ];
+    let chat = with_calls(chat_in("S0"), &[CallKind::Client, CallKind::Approval, CallKind::Client]);
+    let attempts =
+        [vec![], vec![call_id(0), call_id(0)], vec![call_id(0), call_id(1)], vec![call_id(0), call_id(9)]];
 
     for calls in attempts {
         let results = calls.into_iter().map(submitted).collect();
@@ -336,19 +301,13 @@ fn a_settled_chat_goes_to_the_offered_session_and_a_partly_settled_one_does_not(
         let results = indices.iter().map(|index| submitted(call_id(*index)));
         Command::SubmitToolResults(results.collect())
     };
-    let offered = Context {
-        lease_offer: Some(session(2)),
-        ..context()
-    };
+    let offered = Context { lease_offer: Some(session(2)), ..context() };
 
     let partly = decide(&chat, submit(&[1]), offered).expect("one is settled");
     let settled = decide(&chat, submit(&[0, 1]), offered).expect("both are settled");
 
     assert_eq!(partly.chat.execution, chat.execution);
-    assert_eq!(
-        settled.chat.live_lease().map(|lease| lease.session),
-        Some(session(2))
-    );
+    assert_eq!(settled.chat.live_lease().map(|lease| lease.session), Some(session(2)));
 }
 
 #[test]
@@ -368,8 +327,5 @@ fn archiving_keeps_the_queue_and_the_error() {
 fn a_refusal_names_the_state_and_the_command() {
     let rejection = refused(&chat_in("XE1"), send(5, BusyBehavior::Queue));
 
-    assert_eq!(
-        rejection.to_string(),
-        "the chat is error and archived, which forbids SendMessage"
-    );
+    assert_eq!(rejection.to_string(), "the chat is error and archived, which forbids SendMessage");
 }

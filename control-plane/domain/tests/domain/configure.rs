@@ -33,10 +33,7 @@ fn workspace() -> WorkspaceId {
 }
 
 fn unanswered(state: &str) -> Chat {
-    Chat {
-        answered: false,
-        ..chat_in(state)
-    }
+    Chat { answered: false, ..chat_in(state) }
 }
 
 #[test]
@@ -47,10 +44,7 @@ fn every_setting_is_changed_and_what_is_not_named_stays() {
     assert_eq!(changed.settings.workspace, Some(workspace()));
     assert_eq!(changed.settings.client_tools, ["open_page"]);
 
-    let taken_away = ConfigureChat {
-        workspace: Some(None),
-        ..ConfigureChat::default()
-    };
+    let taken_away = ConfigureChat { workspace: Some(None), ..ConfigureChat::default() };
     let without = accepted(&changed, Command::ConfigureChat(taken_away)).chat;
 
     assert_eq!(without.settings.workspace, None);
@@ -84,10 +78,7 @@ fn the_prompt_is_replaced_while_the_chat_is_idle_and_unanswered() {
         assert_eq!(change.delete_one, Some(MessageId(1)));
         assert_eq!(inserted(&configured).len(), 1);
         assert_eq!(configured.chat.system_prompt, Some(MessageId(4)));
-        assert_eq!(
-            configured.chat.versions.history,
-            configured.chat.versions.snapshot
-        );
+        assert_eq!(configured.chat.versions.history, configured.chat.versions.snapshot);
     }
 }
 
@@ -120,10 +111,7 @@ fn calls_already_committed_keep_their_workspace_and_journal() {
     });
     let calling = accepted(&chat, write(&chat, calling)).chat;
 
-    let taken_away = ConfigureChat {
-        workspace: Some(None),
-        ..ConfigureChat::default()
-    };
+    let taken_away = ConfigureChat { workspace: Some(None), ..ConfigureChat::default() };
     let configured = accepted(&calling, Command::ConfigureChat(taken_away)).chat;
 
     assert_eq!(configured.state(), State::Running);

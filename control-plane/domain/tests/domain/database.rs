@@ -109,10 +109,7 @@ impl Database {
             self.fates.entry(content.id).or_insert(Fate::Waiting);
         }
         for id in &change.queue_deleted {
-            assert!(
-                self.queue.remove(id).is_some(),
-                "only a queued message is deleted"
-            );
+            assert!(self.queue.remove(id).is_some(), "only a queued message is deleted");
             let fate = self.fates.insert(*id, Fate::Deleted);
             assert_eq!(fate, Some(Fate::Waiting));
         }
@@ -135,11 +132,7 @@ impl Database {
                 })
             }
         };
-        let row = Row {
-            body,
-            revision,
-            deleted: false,
-        };
+        let row = Row { body, revision, deleted: false };
         let earlier = self.rows.insert(id, row);
         assert_eq!(earlier, None, "a message id is used once");
     }

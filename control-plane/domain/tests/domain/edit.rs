@@ -39,11 +39,7 @@ fn an_edit_forgets_open_calls_with_the_answer_that_asked_for_them() {
 
     let change = edited.change.as_ref().expect("the history changed");
     assert_eq!(change.calls_closed, [call_id(0), call_id(1)]);
-    assert_eq!(
-        inserted(&edited).len(),
-        1,
-        "no result is made up for a deleted call"
-    );
+    assert_eq!(inserted(&edited).len(), 1, "no result is made up for a deleted call");
     assert_eq!(edited.chat.open_calls, []);
     assert!(edited.effects.contains(&Effect::CancelCalls(vec![call_id(0)])));
 }
@@ -68,10 +64,7 @@ fn an_edit_supersedes_what_the_holder_was_doing() {
 
     let edited = accepted(&chat, edit(2)).chat;
 
-    assert_eq!(
-        refused(&edited, holder(header, HolderWrite::Release)),
-        Rejection::Superseded
-    );
+    assert_eq!(refused(&edited, holder(header, HolderWrite::Release)), Rejection::Superseded);
     accepted(&edited, write(&edited, HolderWrite::Release));
 }
 
@@ -99,10 +92,7 @@ fn only_a_live_user_message_can_be_edited() {
 
 #[test]
 fn a_prompt_that_an_edit_deletes_is_no_longer_the_chats() {
-    let unanswered = Chat {
-        answered: false,
-        ..chat_in("W")
-    };
+    let unanswered = Chat { answered: false, ..chat_in("W") };
     let configure = || {
         Command::ConfigureChat(ConfigureChat {
             system_prompt: Some("Be kind.".to_owned()),

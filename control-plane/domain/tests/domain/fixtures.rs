@@ -31,25 +31,15 @@ pub(crate) fn now() -> DateTime<Utc> {
 }
 
 pub(crate) fn context() -> Context {
-    Context {
-        now: now(),
-        queue_max: QUEUE_MAX,
-        lease_offer: None,
-    }
+    Context { now: now(), queue_max: QUEUE_MAX, lease_offer: None }
 }
 
 pub(crate) fn later(seconds: i64) -> Context {
-    Context {
-        now: now() + TimeDelta::seconds(seconds),
-        ..context()
-    }
+    Context { now: now() + TimeDelta::seconds(seconds), ..context() }
 }
 
 pub(crate) fn offering(session: SessionId) -> Context {
-    Context {
-        lease_offer: Some(session),
-        ..context()
-    }
+    Context { lease_offer: Some(session), ..context() }
 }
 
 pub(crate) fn user_message(text: &str) -> UserMessage {
@@ -102,10 +92,8 @@ pub(crate) fn answer(calls: &[CallKind]) -> Answer {
             kind: *kind,
         })
     });
-    let parts = std::iter::once(text).chain(calls).map(|content| AnswerPart {
-        content,
-        provider_state: vec![1, 2],
-    });
+    let parts =
+        std::iter::once(text).chain(calls).map(|content| AnswerPart { content, provider_state: vec![1, 2] });
     Answer {
         parts: parts.collect(),
         model: "demo".to_owned(),
@@ -116,11 +104,7 @@ pub(crate) fn answer(calls: &[CallKind]) -> Answer {
 }
 
 pub(crate) fn step(answer: Option<Answer>, next: NextStep) -> HolderWrite {
-    HolderWrite::CommitStep(CommitStep {
-        answer,
-        next,
-        journal: None,
-    })
+    HolderWrite::CommitStep(CommitStep { answer, next, journal: None })
 }
 
 pub(crate) fn suspend() -> NextStep {
@@ -128,27 +112,15 @@ pub(crate) fn suspend() -> NextStep {
 }
 
 pub(crate) fn finished(call: CallId) -> FinishedCall {
-    FinishedCall {
-        call,
-        output: "done".to_owned(),
-        is_error: false,
-        runtime_ms: 1,
-    }
+    FinishedCall { call, output: "done".to_owned(), is_error: false, runtime_ms: 1 }
 }
 
 pub(crate) fn submitted(call: CallId) -> SubmittedResult {
-    SubmittedResult {
-        call,
-        output: "done".to_owned(),
-        is_error: false,
-    }
+    SubmittedResult { call, output: "done".to_owned(), is_error: false }
 }
 
 pub(crate) fn retry() -> HolderWrite {
-    HolderWrite::RecordRetry {
-        error: chat_error(ErrorKind::Overloaded),
-        delay: Duration::from_secs(2),
-    }
+    HolderWrite::RecordRetry { error: chat_error(ErrorKind::Overloaded), delay: Duration::from_secs(2) }
 }
 
 /// The header of the next write of the chat's last lease.
@@ -216,8 +188,5 @@ pub(crate) fn entered(decision: &Decision) -> Vec<QueuedMessageId> {
 
 /// The queue by id, and which of it is steering.
 pub(crate) fn queue(chat: &Chat) -> Vec<(QueuedMessageId, bool)> {
-    chat.queue
-        .iter()
-        .map(|queued| (queued.id, queued.steering))
-        .collect()
+    chat.queue.iter().map(|queued| (queued.id, queued.steering)).collect()
 }

@@ -19,23 +19,15 @@ use crate::{
 };
 
 fn answer_of(text_bytes: usize, parts: usize) -> Answer {
-    let part = |bytes| AnswerPart {
-        content: AnswerContent::Text("x".repeat(bytes)),
-        provider_state: Vec::new(),
-    };
+    let part =
+        |bytes| AnswerPart { content: AnswerContent::Text("x".repeat(bytes)), provider_state: Vec::new() };
     let mut texts = vec![part(text_bytes)];
     texts.resize_with(parts, || part(0));
-    Answer {
-        parts: texts,
-        ..answer(&[])
-    }
+    Answer { parts: texts, ..answer(&[]) }
 }
 
 fn result_of(index: i32, bytes: usize) -> FinishedCall {
-    FinishedCall {
-        output: "x".repeat(bytes),
-        ..finished(call_id(index))
-    }
+    FinishedCall { output: "x".repeat(bytes), ..finished(call_id(index)) }
 }
 
 #[test]
@@ -43,44 +35,24 @@ fn the_header_is_checked_in_the_order_of_the_specification() {
     // Everything is wrong at first; each step makes right what the last refusal named.
     let released = chat_in("R0");
     let leased = chat_in("L0");
-    let wrong = WriteHeader {
-        session: session(2),
-        fence: Fence(2),
-        write_no: 9,
-        history_version: 1,
-    };
+    let wrong = WriteHeader { session: session(2), fence: Fence(2), write_no: 9, history_version: 1 };
     let fail = |header| holder(header, HolderWrite::Fail(chat_error(ErrorKind::Internal)));
 
     assert_eq!(refused(&leased, fail(wrong)), Rejection::LeaseLost);
-    let fence = WriteHeader {
-        fence: Fence(3),
-        ..wrong
-    };
+    let fence = WriteHeader { fence: Fence(3), ..wrong };
     assert_eq!(refused(&leased, fail(fence)), Rejection::LeaseLost);
-    let session = WriteHeader {
-        session: session(1),
-        ..fence
-    };
+    let session = WriteHeader { session: session(1), ..fence };
     assert!(names_field(&refused(&released, fail(session)), "write_no"));
-    let number = WriteHeader {
-        write_no: 3,
-        ..session
-    };
+    let number = WriteHeader { write_no: 3, ..session };
     assert_eq!(refused(&released, fail(number)), Rejection::LeaseLost);
     assert_eq!(refused(&leased, fail(number)), Rejection::Superseded);
-    let history = WriteHeader {
-        history_version: 8,
-        ..number
-    };
+    let history = WriteHeader { history_version: 8, ..number };
     accepted(&leased, fail(history));
 }
 
 #[test]
 fn a_chat_that_was_never_leased_has_no_holder() {
-    let chat = Chat {
-        last_lease: None,
-        ..chat_in("R0")
-    };
+    let chat = Chat { last_lease: None, ..chat_in("R0") };
 
     let command = holder(next_header(&chat_in("L0")), HolderWrite::Release);
 
@@ -96,14 +68,7 @@ fn a_refused_write_does_not_use_up_its_number() {
     assert!(names_field(&rejection, "results"));
 
     let stored = accepted(&chat, holder(header, HolderWrite::Release));
-    assert_eq!(
-        stored
-            .chat
-            .last_lease
-            .and_then(|lease| lease.last_write)
-            .map(|last| last.write_no),
-        Some(3)
-    );
+    assert_eq!(stored.chat.last_lease.and_then(|lease| lease.last_write).map(|last| last.write_no), Some(3));
 }
 
 #[test]
@@ -126,10 +91,7 @@ fn only_the_newest_lease_commits_and_only_its_own_session() {
     let commit = || step(Some(answer(&[])), NextStep::Finish);
 
     assert_eq!(refused(&leased, holder(old, commit())), Rejection::LeaseLost);
-    let stolen = WriteHeader {
-        session: session(1),
-        ..next_header(&leased)
-    };
+    let stolen = WriteHeader { session: session(1), ..next_header(&leased) };
     assert_eq!(refused(&leased, holder(stolen, commit())), Rejection::LeaseLost);
     accepted(&leased, write(&leased, commit()));
 }
@@ -138,10 +100,7 @@ fn only_the_newest_lease_commits_and_only_its_own_session() {
 fn a_reply_names_the_rows_that_the_holder_and_the_control_plane_added() {
     let calls = [CallKind::Worker, CallKind::Worker];
     let chat = with_calls(with_two_queued(chat_in("I1")), &calls);
-    let finish = HolderWrite::FinishInterruption {
-        partial: None,
-        results: vec![finished(call_id(1))],
-    };
+    let finish = HolderWrite::FinishInterruption { partial: None, results: vec![finished(call_id(1))] };
 
     let decision = accepted(&chat, write(&chat, finish));
 
@@ -162,20 +121,14 @@ fn a_reply_names_the_rows_that_the_holder_and_the_control_plane_added() {
 #[test]
 fn a_partial_answer_is_marked_interrupted() {
     let chat = chat_in("I0");
-    let finish = HolderWrite::FinishInterruption {
-        partial: Some(answer(&[])),
-        results: Vec::new(),
-    };
+    let finish = HolderWrite::FinishInterruption { partial: Some(answer(&[])), results: Vec::new() };
 
     let decision = accepted(&chat, write(&chat, finish));
 
     let Inserted::New(message) = &inserted(&decision)[0] else {
         panic!("the answer is stored");
     };
-    let expected = Answer {
-        interrupted: true,
-        ..answer(&[])
-    };
+    let expected = Answer { interrupted: true, ..answer(&[]) };
     assert_eq!(message.body, Body::Assistant(expected));
 }
 
@@ -184,10 +137,7 @@ fn an_answer_opens_its_calls_in_order() {
     let chat = chat_in("L0");
     let kinds = [CallKind::Worker, CallKind::Client];
 
-    let committed = accepted(
-        &chat,
-        write(&chat, step(Some(answer(&kinds)), NextStep::Continue)),
-    );
+    let committed = accepted(&chat, write(&chat, step(Some(answer(&kinds)), NextStep::Continue)));
 
     let open = &committed.chat.open_calls;
     assert_eq!(open.iter().map(|call| call.id.index).collect::<Vec<_>>(), [0, 1]);
@@ -200,16 +150,10 @@ fn an_answer_opens_its_calls_in_order() {
 fn a_chat_is_suspended_until_its_deadline_and_its_lease_has_ended() {
     let chat = chat_in("L0");
 
-    let suspended = accepted(
-        &chat,
-        write(&chat, step(Some(answer(&[CallKind::Client])), suspend())),
-    );
+    let suspended = accepted(&chat, write(&chat, step(Some(answer(&[CallKind::Client])), suspend())));
 
     let deadline = now() + TimeDelta::seconds(60);
-    assert_eq!(
-        suspended.chat.execution,
-        chatplane_domain::Execution::Suspended { deadline }
-    );
+    assert_eq!(suspended.chat.execution, chatplane_domain::Execution::Suspended { deadline });
     assert_eq!(suspended.chat.live_lease(), None);
     assert_eq!(written(&suspended).disposition, Disposition::Released);
 }
@@ -244,10 +188,7 @@ fn a_time_beyond_the_calendar_is_a_wrong_field() {
     let ages = Duration::from_millis(i64::MAX.unsigned_abs());
     let chat = with_calls(chat_in("L0"), &[CallKind::Client]);
     let wait = step(None, NextStep::Suspend(ages));
-    let delay = HolderWrite::RecordRetry {
-        error: chat_error(ErrorKind::Overloaded),
-        delay: ages,
-    };
+    let delay = HolderWrite::RecordRetry { error: chat_error(ErrorKind::Overloaded), delay: ages };
 
     assert!(names_field(&refused(&chat, write(&chat, wait)), "next"));
     assert!(names_field(&refused(&chat, write(&chat, delay)), "delay_ms"));
@@ -282,45 +223,23 @@ fn results_have_bounds_alone_and_together() {
 fn a_commit_that_would_leave_a_call_without_a_result_is_refused() {
     let both = with_calls(chat_in("L0"), &[CallKind::Worker, CallKind::Client]);
     let refusals = [
-        (
-            chat_in("L0"),
-            step(Some(answer(&[CallKind::Worker])), NextStep::Finish),
-            "next",
-        ),
-        (
-            chat_in("L0"),
-            step(Some(answer(&[CallKind::Worker])), suspend()),
-            "next",
-        ),
+        (chat_in("L0"), step(Some(answer(&[CallKind::Worker])), NextStep::Finish), "next"),
+        (chat_in("L0"), step(Some(answer(&[CallKind::Worker])), suspend()), "next"),
         (chat_in("L0"), step(Some(answer(&[])), suspend()), "next"),
         (both.clone(), step(None, suspend()), "next"),
-        (
-            both.clone(),
-            step(Some(answer(&[])), NextStep::Continue),
-            "answer",
-        ),
-        (
-            both,
-            HolderWrite::CommitToolResults(vec![finished(call_id(1))]),
-            "results",
-        ),
+        (both.clone(), step(Some(answer(&[])), NextStep::Continue), "answer"),
+        (both, HolderWrite::CommitToolResults(vec![finished(call_id(1))]), "results"),
     ];
 
     for (chat, what, field) in refusals {
         let rejection = refused(&chat, write(&chat, what));
-        assert!(
-            names_field(&rejection, field),
-            "{rejection:?} does not name {field}"
-        );
+        assert!(names_field(&rejection, field), "{rejection:?} does not name {field}");
     }
 }
 
 #[test]
 fn a_holder_that_releases_keeps_the_attempts() {
-    let tired = Chat {
-        attempt: 7,
-        ..chat_in("L0")
-    };
+    let tired = Chat { attempt: 7, ..chat_in("L0") };
 
     let released = accepted(&tired, write(&tired, HolderWrite::Release)).chat;
 

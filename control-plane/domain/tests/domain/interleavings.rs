@@ -34,10 +34,7 @@ fn an_interrupt_that_read_no_lease_loses_its_compare_after_a_lease() {
 
     assert_eq!(database.write(read.versions.snapshot, &lease), Ok(()));
 
-    assert_eq!(
-        database.write(read.versions.snapshot, &interrupt),
-        Err(CompareLost)
-    );
+    assert_eq!(database.write(read.versions.snapshot, &interrupt), Err(CompareLost));
     let again = accepted(&database.chat, Command::InterruptChat);
     assert_eq!(short(&again.chat), "I0");
     assert!(again.effects.contains(&Effect::Interrupt(session(2), Fence(4))));
@@ -61,10 +58,7 @@ fn every_change_of_ownership_is_a_version_of_its_own() {
 
 #[test]
 fn leasing_counts_as_a_try() {
-    let mut chat = Chat {
-        attempt: 0,
-        ..chat_in("R0")
-    };
+    let mut chat = Chat { attempt: 0, ..chat_in("R0") };
 
     for attempt in 1..=ATTEMPTS_MAX {
         chat = accepted(&chat, Command::Lease(session(1))).chat;
@@ -82,10 +76,7 @@ fn leasing_counts_as_a_try() {
 
 #[test]
 fn retries_and_leases_share_one_counter() {
-    let chat = Chat {
-        attempt: ATTEMPTS_MAX - 1,
-        ..chat_in("L0")
-    };
+    let chat = Chat { attempt: ATTEMPTS_MAX - 1, ..chat_in("L0") };
 
     let last_try = accepted(&chat, write(&chat, retry())).chat;
     let exhausted = accepted(&last_try, write(&last_try, retry()));
@@ -97,18 +88,12 @@ fn retries_and_leases_share_one_counter() {
 
 #[test]
 fn an_offer_does_not_lease_a_chat_that_has_had_its_tries() {
-    let tired = Chat {
-        attempt: ATTEMPTS_MAX,
-        ..chat_in("R0")
-    };
+    let tired = Chat { attempt: ATTEMPTS_MAX, ..chat_in("R0") };
 
     let sent = decide(&tired, send(5, BusyBehavior::Queue), offering(session(2))).expect("it is queued");
 
     assert_eq!(short(&sent.chat), "R1");
-    assert_eq!(
-        short(&accepted(&sent.chat, Command::Lease(session(2))).chat),
-        "E1"
-    );
+    assert_eq!(short(&accepted(&sent.chat, Command::Lease(session(2))).chat), "E1");
 }
 
 #[test]
@@ -134,10 +119,7 @@ fn each_lease_commit_and_retry_is_a_base_for_live_streams_that_no_other_has() {
 fn exits() -> Vec<(&'static str, Command, SyntheticReason)> {
     let ended = || expire(Fence(3), ExpireCause::SessionEnded);
     let at = |state, what: HolderWrite| write(&chat_in(state), what);
-    let nothing = || HolderWrite::FinishInterruption {
-        partial: None,
-        results: Vec::new(),
-    };
+    let nothing = || HolderWrite::FinishInterruption { partial: None, results: Vec::new() };
     let fail = || HolderWrite::Fail(chat_error(ErrorKind::Refused));
     let promote = || Command::PromoteQueuedMessage(queued_id(1));
     let replace = || send(5, BusyBehavior::Interrupt);
@@ -154,11 +136,7 @@ fn exits() -> Vec<(&'static str, Command, SyntheticReason)> {
         ("S1", promote(), Superseded),
         ("L0", at("L0", fail()), Failed),
         ("L1", at("L1", fail()), Failed),
-        (
-            "R0",
-            Command::FailRunnable(chat_error(ErrorKind::ModelUnusable)),
-            Failed,
-        ),
+        ("R0", Command::FailRunnable(chat_error(ErrorKind::ModelUnusable)), Failed),
         ("I0", at("I0", fail()), Interrupted),
         ("I1", at("I1", fail()), Interrupted),
         ("I0", at("I0", nothing()), Interrupted),
@@ -193,11 +171,7 @@ fn every_exit_without_real_results_closes_open_calls() {
             let Body::Tool(result) = &message.body else {
                 panic!("{name}: results come before the next message");
             };
-            assert_eq!(
-                (result.call, result.synthetic),
-                (call_id(index), Some(reason)),
-                "{name}"
-            );
+            assert_eq!((result.call, result.synthetic), (call_id(index), Some(reason)), "{name}");
             assert!(result.is_error);
         }
     }
@@ -205,10 +179,7 @@ fn every_exit_without_real_results_closes_open_calls() {
 
 #[test]
 fn a_chat_that_has_had_its_tries_closes_its_open_calls() {
-    let tired = Chat {
-        attempt: ATTEMPTS_MAX,
-        ..with_calls(chat_in("R0"), &[CallKind::Worker])
-    };
+    let tired = Chat { attempt: ATTEMPTS_MAX, ..with_calls(chat_in("R0"), &[CallKind::Worker]) };
 
     let failed = accepted(&tired, Command::Lease(session(2)));
 
@@ -245,10 +216,7 @@ fn leaving_suspended_by_settling_closes_nothing() {
 #[test]
 fn a_lease_that_ends_leaves_open_calls_to_the_next_holder() {
     let chat = with_calls(chat_in("L0"), &[CallKind::Worker]);
-    let ends = [
-        expire(Fence(3), ExpireCause::SessionEnded),
-        write(&chat, HolderWrite::Release),
-    ];
+    let ends = [expire(Fence(3), ExpireCause::SessionEnded), write(&chat, HolderWrite::Release)];
 
     for end in ends {
         let free = accepted(&chat, end).chat;
@@ -264,11 +232,7 @@ fn a_lease_that_ends_leaves_open_calls_to_the_next_holder() {
 fn a_replay_is_answered_before_staleness() {
     for state in EXISTING {
         let chat = chat_in(state);
-        let stale = WriteHeader {
-            write_no: 2,
-            history_version: 1,
-            ..next_header(&chat)
-        };
+        let stale = WriteHeader { write_no: 2, history_version: 1, ..next_header(&chat) };
 
         let replay = accepted(&chat, holder(stale, HolderWrite::Release));
 
@@ -287,18 +251,12 @@ fn a_replay_names_the_versions_that_its_write_produced_and_the_next_write_is_sup
 
     let edited = accepted(&committed.chat, edit(2)).chat;
     let replay = accepted(&edited, holder(header, calling()));
-    let next = WriteHeader {
-        write_no: header.write_no + 1,
-        history_version: outcome.history_version,
-        ..header
-    };
+    let next =
+        WriteHeader { write_no: header.write_no + 1, history_version: outcome.history_version, ..header };
 
     assert_eq!(replay.outcome, Outcome::Replayed(outcome));
     assert_eq!(outcome.snapshot_version, committed.chat.versions.snapshot);
-    assert_eq!(
-        refused(&edited, holder(next, HolderWrite::Release)),
-        Rejection::Superseded
-    );
+    assert_eq!(refused(&edited, holder(next, HolderWrite::Release)), Rejection::Superseded);
 }
 
 #[test]
@@ -311,10 +269,7 @@ fn a_lost_reply_is_repeated_after_the_lease_has_ended_but_not_after_the_next_lea
     let repeat = accepted(&released.chat, holder(header, HolderWrite::Release));
 
     assert_eq!(repeat.outcome, Outcome::Replayed(written(&released)));
-    assert_eq!(
-        refused(&leased, holder(header, HolderWrite::Release)),
-        Rejection::LeaseLost
-    );
+    assert_eq!(refused(&leased, holder(header, HolderWrite::Release)), Rejection::LeaseLost);
 }
 
 #[test]
@@ -341,15 +296,9 @@ fn a_step_that_met_an_interrupt_is_stored_and_its_calls_are_closed() {
     let committed = accepted(&chat, write(&chat, calling));
 
     assert_eq!(short(&committed.chat), "W");
-    let id = CallId {
-        message: chat.next_message_id,
-        index: 0,
-    };
+    let id = CallId { message: chat.next_message_id, index: 0 };
     let change = committed.change.as_ref().expect("the answer is stored");
-    assert_eq!(
-        (change.calls_opened.len(), change.calls_closed.clone()),
-        (1, vec![id])
-    );
+    assert_eq!((change.calls_opened.len(), change.calls_closed.clone()), (1, vec![id]));
     assert_eq!(written(&committed).added, 1);
 }
 
@@ -359,10 +308,7 @@ fn an_interrupt_does_not_make_the_holders_step_stale() {
     let header = next_header(&chat);
 
     let interrupted = accepted(&chat, Command::InterruptChat).chat;
-    let committed = accepted(
-        &interrupted,
-        holder(header, step(Some(answer(&[])), NextStep::Finish)),
-    );
+    let committed = accepted(&interrupted, holder(header, step(Some(answer(&[])), NextStep::Finish)));
 
     assert_eq!(short(&committed.chat), "W");
 }
@@ -383,10 +329,7 @@ fn calls_expire_at_their_deadline_and_results_count_until_they_have() {
     let chat = chat_in("S0");
     let submit = Command::SubmitToolResults(vec![submitted(call_id(0))]);
 
-    assert_eq!(
-        decide(&chat, Command::ExpireCalls, later(59)),
-        Err(Rejection::NotDue)
-    );
+    assert_eq!(decide(&chat, Command::ExpireCalls, later(59)), Err(Rejection::NotDue));
     assert!(decide(&chat, Command::ExpireCalls, later(60)).is_ok());
     assert!(decide(&chat, submit, later(3600)).is_ok());
 }

@@ -8,11 +8,7 @@ use crate::{actions::actions, database::Fate, world::World};
 
 /// Thousands of cases in a few seconds; failing ones shrink and are printed.
 fn config(cases: u32) -> Config {
-    Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    }
+    Config { cases, failure_persistence: None, ..Config::default() }
 }
 
 proptest! {

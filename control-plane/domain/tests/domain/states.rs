@@ -10,9 +10,8 @@ use uuid::Uuid;
 use crate::fixtures::{chat_error, now, queued_id, session, user};
 
 /// All states in which a chat exists; the fifteenth row is `-`, no chat.
-pub(crate) const EXISTING: [&str; 14] = [
-    "W", "E0", "E1", "R0", "R1", "L0", "L1", "I0", "I1", "S0", "S1", "XW", "XE0", "XE1",
-];
+pub(crate) const EXISTING: [&str; 14] =
+    ["W", "E0", "E1", "R0", "R1", "L0", "L1", "I0", "I1", "S0", "S1", "XW", "XE0", "XE1"];
 
 /// The short name of the state that a chat is in.
 ///
@@ -78,15 +77,10 @@ pub(crate) fn chat_in(name: &str) -> Chat {
         "R" => Execution::Runnable { since },
         "L" => Execution::Leased,
         "I" => Execution::Interrupting { since },
-        "S" => Execution::Suspended {
-            deadline: now() + TimeDelta::seconds(60),
-        },
+        "S" => Execution::Suspended { deadline: now() + TimeDelta::seconds(60) },
         other => panic!("no such state: {other}"),
     };
-    let mut chat = Chat {
-        execution,
-        ..quiet_chat()
-    };
+    let mut chat = Chat { execution, ..quiet_chat() };
     if name.ends_with('1') {
         push(&mut chat, 1, false);
     }
@@ -109,22 +103,12 @@ fn quiet_chat() -> Chat {
             client_tools: Vec::new(),
         },
         execution: Execution::Waiting { archived: false },
-        versions: Versions {
-            snapshot: 10,
-            history: 8,
-            queue: 3,
-            retry: 0,
-            error: 4,
-        },
+        versions: Versions { snapshot: 10, history: 8, queue: 3, retry: 0, error: 4 },
         queue: Vec::new(),
         open_calls: Vec::new(),
         attempt: 1,
         retry: None,
-        last_lease: Some(Lease {
-            fence: Fence(3),
-            session: session(1),
-            last_write: Some(last_write()),
-        }),
+        last_lease: Some(Lease { fence: Fence(3), session: session(1), last_write: Some(last_write()) }),
         next_message_id: MessageId(4),
         system_prompt: Some(MessageId(1)),
         answered: true,
@@ -162,20 +146,11 @@ pub(crate) fn push(chat: &mut Chat, number: i64, steering: bool) {
 }
 
 pub(crate) fn call_id(index: i32) -> CallId {
-    CallId {
-        message: MessageId(3),
-        index,
-    }
+    CallId { message: MessageId(3), index }
 }
 
 pub(crate) fn open_call(index: i32, kind: CallKind) -> OpenCall {
-    OpenCall {
-        id: call_id(index),
-        tool_name: "read_file".to_owned(),
-        kind,
-        workspace: None,
-        journal: None,
-    }
+    OpenCall { id: call_id(index), tool_name: "read_file".to_owned(), kind, workspace: None, journal: None }
 }
 
 /// Opens calls of the last answer, in the states that can have them.

@@ -31,10 +31,7 @@ fn ordinary() -> Vec<(chatplane_domain::QueuedMessageId, bool)> {
 #[test]
 fn a_steering_message_stands_behind_steering_ones_and_before_ordinary_ones() {
     let chat = steered("L1");
-    let context = chatplane_domain::Context {
-        queue_max: 9,
-        ..later(0)
-    };
+    let context = chatplane_domain::Context { queue_max: 9, ..later(0) };
 
     let sent = decide(&chat, send(5, BusyBehavior::Steer), context).expect("it is queued");
 
@@ -134,12 +131,7 @@ fn an_interrupt_or_an_error_makes_steering_ordinary_in_place() {
 
         let expected = [1, 2, 3, 4].map(|number| (queued_id(number), false));
         assert_eq!(queue(&decision.chat), expected, "{name}");
-        let places = |chat: &Chat| {
-            chat.queue
-                .iter()
-                .map(|queued| queued.position)
-                .collect::<Vec<_>>()
-        };
+        let places = |chat: &Chat| chat.queue.iter().map(|queued| queued.position).collect::<Vec<_>>();
         assert_eq!(places(&decision.chat), places(&chat), "{name}");
         let rewritten = decision.change.expect("headers changed").queue_upserted;
         assert_eq!(rewritten.len(), 2, "{name}: only what was steering is written");
@@ -157,10 +149,7 @@ fn a_steering_message_to_an_interrupted_chat_is_an_ordinary_one() {
 fn exactly_one_message_enters_after_an_interruption() {
     let chat = steered("L1");
     let interrupted = accepted(&chat, Command::InterruptChat).chat;
-    let finish = HolderWrite::FinishInterruption {
-        partial: Some(answer(&[])),
-        results: Vec::new(),
-    };
+    let finish = HolderWrite::FinishInterruption { partial: Some(answer(&[])), results: Vec::new() };
 
     let finished = accepted(&interrupted, write(&interrupted, finish));
     let expired = accepted(&interrupted, expire(Fence(3), ExpireCause::SessionEnded));

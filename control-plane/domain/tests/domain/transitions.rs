@@ -47,12 +47,7 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(name: &str, command: impl Fn(&Chat) -> Command + 'static) -> Self {
-        Self {
-            name: name.to_owned(),
-            prepare: |chat| chat,
-            command: Box::new(command),
-            context: context(),
-        }
+        Self { name: name.to_owned(), prepare: |chat| chat, command: Box::new(command), context: context() }
     }
 
     /// Changes the chat before the command.
@@ -125,10 +120,8 @@ fn creation(name: &str, context: Context) -> (String, Vec<String>) {
 }
 
 fn table() -> String {
-    let mut rows = vec![
-        creation("CreateChat", context()),
-        creation("CreateChat, lease offered", offering(session(9))),
-    ];
+    let mut rows =
+        vec![creation("CreateChat", context()), creation("CreateChat, lease offered", offering(session(9)))];
     let lines = client::lines().into_iter().chain(holder::lines());
     rows.extend(lines.map(|line| (line.name.clone(), line.cells())));
 
@@ -142,9 +135,7 @@ fn table() -> String {
     let line = |name: &str, cells: Vec<&str>| {
         let padded = cells.iter().zip(&widths);
         let padded: Vec<String> = padded.map(|(cell, width)| format!("{cell:width$}")).collect();
-        format!("{name:NAME_WIDTH$} {}", padded.join(" "))
-            .trim_end()
-            .to_owned()
+        format!("{name:NAME_WIDTH$} {}", padded.join(" ")).trim_end().to_owned()
     };
 
     let mut table = format!("{HEADER}\n{}\n", line("", columns));

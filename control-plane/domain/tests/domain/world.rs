@@ -65,19 +65,10 @@ impl World {
             workspace_notice: None,
             message: user_message("first"),
         };
-        let context = Context {
-            now: now(),
-            queue_max: QUEUE_MAX,
-            lease_offer: None,
-        };
+        let context = Context { now: now(), queue_max: QUEUE_MAX, lease_offer: None };
         let database = Database::create(&create(first, context));
         check_rows(&database);
-        Self {
-            database,
-            now: now(),
-            holders: Vec::new(),
-            sent: 0,
-        }
+        Self { database, now: now(), holders: Vec::new(), sent: 0 }
     }
 
     pub(crate) fn chat(&self) -> &Chat {
@@ -91,11 +82,7 @@ impl World {
     }
 
     fn context(&self, lease_offer: Option<SessionId>) -> Context {
-        Context {
-            now: self.now,
-            queue_max: QUEUE_MAX,
-            lease_offer,
-        }
+        Context { now: self.now, queue_max: QUEUE_MAX, lease_offer }
     }
 
     pub(crate) fn act(&mut self, action: Action) {
@@ -110,12 +97,9 @@ impl World {
             Action::Lease { session: number } => {
                 let _ = self.apply(Command::Lease(session(number.into())), None);
             }
-            Action::Write {
-                holder,
-                header,
-                what,
-                reply_lost,
-            } => self.write(holder, header, &what, reply_lost),
+            Action::Write { holder, header, what, reply_lost } => {
+                self.write(holder, header, &what, reply_lost);
+            }
             Action::Repeat { holder } => self.write(holder, Header::WrongNumber(-1), &Write::Release, true),
             Action::GetTurn { holder } => self.get_turn(holder),
             Action::SessionEnds { stale } => self.expire(stale, ExpireCause::SessionEnded),
@@ -180,12 +164,7 @@ impl World {
         let mut effects = alone.effects;
         effects.retain(|effect| *effect != Effect::Runnable);
         effects.extend(lease.effects);
-        let both = Decision {
-            chat: lease.chat,
-            change: alone.change,
-            effects,
-            outcome: alone.outcome,
-        };
+        let both = Decision { chat: lease.chat, change: alone.change, effects, outcome: alone.outcome };
         assert_eq!(offered_too, Ok(both));
     }
 
@@ -229,18 +208,9 @@ impl World {
         };
         match change {
             Header::Honest => honest,
-            Header::WrongNumber(by) => WriteHeader {
-                write_no: honest.write_no + i64::from(by),
-                ..honest
-            },
-            Header::OtherSession => WriteHeader {
-                session: session(77),
-                ..honest
-            },
-            Header::OtherHistory => WriteHeader {
-                history_version: honest.history_version - 1,
-                ..honest
-            },
+            Header::WrongNumber(by) => WriteHeader { write_no: honest.write_no + i64::from(by), ..honest },
+            Header::OtherSession => WriteHeader { session: session(77), ..honest },
+            Header::OtherHistory => WriteHeader { history_version: honest.history_version - 1, ..honest },
         }
     }
 
@@ -268,11 +238,7 @@ impl World {
     ) -> Option<WriteOutcome> {
         match decision.outcome {
             Outcome::Replayed(outcome) => {
-                assert_eq!(
-                    Verdict::Replayed(outcome),
-                    verdict,
-                    "a repeat gets the same answer"
-                );
+                assert_eq!(Verdict::Replayed(outcome), verdict, "a repeat gets the same answer");
                 Some(outcome)
             }
             Outcome::Written(outcome) => {
@@ -341,10 +307,7 @@ impl World {
         };
         let fence = Fence(newest.fence.0 - i64::from(stale));
         let expired = self.apply(expire(fence, cause), None);
-        assert!(
-            !stale || expired.is_err(),
-            "only the lease that the sweep saw ends"
-        );
+        assert!(!stale || expired.is_err(), "only the lease that the sweep saw ends");
     }
 
     /// A worker takes the chat and dies, or has died.
@@ -371,10 +334,7 @@ impl World {
                 Execution::Runnable { .. } => self.act(Action::Lease { session: 0 }),
                 Execution::Suspended { .. } => self.act(Action::ExpireCalls),
                 Execution::Leased => self.go_on(),
-                Execution::Interrupting { .. } => self.honestly(&Write::Finish {
-                    partial: None,
-                    results: 0,
-                }),
+                Execution::Interrupting { .. } => self.honestly(&Write::Finish { partial: None, results: 0 }),
             }
         }
         panic!("the chat does not come to rest: {:?}", self.chat());
@@ -386,15 +346,9 @@ impl World {
         let what = if worker > 0 {
             Write::Results { count: 2 }
         } else if self.chat().open_calls.is_empty() {
-            Write::Step {
-                calls: Some(Vec::new()),
-                next: Next::Finish,
-            }
+            Write::Step { calls: Some(Vec::new()), next: Next::Finish }
         } else {
-            Write::Step {
-                calls: None,
-                next: Next::Suspend,
-            }
+            Write::Step { calls: None, next: Next::Suspend }
         };
         self.honestly(&what);
     }
@@ -402,11 +356,7 @@ impl World {
     fn honestly(&mut self, what: &Write) {
         let before = self.chat().versions.snapshot;
         self.write(0, Header::Honest, what, false);
-        assert_eq!(
-            self.chat().versions.snapshot,
-            before + 1,
-            "an honest holder gets on: {what:?}"
-        );
+        assert_eq!(self.chat().versions.snapshot, before + 1, "an honest holder gets on: {what:?}");
     }
 }
 
@@ -416,11 +366,7 @@ fn next_step(calls: Option<&[CallKind]>, next: Next) -> NextStep {
         Some(calls) if calls.contains(&CallKind::Worker) => Next::Continue,
         Some(_) | None => Next::Suspend,
     };
-    match if matches!(next, Next::Fitting) {
-        fitting
-    } else {
-        next
-    } {
+    match if matches!(next, Next::Fitting) { fitting } else { next } {
         Next::Continue => NextStep::Continue,
         Next::Finish => NextStep::Finish,
         Next::Suspend | Next::Fitting => NextStep::Suspend(Duration::from_secs(60)),
@@ -431,9 +377,7 @@ fn check_refused(rejection: &Rejection, verdict: Verdict) {
     let fits = match rejection {
         Rejection::LeaseLost => verdict == Verdict::LeaseLost,
         Rejection::Superseded => verdict == Verdict::Superseded,
-        Rejection::FieldInvalid {
-            field: "write_no", ..
-        } => verdict == Verdict::WrongNumber,
+        Rejection::FieldInvalid { field: "write_no", .. } => verdict == Verdict::WrongNumber,
         Rejection::FieldInvalid { .. } | Rejection::StateForbids { .. } => verdict == Verdict::Considered,
         _ => false,
     };
@@ -451,11 +395,7 @@ fn check_outcome(before: &Chat, decision: &Decision, outcome: &WriteOutcome) {
     let released = outcome.disposition == Disposition::Released;
     assert_eq!(released, after.live_lease().is_none());
 
-    let inserted = &decision
-        .change
-        .as_ref()
-        .expect("a write changes something")
-        .inserted;
+    let inserted = &decision.change.as_ref().expect("a write changes something").inserted;
     let committed = usize::try_from(outcome.committed).expect("counts are not negative");
     let added = usize::try_from(outcome.added).expect("counts are not negative");
     assert_eq!(inserted.len(), committed + added);

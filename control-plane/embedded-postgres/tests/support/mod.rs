@@ -45,11 +45,7 @@ impl Owner {
         let mut line = String::new();
         while !line.starts_with("report ") {
             line.clear();
-            assert_ne!(
-                output.read_line(&mut line).unwrap(),
-                0,
-                "the owner ended without a report"
-            );
+            assert_ne!(output.read_line(&mut line).unwrap(), 0, "the owner ended without a report");
         }
         let fields: Vec<&str> = line.split_whitespace().collect();
         Self {
@@ -87,20 +83,14 @@ impl Drop for Owner {
 
 /// A path, not made yet, in a directory through which everybody may pass.
 pub(crate) fn directory_for(name: &str) -> (TempDir, PathBuf) {
-    let outer = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap();
+    let outer = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
     let path = outer.path().join(name);
     (outer, path)
 }
 
 /// Kept data without waiting for the disk, which proves nothing here and takes most of the time.
 pub(crate) fn kept_unsynced(dir: impl Into<PathBuf>) -> Settings {
-    Settings {
-        durability: Durability::Throwaway,
-        ..Settings::kept_in(dir)
-    }
+    Settings { durability: Durability::Throwaway, ..Settings::kept_in(dir) }
 }
 
 pub(crate) fn query(postgres: &Postgres, sql: &str) -> String {
@@ -109,23 +99,12 @@ pub(crate) fn query(postgres: &Postgres, sql: &str) -> String {
 
 pub(crate) fn query_at(bin_dir: &Path, url: &str, sql: &str) -> String {
     let output = Command::new(bin_dir.join("psql"))
-        .args([
-            "--no-psqlrc",
-            "--quiet",
-            "--tuples-only",
-            "--no-align",
-            "-v",
-            "ON_ERROR_STOP=1",
-        ])
+        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"])
         .args(["-c", sql, url])
         .env("PGCLIENTENCODING", "UTF8")
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -159,11 +138,7 @@ pub(crate) fn kill(pid: u32) {
 /// It may be gone already. The shell's own `kill` is everywhere, the program is not.
 pub(crate) fn signal(pid: u32, name: &str) {
     let script = format!("kill -s {name} {pid}");
-    Command::new("/bin/sh")
-        .args(["-c", &script])
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
+    Command::new("/bin/sh").args(["-c", &script]).stderr(Stdio::null()).status().unwrap();
 }
 
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {

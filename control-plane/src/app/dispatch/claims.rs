@@ -68,16 +68,9 @@ impl App {
     fn decide_claim(&self, snapshot: &Snapshot) -> Result<(Decision, Promise), Declined> {
         let chat = &snapshot.chat;
         let ran_by = chat.last_lease.as_ref().map(|lease| lease.session);
-        let promise = self
-            .inner
-            .scheduler
-            .promise_for(Some(chat.id), ran_by)
-            .ok_or(Declined::NoSlot)?;
-        let context = Context {
-            now: snapshot.now,
-            queue_max: self.inner.limits.queue_max,
-            lease_offer: None,
-        };
+        let promise = self.inner.scheduler.promise_for(Some(chat.id), ran_by).ok_or(Declined::NoSlot)?;
+        let context =
+            Context { now: snapshot.now, queue_max: self.inner.limits.queue_max, lease_offer: None };
         let decision =
             decide(chat, Command::Lease(promise.session()), context).map_err(|_| Declined::NotRunnable)?;
         Ok((decision, promise))

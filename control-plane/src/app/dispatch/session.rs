@@ -70,11 +70,7 @@ impl App {
             rows: leases.iter().map(lease_row).collect(),
         };
         // A later connection of the same worker has come in between.
-        let wake = self
-            .inner
-            .scheduler
-            .open(session, opening)
-            .ok_or(Error::SessionLost)?;
+        let wake = self.inner.scheduler.open(session, opening).ok_or(Error::SessionLost)?;
         tracing::info!(worker = %open.worker_name, connection, slots = open.slots_total, "a worker is connected");
         let (down, receiver) = mpsc::channel(DOWN_MESSAGES_MAX);
         let task = Connection {
@@ -105,29 +101,14 @@ impl App {
             self.inner.store.open_session(opening).await?;
             return Ok((1, Vec::new()));
         }
-        let resumed = self
-            .inner
-            .store
-            .resume_session(opening)
-            .await?
-            .ok_or(Error::SessionLost)?;
+        let resumed = self.inner.store.resume_session(opening).await?.ok_or(Error::SessionLost)?;
         Ok((resumed.connection, resumed.leases))
     }
 
     /// What became of each lease that the worker named.
     fn opened(&self, session: SessionId, open: &OpenSession, leases: &[SessionLease]) -> Opened {
-        let rows: HashMap<LeaseKey, &SessionLease> = leases
-            .iter()
-            .map(|lease| {
-                (
-                    LeaseKey {
-                        chat: lease.chat,
-                        fence: lease.fence,
-                    },
-                    lease,
-                )
-            })
-            .collect();
+        let rows: HashMap<LeaseKey, &SessionLease> =
+            leases.iter().map(|lease| (LeaseKey { chat: lease.chat, fence: lease.fence }, lease)).collect();
         let resumed = |key: &LeaseKey| ResumedLease {
             key: *key,
             alive: rows.get(key).map(|lease| AliveLease {
@@ -138,10 +119,7 @@ impl App {
                 positions: self.inner.relay.positions(key.chat, key.fence),
             }),
         };
-        Opened {
-            session,
-            leases: open.leases.iter().map(resumed).collect(),
-        }
+        Opened { session, leases: open.leases.iter().map(resumed).collect() }
     }
 }
 
@@ -271,29 +249,18 @@ impl Connection {
     fn begin_reading(&mut self, key: LeaseKey) {
         let (app, session) = (self.app.clone(), self.session);
         let prepared = app.inner.scheduler.take_prepared(key);
-        self.reading.push(Box::pin(async move {
-            (key, app.turn_of(session, key, prepared).await)
-        }));
+        self.reading.push(Box::pin(async move { (key, app.turn_of(session, key, prepared).await) }));
     }
 
     fn read(&mut self, key: LeaseKey, read: Result<ReadTurn, NoTurn>) {
         match read {
             Ok(ReadTurn { turn, settings }) => {
-                if !self
-                    .app
-                    .inner
-                    .scheduler
-                    .awaits(self.session, self.connection, key)
-                {
+                if !self.app.inner.scheduler.awaits(self.session, self.connection, key) {
                     return;
                 }
                 let snapshot_version = turn.header.snapshot_version;
                 self.waiting.push_back(ToWorker::Lease(turn));
-                self.handle(Event::Sent {
-                    key,
-                    snapshot_version,
-                    settings,
-                });
+                self.handle(Event::Sent { key, snapshot_version, settings });
             }
             Err(NoTurn::LeaseLost) => self.handle(Event::Gone(key)),
             Err(NoTurn::Failed(error)) => {
@@ -317,26 +284,13 @@ impl Connection {
             {
                 return;
             }
-            FromWorker::PartStarted {
-                lease,
-                stream,
-                stream_kind,
-                part,
-                header,
-            } => {
-                let stream = crate::relay::StreamHeader {
-                    id: stream,
-                    fence: lease.fence,
-                    kind: stream_kind,
-                };
+            FromWorker::PartStarted { lease, stream, stream_kind, part, header } => {
+                let stream = crate::relay::StreamHeader { id: stream, fence: lease.fence, kind: stream_kind };
                 relay.begin_part(lease.chat, stream, part, header)
             }
-            FromWorker::PartAppend {
-                lease,
-                stream,
-                at,
-                data,
-            } => relay.append(lease.chat, lease.fence, stream, at, &data),
+            FromWorker::PartAppend { lease, stream, at, data } => {
+                relay.append(lease.chat, lease.fence, stream, at, &data)
+            }
             FromWorker::StreamClosed { lease, stream } => relay.close(lease.chat, lease.fence, stream),
         };
         if let Err(refusal) = refused {
@@ -345,17 +299,11 @@ impl Connection {
     }
 
     fn has_lease(&self, key: LeaseKey) -> bool {
-        self.app
-            .inner
-            .scheduler
-            .has_lease(self.session, self.connection, key)
+        self.app.inner.scheduler.has_lease(self.session, self.connection, key)
     }
 
     fn handle(&self, event: Event) {
-        self.app
-            .inner
-            .scheduler
-            .handle(self.session, self.connection, event);
+        self.app.inner.scheduler.handle(self.session, self.connection, event);
     }
 
     /// Waits out the grace, and closes the session if its worker has not come back.
@@ -397,10 +345,7 @@ impl Connection {
 
     async fn close(&mut self) {
         let App { inner } = &self.app;
-        let closed = inner
-            .store
-            .close_session(self.session, inner.replica, self.connection)
-            .await;
+        let closed = inner.store.close_session(self.session, inner.replica, self.connection).await;
         let ended = match closed {
             Ok(false) => return,
             Ok(true) => {

@@ -41,8 +41,7 @@ impl SweepClock {
     }
 
     fn may_close(&self, now: Instant) -> bool {
-        self.unbroken
-            .is_some_and(|(since, last)| now - since >= self.ttl && now - last < self.ttl / 2)
+        self.unbroken.is_some_and(|(since, last)| now - since >= self.ttl && now - last < self.ttl / 2)
     }
 
     fn succeeded(&mut self, now: Instant) {
@@ -91,13 +90,9 @@ impl App {
             })
             .collect();
         let asked_at = scheduler.now();
-        let renewed = self
-            .inner
-            .store
-            .renew_sessions(self.inner.replica, limits.session_ttl, &asked);
-        let renewed = time::timeout(limits.statement_timeout, renewed)
-            .await
-            .map_err(|_| Failure::Timeout)??;
+        let renewed = self.inner.store.renew_sessions(self.inner.replica, limits.session_ttl, &asked);
+        let renewed =
+            time::timeout(limits.statement_timeout, renewed).await.map_err(|_| Failure::Timeout)??;
         let mut rows: HashMap<SessionId, Vec<LeaseRow>> = renewed
             .into_iter()
             .map(|RenewedSession { session, leases }| (session, leases.iter().map(lease_row).collect()))
@@ -148,9 +143,7 @@ impl App {
             }
             store.overdue().await
         };
-        let overdue = time::timeout(timeout, look)
-            .await
-            .map_err(|_| Failure::Timeout)??;
+        let overdue = time::timeout(timeout, look).await.map_err(|_| Failure::Timeout)??;
         for overdue in overdue {
             if stop.is_cancelled() {
                 break;
@@ -171,13 +164,9 @@ impl App {
     /// Ends one thing that is overdue, if it still is.
     async fn expire(&self, overdue: Overdue) -> Result<(), Error> {
         let (chat, command) = match overdue {
-            Overdue::Lease(chat, fence) => (
-                chat,
-                Command::ExpireLease(ExpireLease {
-                    fence,
-                    cause: ExpireCause::SessionEnded,
-                }),
-            ),
+            Overdue::Lease(chat, fence) => {
+                (chat, Command::ExpireLease(ExpireLease { fence, cause: ExpireCause::SessionEnded }))
+            }
             Overdue::Interruption(chat, fence) => {
                 let cause = ExpireCause::InterruptionOverdue;
                 (chat, Command::ExpireLease(ExpireLease { fence, cause }))

@@ -72,11 +72,7 @@ impl App {
             introduced = timeout(REGISTER_TIMEOUT, introduction) => introduced,
         };
         let late = |_| Error::invalid("register", "it must come first, and within 10 seconds");
-        let RegisterAgent {
-            agent_version,
-            tools,
-            journal,
-        } = introduced.map_err(late)??;
+        let RegisterAgent { agent_version, tools, journal } = introduced.map_err(late)??;
         // The number is taken before the write, so that of two agents that register at once the one that
         // declared its tools last is, but for a reordering within the database, the one that stays.
         let registration = inner.workspaces.register();
@@ -85,24 +81,14 @@ impl App {
         }
         let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
         // Before anybody else has the sender: a call that waits for the agent follows at once.
-        for first in [
-            ToAgent::Registered(workspace),
-            ToAgent::Ping(Heartbeat::FIRST_PING),
-        ] {
-            outgoing
-                .try_send(first)
-                .expect("the queue is new and its receiver is here");
+        for first in [ToAgent::Registered(workspace), ToAgent::Ping(Heartbeat::FIRST_PING)] {
+            outgoing.try_send(first).expect("the queue is new and its receiver is here");
         }
-        let attachment = inner
-            .workspaces
-            .attach(workspace, registration, outgoing)
-            .ok_or(Error::WorkspaceReplaced)?;
+        let attachment =
+            inner.workspaces.attach(workspace, registration, outgoing).ok_or(Error::WorkspaceReplaced)?;
         tracing::info!(%workspace, agent_version, tools = tools.len(), "a workspace agent has attached");
-        let attached = Attached {
-            attachment,
-            shutdown: inner.shutdown.clone(),
-            ping_interval: PING_INTERVAL,
-        };
+        let attached =
+            Attached { attachment, shutdown: inner.shutdown.clone(), ping_interval: PING_INTERVAL };
         Ok((attached, messages))
     }
 }
@@ -168,10 +154,7 @@ impl Heartbeat {
     const FIRST_PING: i64 = 1;
 
     fn after_first_ping() -> Self {
-        Self {
-            last_ping: Self::FIRST_PING,
-            unanswered: 1,
-        }
+        Self { last_ping: Self::FIRST_PING, unanswered: 1 }
     }
 
     /// Whatever an agent says, it is alive.

@@ -58,9 +58,7 @@ impl App {
             Verdict::Answer(end) => return Ok(Checked::Answer(end)),
         };
         let Some(workspace) = open.workspace else {
-            return Ok(answer(
-                "The tool did not run: the chat had no workspace when it was called.",
-            ));
+            return Ok(answer("The tool did not run: the chat had no workspace when it was called."));
         };
         let row = match snapshot.workspace {
             Some(row) if row.workspace_id == workspace => Some(row),
@@ -76,11 +74,7 @@ impl App {
             authz::may(&owner, Action::UseWorkspace, Resource::Workspace(row.owner_id)).is_ok()
         });
         Ok(match row {
-            Some(row) => Checked::Run(Target {
-                workspace,
-                name: row.name,
-                journal: open.journal,
-            }),
+            Some(row) => Checked::Run(Target { workspace, name: row.name, journal: open.journal }),
             None => answer("The tool did not run: the owner of this chat may not use its workspace."),
         })
     }
@@ -108,15 +102,10 @@ fn verdict<'a>(chat: &'a Chat, call: &CallTool, look: Look) -> Result<Verdict<'a
         return Err(Error::invalid("call", "it is not the worker's to run"));
     }
     if open.tool_name != call.tool_name {
-        return Err(Error::invalid(
-            "tool_name",
-            "it is not the name in the committed call",
-        ));
+        return Err(Error::invalid("tool_name", "it is not the name in the committed call"));
     }
     if chat.state() == State::Interrupting {
-        return Ok(Verdict::Answer(ToolEnd::error(
-            SyntheticReason::Interrupted.sentence(),
-        )));
+        return Ok(Verdict::Answer(ToolEnd::error(SyntheticReason::Interrupted.sentence())));
     }
     Ok(Verdict::Run(open))
 }

@@ -65,9 +65,7 @@ impl ToolEnd {
     fn cut(mut self) -> Self {
         const NOTICE: &str = "\n(the result was cut here: it is larger than 1 MiB)";
         if self.output.len() > TOOL_OUTPUT_BYTES_MAX {
-            let kept = self
-                .output
-                .floor_char_boundary(TOOL_OUTPUT_BYTES_MAX - NOTICE.len());
+            let kept = self.output.floor_char_boundary(TOOL_OUTPUT_BYTES_MAX - NOTICE.len());
             self.output.truncate(kept);
             self.output.push_str(NOTICE);
         }
@@ -76,10 +74,7 @@ impl ToolEnd {
 
     /// An end that tells the model what it can do about it.
     fn error(output: impl Into<String>) -> Self {
-        Self {
-            output: output.into(),
-            is_error: true,
-        }
+        Self { output: output.into(), is_error: true }
     }
 }
 

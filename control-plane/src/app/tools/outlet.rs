@@ -101,10 +101,7 @@ mod tests {
     use super::*;
 
     fn ended() -> End {
-        End::Ended(ToolEnd {
-            output: "done".to_owned(),
-            is_error: false,
-        })
+        End::Ended(ToolEnd { output: "done".to_owned(), is_error: false })
     }
 
     #[tokio::test]
@@ -130,9 +127,7 @@ mod tests {
         outlet.push(b"bb");
         let mut taken = 0;
         while taken < OUTPUT_BYTES_MAX - 1 {
-            let Piece::Output(data) = outlet.next().await else {
-                panic!("no end was given")
-            };
+            let Piece::Output(data) = outlet.next().await else { panic!("no end was given") };
             taken += data.len();
         }
 

@@ -113,9 +113,7 @@ impl Workspaces {
     /// Whether an agent of the workspace is attached to this replica.
     #[must_use]
     pub(crate) fn is_online(&self, workspace: WorkspaceId) -> bool {
-        self.lock()
-            .get(&workspace)
-            .is_some_and(|place| place.agent.is_some())
+        self.lock().get(&workspace).is_some_and(|place| place.agent.is_some())
     }
 
     /// Asks the agents to stop calls that have ended otherwise. It is the fast path alone: a word that does
@@ -143,11 +141,7 @@ impl Workspaces {
     ) -> Option<Attachment> {
         let mut places = self.lock();
         let place = places.entry(workspace).or_default();
-        if place
-            .agent
-            .as_ref()
-            .is_some_and(|agent| agent.registration > registration)
-        {
+        if place.agent.as_ref().is_some_and(|agent| agent.registration > registration) {
             return None;
         }
         let replaced = CancellationToken::new();
@@ -163,13 +157,7 @@ impl Workspaces {
             older.leave();
         }
         place.changed.send_replace(());
-        Some(Attachment {
-            workspaces: self.clone(),
-            workspace,
-            registration,
-            outgoing,
-            replaced,
-        })
+        Some(Attachment { workspaces: self.clone(), workspace, registration, outgoing, replaced })
     }
 
     /// Sends a call, or joins it where it runs. Its output comes from now on.
@@ -182,11 +170,7 @@ impl Workspaces {
     /// Registers interest. Do so before you try again, or a change in between goes unseen.
     pub(super) fn wait(&self, workspace: WorkspaceId) -> Waiting {
         let changed = self.lock().entry(workspace).or_default().changed.subscribe();
-        Waiting {
-            workspaces: self.clone(),
-            workspace,
-            changed,
-        }
+        Waiting { workspaces: self.clone(), workspace, changed }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<WorkspaceId, Place>> {
@@ -220,14 +204,7 @@ impl Agent {
                 return Err(NotSent::Busy);
             }
             push(&self.outgoing, ToAgent::CallTool(sending))?;
-            self.running.insert(
-                key,
-                Running {
-                    fence,
-                    caller,
-                    cancelled: false,
-                },
-            );
+            self.running.insert(key, Running { fence, caller, cancelled: false });
         }
         self.note_fence(key.chat, fence);
         Ok(outlet)
@@ -237,8 +214,7 @@ impl Agent {
         self.fences.insert(chat, fence);
         if self.fences.len() > FENCES_MAX {
             let running = &self.running;
-            self.fences
-                .retain(|chat, _| running.keys().any(|key| key.chat == *chat));
+            self.fences.retain(|chat, _| running.keys().any(|key| key.chat == *chat));
         }
     }
 
@@ -251,32 +227,20 @@ impl Agent {
     }
 
     fn output(&self, key: CallKey, data: &[u8]) {
-        if let Some(caller) = self
-            .running
-            .get(&key)
-            .and_then(|running| running.caller.upgrade())
-        {
+        if let Some(caller) = self.running.get(&key).and_then(|running| running.caller.upgrade()) {
             caller.push(data);
         }
     }
 
     fn end(&mut self, key: CallKey, end: ToolEnd) {
-        if let Some(caller) = self
-            .running
-            .remove(&key)
-            .and_then(|running| running.caller.upgrade())
-        {
+        if let Some(caller) = self.running.remove(&key).and_then(|running| running.caller.upgrade()) {
             caller.end(End::Ended(end.cut()));
         }
     }
 
     /// Tells the callers that the agent is gone.
     fn leave(self) {
-        for caller in self
-            .running
-            .into_values()
-            .filter_map(|running| running.caller.upgrade())
-        {
+        for caller in self.running.into_values().filter_map(|running| running.caller.upgrade()) {
             caller.end(End::Detached);
         }
     }
@@ -296,10 +260,7 @@ impl Attachment {
         let Some(place) = places.get_mut(&self.workspace) else {
             return;
         };
-        let agent = place
-            .agent
-            .as_mut()
-            .filter(|agent| agent.registration == self.registration);
+        let agent = place.agent.as_mut().filter(|agent| agent.registration == self.registration);
         match (agent, message) {
             (Some(agent), FromAgent::Output { key, data }) => agent.output(key, &data),
             (Some(agent), FromAgent::Ended { key, end }) => {
@@ -331,10 +292,7 @@ impl Drop for Attachment {
         let Some(place) = places.get_mut(&self.workspace) else {
             return;
         };
-        if let Some(agent) = place
-            .agent
-            .take_if(|agent| agent.registration == self.registration)
-        {
+        if let Some(agent) = place.agent.take_if(|agent| agent.registration == self.registration) {
             agent.leave();
             if place.changed.receiver_count() == 0 {
                 places.remove(&self.workspace);

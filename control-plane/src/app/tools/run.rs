@@ -38,10 +38,7 @@ impl App {
     pub(crate) async fn call_tool(&self, actor: &Actor, call: CallTool) -> Result<ToolStream, Error> {
         authz::may(actor, Action::Dispatch, Resource::Deployment).map_err(Error::chat_denied)?;
         if call.arguments_json.len() > ANSWER_BYTES_MAX {
-            return Err(Error::invalid(
-                "arguments_json",
-                format!("at most {ANSWER_BYTES_MAX} bytes"),
-            ));
+            return Err(Error::invalid("arguments_json", format!("at most {ANSWER_BYTES_MAX} bytes")));
         }
         let checked = self.check_call(&call, Look::First).await?;
         let call = Arc::new(call);
@@ -90,10 +87,8 @@ enum Progress {
 
 impl Run {
     fn into_stream(self) -> ToolStream {
-        stream::try_unfold(self, |mut run| async move {
-            Ok(run.next().await?.map(|piece| (piece, run)))
-        })
-        .boxed()
+        stream::try_unfold(self, |mut run| async move { Ok(run.next().await?.map(|piece| (piece, run))) })
+            .boxed()
     }
 
     async fn next(&mut self) -> Result<Option<ToolPiece>, Error> {
@@ -180,10 +175,7 @@ impl Run {
     fn sending(&self, target: &Target) -> Sending {
         let call = &self.call;
         Sending {
-            key: CallKey {
-                chat: call.chat,
-                call: call.call,
-            },
+            key: CallKey { chat: call.chat, call: call.call },
             fence: call.fence,
             journal: target.journal,
             tool_name: call.tool_name.clone(),

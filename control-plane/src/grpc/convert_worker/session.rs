@@ -25,10 +25,7 @@ const APPEND_BYTES_MAX: usize = 256 * 1024;
 pub(crate) fn open(open: proto::Open) -> Result<OpenSession, Error> {
     let slots_total = usize::try_from(open.slots_total).unwrap_or_default();
     if !(1..=SLOTS_MAX).contains(&slots_total) {
-        return Err(Error::invalid(
-            "open.slots_total",
-            format!("it is 1 to {SLOTS_MAX}"),
-        ));
+        return Err(Error::invalid("open.slots_total", format!("it is 1 to {SLOTS_MAX}")));
     }
     if open.worker_name.chars().count() > WORKER_NAME_CHARS_MAX {
         let description = format!("at most {WORKER_NAME_CHARS_MAX} characters");
@@ -50,22 +47,14 @@ pub(crate) fn open(open: proto::Open) -> Result<OpenSession, Error> {
 pub(crate) fn from_worker(request: proto::SessionRequest) -> Result<FromWorker, Error> {
     use proto::session_request::Message;
     match request.message {
-        None => Err(Error::invalid(
-            "message",
-            "it is of no kind that this release knows",
-        )),
-        Some(Message::Open(_)) => Err(Error::invalid(
-            "open",
-            "it is the first message, and only the first",
-        )),
-        Some(Message::Pong(pong)) => Ok(FromWorker::Pong {
-            ping_no: pong.ping_no,
-            leases: lease_keys("pong.leases", pong.leases)?,
-        }),
-        Some(Message::LeasesChanged(changed)) => Ok(FromWorker::LeasesChanged(lease_keys(
-            "leases_changed.leases",
-            changed.leases,
-        )?)),
+        None => Err(Error::invalid("message", "it is of no kind that this release knows")),
+        Some(Message::Open(_)) => Err(Error::invalid("open", "it is the first message, and only the first")),
+        Some(Message::Pong(pong)) => {
+            Ok(FromWorker::Pong { ping_no: pong.ping_no, leases: lease_keys("pong.leases", pong.leases)? })
+        }
+        Some(Message::LeasesChanged(changed)) => {
+            Ok(FromWorker::LeasesChanged(lease_keys("leases_changed.leases", changed.leases)?))
+        }
         Some(Message::LivePartStarted(started)) => part_started(started),
         Some(Message::LivePartAppend(append)) => part_append(append),
         Some(Message::LiveStreamClosed(closed)) => Ok(FromWorker::StreamClosed {
@@ -87,16 +76,11 @@ fn part_started(started: proto::LivePartStarted) -> Result<FromWorker, Error> {
         Ok(chat::PartKind::ToolCall) => PartKind::ToolCall,
         Ok(chat::PartKind::ToolOutput) => PartKind::ToolOutput,
         Ok(chat::PartKind::Unspecified) | Err(_) => {
-            return Err(Error::invalid(
-                "live_part_started.part_started.kind",
-                "it is unknown",
-            ));
+            return Err(Error::invalid("live_part_started.part_started.kind", "it is unknown"));
         }
     };
-    let call = part
-        .call
-        .map(|call| call_id("live_part_started.part_started.call", Some(call)))
-        .transpose()?;
+    let call =
+        part.call.map(|call| call_id("live_part_started.part_started.call", Some(call))).transpose()?;
     let stream_kind = match (kind, call) {
         (PartKind::ToolOutput, Some(call)) => StreamKind::Call(call),
         (PartKind::Text | PartKind::Reasoning | PartKind::ToolCall, None) => StreamKind::Answer,
@@ -111,18 +95,14 @@ fn part_started(started: proto::LivePartStarted) -> Result<FromWorker, Error> {
         stream: stream_id("live_part_started.part_started.stream", part.stream)?,
         stream_kind,
         part: index("live_part_started.part_started.part", part.part.into())?,
-        header: PartHeader {
-            kind,
-            tool_name: part.tool_name,
-        },
+        header: PartHeader { kind, tool_name: part.tool_name },
     })
 }
 
 fn part_append(append: proto::LivePartAppend) -> Result<FromWorker, Error> {
     let lease = lease_key("live_part_append.lease", append.lease)?;
-    let part = append
-        .part_append
-        .ok_or_else(|| Error::invalid("live_part_append.part_append", "it is required"))?;
+    let part =
+        append.part_append.ok_or_else(|| Error::invalid("live_part_append.part_append", "it is required"))?;
     if part.data.len() > APPEND_BYTES_MAX {
         let description = format!("at most {APPEND_BYTES_MAX} bytes");
         return Err(Error::invalid("live_part_append.part_append.data", description));
@@ -148,15 +128,9 @@ fn lease_keys(field: &str, keys: Vec<proto::LeaseKey>) -> Result<BTreeSet<LeaseK
 fn stream_id(field: &str, stream: Option<chat::StreamId>) -> Result<StreamId, Error> {
     let stream = stream.ok_or_else(|| Error::invalid(field, "it is required"))?;
     if stream.base_version < 1 || stream.index < 0 {
-        return Err(Error::invalid(
-            field,
-            "base_version is a version, index counts up from 0",
-        ));
+        return Err(Error::invalid(field, "base_version is a version, index counts up from 0"));
     }
-    Ok(StreamId {
-        base_version: stream.base_version,
-        index: stream.index,
-    })
+    Ok(StreamId { base_version: stream.base_version, index: stream.index })
 }
 
 fn index(field: &str, number: i64) -> Result<usize, Error> {
@@ -170,26 +144,19 @@ pub(crate) fn to_worker(message: ToWorker) -> proto::SessionResponse {
     let message = match message {
         ToWorker::Opened(opened) => Message::Opened(opened_of(opened)),
         ToWorker::Lease(turn) => Message::Lease(lease(*turn)),
-        ToWorker::Ping { ping_no, renewed_age } => Message::Ping(proto::Ping {
-            ping_no,
-            renewed_age_ms: millis(renewed_age),
-        }),
-        ToWorker::Interrupt { key, version } => Message::Interrupt(proto::Interrupt {
-            lease: Some(key_of(key)),
-            snapshot_version: version,
-        }),
-        ToWorker::Reload { key, version } => Message::Reload(proto::Reload {
-            lease: Some(key_of(key)),
-            snapshot_version: version,
-        }),
-        ToWorker::Lost(key) => Message::Lost(proto::Lost {
-            lease: Some(key_of(key)),
-        }),
+        ToWorker::Ping { ping_no, renewed_age } => {
+            Message::Ping(proto::Ping { ping_no, renewed_age_ms: millis(renewed_age) })
+        }
+        ToWorker::Interrupt { key, version } => {
+            Message::Interrupt(proto::Interrupt { lease: Some(key_of(key)), snapshot_version: version })
+        }
+        ToWorker::Reload { key, version } => {
+            Message::Reload(proto::Reload { lease: Some(key_of(key)), snapshot_version: version })
+        }
+        ToWorker::Lost(key) => Message::Lost(proto::Lost { lease: Some(key_of(key)) }),
         ToWorker::Drain => Message::Drain(proto::Drain {}),
     };
-    proto::SessionResponse {
-        message: Some(message),
-    }
+    proto::SessionResponse { message: Some(message) }
 }
 
 fn opened_of(opened: Opened) -> proto::Opened {
@@ -202,11 +169,7 @@ fn opened_of(opened: Opened) -> proto::Opened {
 fn resumed_lease(resumed: ResumedLease) -> proto::ResumedLease {
     let lease = Some(key_of(resumed.key));
     let Some(alive) = resumed.alive else {
-        return proto::ResumedLease {
-            lease,
-            lost: true,
-            ..proto::ResumedLease::default()
-        };
+        return proto::ResumedLease { lease, lost: true, ..proto::ResumedLease::default() };
     };
     let positions = alive.positions.into_iter().map(|position| proto::LivePosition {
         stream: Some(stream_of(position.stream)),
@@ -225,8 +188,5 @@ fn resumed_lease(resumed: ResumedLease) -> proto::ResumedLease {
 }
 
 fn stream_of(stream: StreamId) -> chat::StreamId {
-    chat::StreamId {
-        base_version: stream.base_version,
-        index: stream.index,
-    }
+    chat::StreamId { base_version: stream.base_version, index: stream.index }
 }

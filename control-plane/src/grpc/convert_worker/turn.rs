@@ -34,10 +34,7 @@ pub(crate) fn get_turn(request: &proto::GetTurnRequest) -> Result<GetTurn, Error
     }
     Ok(GetTurn {
         session: session_id("session_id", &request.session_id)?,
-        key: LeaseKey {
-            chat: convert::chat_id(&request.chat_id)?,
-            fence: fence("fence", request.fence)?,
-        },
+        key: LeaseKey { chat: convert::chat_id(&request.chat_id)?, fence: fence("fence", request.fence)? },
         after_revision: request.after_revision,
     })
 }
@@ -54,28 +51,14 @@ pub(crate) fn commit_step(request: proto::CommitStepRequest) -> Result<HolderCal
     };
     let answer = request.answer.map(|given| answer("answer", given)).transpose()?;
     let model_call = model_call(header.fence, request.model_call, answer.as_ref())?;
-    let write = HolderWrite::CommitStep(CommitStep {
-        answer,
-        next,
-        journal: None,
-    });
-    Ok(HolderCall {
-        chat,
-        header,
-        write,
-        model_call,
-    })
+    let write = HolderWrite::CommitStep(CommitStep { answer, next, journal: None });
+    Ok(HolderCall { chat, header, write, model_call })
 }
 
 pub(crate) fn commit_tool_results(request: proto::CommitToolResultsRequest) -> Result<HolderCall, Error> {
     let (chat, header) = write_header(request.header)?;
     let write = HolderWrite::CommitToolResults(results(request.results, 0)?);
-    Ok(HolderCall {
-        chat,
-        header,
-        write,
-        model_call: None,
-    })
+    Ok(HolderCall { chat, header, write, model_call: None })
 }
 
 pub(crate) fn record_retry(request: proto::RecordRetryRequest) -> Result<HolderCall, Error> {
@@ -84,57 +67,29 @@ pub(crate) fn record_retry(request: proto::RecordRetryRequest) -> Result<HolderC
     let delay = delay
         .filter(|delay| *delay <= DELAY_MAX)
         .ok_or_else(|| Error::invalid("delay_ms", format!("it is 0 to {}", DELAY_MAX.as_millis())))?;
-    let write = HolderWrite::RecordRetry {
-        error: chat_error(request.error)?,
-        delay,
-    };
-    Ok(HolderCall {
-        chat,
-        header,
-        write,
-        model_call: None,
-    })
+    let write = HolderWrite::RecordRetry { error: chat_error(request.error)?, delay };
+    Ok(HolderCall { chat, header, write, model_call: None })
 }
 
 pub(crate) fn finish_interruption(request: proto::FinishInterruptionRequest) -> Result<HolderCall, Error> {
     let (chat, header) = write_header(request.header)?;
-    let partial = request
-        .partial
-        .map(|given| answer("partial", given))
-        .transpose()?;
+    let partial = request.partial.map(|given| answer("partial", given)).transpose()?;
     let model_call = model_call(header.fence, request.model_call, partial.as_ref())?;
     let partial_bytes = partial.as_ref().map_or(0, Answer::content_bytes);
-    let write = HolderWrite::FinishInterruption {
-        partial,
-        results: results(request.results, partial_bytes)?,
-    };
-    Ok(HolderCall {
-        chat,
-        header,
-        write,
-        model_call,
-    })
+    let write =
+        HolderWrite::FinishInterruption { partial, results: results(request.results, partial_bytes)? };
+    Ok(HolderCall { chat, header, write, model_call })
 }
 
 pub(crate) fn fail(request: proto::FailRequest) -> Result<HolderCall, Error> {
     let (chat, header) = write_header(request.header)?;
     let write = HolderWrite::Fail(chat_error(request.error)?);
-    Ok(HolderCall {
-        chat,
-        header,
-        write,
-        model_call: None,
-    })
+    Ok(HolderCall { chat, header, write, model_call: None })
 }
 
 pub(crate) fn release(request: proto::ReleaseRequest) -> Result<HolderCall, Error> {
     let (chat, header) = write_header(request.header)?;
-    Ok(HolderCall {
-        chat,
-        header,
-        write: HolderWrite::Release,
-        model_call: None,
-    })
+    Ok(HolderCall { chat, header, write: HolderWrite::Release, model_call: None })
 }
 
 pub(crate) fn report_usage(
@@ -175,13 +130,7 @@ fn write_header(header: Option<proto::WriteHeader>) -> Result<(ChatId, WriteHead
 }
 
 fn answer(field: &str, message: proto::NewMessage) -> Result<Answer, Error> {
-    let proto::NewMessage {
-        parts,
-        provider_states,
-        model,
-        usage: tokens,
-        runtime_ms,
-    } = message;
+    let proto::NewMessage { parts, provider_states, model, usage: tokens, runtime_ms } = message;
     if parts.len() > PARTS_MAX {
         let description = format!("an answer has at most {PARTS_MAX} parts");
         return Err(Error::invalid(format!("{field}.parts"), description));
@@ -191,15 +140,9 @@ fn answer(field: &str, message: proto::NewMessage) -> Result<Answer, Error> {
         return Err(Error::invalid(format!("{field}.provider_states"), description));
     }
     if runtime_ms < 0 {
-        return Err(Error::invalid(
-            format!("{field}.runtime_ms"),
-            "it is not negative",
-        ));
+        return Err(Error::invalid(format!("{field}.runtime_ms"), "it is not negative"));
     }
-    let states = provider_states
-        .into_iter()
-        .map(Some)
-        .chain(std::iter::repeat(None));
+    let states = provider_states.into_iter().map(Some).chain(std::iter::repeat(None));
     let mut calls = 0;
     let parts = parts
         .into_iter()
@@ -207,10 +150,7 @@ fn answer(field: &str, message: proto::NewMessage) -> Result<Answer, Error> {
         .enumerate()
         .map(|(index, (part, state))| {
             let content = answer_content(&format!("{field}.parts[{index}]"), part, &mut calls)?;
-            Ok(AnswerPart {
-                content,
-                provider_state: state.map(Vec::from).unwrap_or_default(),
-            })
+            Ok(AnswerPart { content, provider_state: state.map(Vec::from).unwrap_or_default() })
         })
         .collect::<Result<_, Error>>()?;
     Ok(Answer {
@@ -231,49 +171,29 @@ fn answer_content(field: &str, part: chat::Part, calls: &mut i32) -> Result<Answ
         Some(chat::part::Kind::ToolCall(call)) => {
             if call.call_index != *calls {
                 let description = format!("calls are numbered from 0 in order; this is call {calls}");
-                return Err(Error::invalid(
-                    format!("{field}.tool_call.call_index"),
-                    description,
-                ));
+                return Err(Error::invalid(format!("{field}.tool_call.call_index"), description));
             }
             *calls += 1;
             // Who settles it is known when the chat is.
             let kind = CallKind::Worker;
-            let chat::ToolCallPart {
-                tool_name,
-                arguments_json,
-                ..
-            } = call;
-            Ok(AnswerContent::ToolCall(ToolCall {
-                tool_name,
-                arguments_json,
-                kind,
-            }))
+            let chat::ToolCallPart { tool_name, arguments_json, .. } = call;
+            Ok(AnswerContent::ToolCall(ToolCall { tool_name, arguments_json, kind }))
         }
-        Some(chat::part::Kind::ToolResult(_)) | None => Err(Error::invalid(
-            field,
-            "an answer has text, reasoning and tool calls",
-        )),
+        Some(chat::part::Kind::ToolResult(_)) | None => {
+            Err(Error::invalid(field, "an answer has text, reasoning and tool calls"))
+        }
     }
 }
 
 fn model_call(fence: Fence, number: i64, answer: Option<&Answer>) -> Result<Option<ModelCall>, Error> {
     let Some(answer) = answer else { return Ok(None) };
     let number = positive("model_call", number)?;
-    Ok(Some(ModelCall {
-        fence,
-        number,
-        model: answer.model.clone(),
-        usage: answer.usage,
-    }))
+    Ok(Some(ModelCall { fence, number, model: answer.model.clone(), usage: answer.usage }))
 }
 
 fn results(results: Vec<proto::ToolResult>, other_bytes: usize) -> Result<Vec<FinishedCall>, Error> {
     if results.len() > RESULTS_MAX {
-        return Err(Error::invalid(
-            "results",
-            format!("at most {RESULTS_MAX} results"),
-        ));
+        return Err(Error::invalid("results", format!("at most {RESULTS_MAX} results")));
     }
     let bytes: usize = results.iter().map(|result| result.output.len()).sum();
     if bytes + other_bytes > COMMIT_BYTES_MAX {
@@ -285,10 +205,7 @@ fn results(results: Vec<proto::ToolResult>, other_bytes: usize) -> Result<Vec<Fi
     let finished = |(index, result): (usize, proto::ToolResult)| {
         let field = format!("results[{index}]");
         if result.runtime_ms < 0 {
-            return Err(Error::invalid(
-                format!("{field}.runtime_ms"),
-                "it is not negative",
-            ));
+            return Err(Error::invalid(format!("{field}.runtime_ms"), "it is not negative"));
         }
         Ok(FinishedCall {
             call: call_id(&format!("{field}.call"), result.call)?,
@@ -376,12 +293,7 @@ pub(super) fn lease(turn: Turn) -> proto::Lease {
         lease: Some(key_of(turn.key)),
         header: Some(turn_header(turn.header)),
         complete: turn.messages.is_some(),
-        messages: turn
-            .messages
-            .unwrap_or_default()
-            .into_iter()
-            .map(turn_message)
-            .collect(),
+        messages: turn.messages.unwrap_or_default().into_iter().map(turn_message).collect(),
     }
 }
 
@@ -402,22 +314,16 @@ pub(crate) fn tool_piece(piece: ToolPiece) -> proto::CallToolResponse {
     use proto::call_tool_response::Piece;
     let piece = match piece {
         ToolPiece::Output(bytes) => Piece::Output(bytes),
-        ToolPiece::Result(end) => Piece::Result(proto::CallToolResult {
-            output: end.output,
-            is_error: end.is_error,
-        }),
+        ToolPiece::Result(end) => {
+            Piece::Result(proto::CallToolResult { output: end.output, is_error: end.is_error })
+        }
     };
     proto::CallToolResponse { piece: Some(piece) }
 }
 
 pub(crate) fn outcome(reply: HolderReply) -> proto::WriteOutcome {
     let HolderReply { outcome, model } = reply;
-    let WriteOutcome {
-        first_message_id: MessageId(first),
-        committed,
-        added,
-        ..
-    } = outcome;
+    let WriteOutcome { first_message_id: MessageId(first), committed, added, .. } = outcome;
     let disposition = match outcome.disposition {
         Disposition::Continues => proto::Disposition::Continues,
         Disposition::NextTurn => proto::Disposition::NextTurn,
@@ -464,17 +370,11 @@ fn model_config(model: ModelConfig) -> proto::ModelConfig {
 fn turn_message(mut view: MessageView) -> proto::TurnMessage {
     let mut provider_states: Vec<Bytes> = Vec::new();
     if let Body::Assistant(answer) = &mut view.body {
-        let states = answer
-            .parts
-            .iter_mut()
-            .map(|part| std::mem::take(&mut part.provider_state).into());
+        let states = answer.parts.iter_mut().map(|part| std::mem::take(&mut part.provider_state).into());
         provider_states = states.collect();
     }
     if provider_states.iter().all(Bytes::is_empty) {
         provider_states.clear();
     }
-    proto::TurnMessage {
-        message: Some(convert::message(view)),
-        provider_states,
-    }
+    proto::TurnMessage { message: Some(convert::message(view)), provider_states }
 }

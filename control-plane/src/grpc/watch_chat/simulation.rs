@@ -114,10 +114,7 @@ impl World {
             39..=59 => drop(self.poll(a % 3, 1 + b % 9)?),
             60..=89 => self.sync(a % 3, b),
             90..=91 => self.cut(a % 3, b),
-            92..=97 => self
-                .clients
-                .iter_mut()
-                .for_each(|client| client.watcher.on_hint()),
+            92..=97 => self.clients.iter_mut().for_each(|client| client.watcher.on_hint()),
             98 if b % 4 == 0 => self.replica_dies(),
             98 => self.settle(a % 3)?,
             _ => self.now += Duration::from_secs(4),
@@ -128,19 +125,13 @@ impl World {
     // Clients.
 
     fn send(&mut self, a: usize, b: usize) {
-        let busy = [
-            BusyBehavior::Queue,
-            BusyBehavior::Queue,
-            BusyBehavior::Steer,
-            BusyBehavior::Interrupt,
-        ][a % 4];
-        let model = (b % 5 == 0).then_some("another");
+        let busy =
+            [BusyBehavior::Queue, BusyBehavior::Queue, BusyBehavior::Steer, BusyBehavior::Interrupt][a % 4];
+        let model = b.is_multiple_of(5).then_some("another");
         let id = chatplane_domain::QueuedMessageId(self.id());
         let message = user_message(&format!("text {}", self.ids), model);
         // Refused when the queue is full or the chat is archived.
-        let _ = self
-            .database
-            .transact(Command::SendMessage(SendMessage { id, message, busy }));
+        let _ = self.database.transact(Command::SendMessage(SendMessage { id, message, busy }));
     }
 
     fn edit(&mut self, a: usize) {
@@ -179,10 +170,7 @@ impl World {
         let command = match a % 4 {
             0 => Command::ArchiveChat,
             1 => Command::UnarchiveChat,
-            2 => Command::ConfigureChat(ConfigureChat {
-                model,
-                ..ConfigureChat::default()
-            }),
+            2 => Command::ConfigureChat(ConfigureChat { model, ..ConfigureChat::default() }),
             _ => {
                 self.database.metadata.metadata_version += 1;
                 self.database.metadata.title = format!("title {b}");
@@ -224,14 +212,11 @@ impl World {
         let Some(lease) = self.database.chat.live_lease().cloned() else {
             return;
         };
-        let expire = ExpireLease {
-            fence: lease.fence,
-            cause: ExpireCause::SessionEnded,
-        };
+        let expire = ExpireLease { fence: lease.fence, cause: ExpireCause::SessionEnded };
         self.database
             .transact(Command::ExpireLease(expire))
             .expect("a lease whose session has ended can be expired");
-        if a % 2 == 0 {
+        if a.is_multiple_of(2) {
             self.live.end_lease(lease.fence);
         }
     }
@@ -276,7 +261,7 @@ impl World {
         let client = &mut self.clients[client];
         client.sync = match std::mem::replace(&mut client.sync, Sync::None) {
             Sync::None => Sync::None,
-            Sync::Asked(_) if b % 16 == 0 => {
+            Sync::Asked(_) if b.is_multiple_of(16) => {
                 let failed = client.watcher.on_sync_failed(self.now);
                 failed.expect("the database comes back soon enough");
                 self.now += Duration::from_secs(5);
@@ -293,7 +278,7 @@ impl World {
     /// The client goes on with its cursor, or begins anew.
     fn cut(&mut self, index: usize, b: usize) {
         let client = &mut self.clients[index];
-        if b % 5 == 0 || client.fold.cursor.is_empty() {
+        if b.is_multiple_of(5) || client.fold.cursor.is_empty() {
             *client = fresh(b, self.now);
             return;
         }
@@ -364,11 +349,7 @@ impl World {
                 tool_name: part.header().tool_name.clone(),
                 bytes: part.bytes()[..char_boundary(part.bytes(), usize::MAX)].to_vec(),
             });
-            let preview = Preview {
-                call,
-                parts: parts.collect(),
-                truncated: stream.truncated(),
-            };
+            let preview = Preview { call, parts: parts.collect(), truncated: stream.truncated() };
             shown.insert((id.base_version, id.index), preview);
         }
         shown
@@ -378,10 +359,7 @@ impl World {
 /// What is shown is the beginning of what was said.
 fn gapless(fold: &Fold, said: &BTreeMap<StreamId, Vec<Vec<u8>>>) -> Result<(), String> {
     for ((base_version, index), preview) in &fold.previews {
-        let id = StreamId {
-            base_version: *base_version,
-            index: *index,
-        };
+        let id = StreamId { base_version: *base_version, index: *index };
         for (part, said) in preview.parts.iter().zip(&said[&id]) {
             if !said.starts_with(&part.bytes) {
                 return Err(format!("{id:?} shows {:?}, said was {said:?}", part.bytes));
@@ -398,11 +376,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 /// A few seconds, or a minute where nobody waits.
 fn cases() -> u32 {
-    if std::env::var_os("CI").is_some() {
-        10_000
-    } else {
-        1_000
-    }
+    if std::env::var_os("CI").is_some() { 20_000 } else { 3_000 }
 }
 
 proptest! {

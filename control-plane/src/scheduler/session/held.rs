@@ -69,11 +69,7 @@ impl Held {
 
     /// A lease that the worker lists and that no row has shown yet.
     pub(super) fn claimed(now: Duration) -> Self {
-        Self {
-            is_given: false,
-            standing: Standing::Listed,
-            ..Self::granted(now)
-        }
+        Self { is_given: false, standing: Standing::Listed, ..Self::granted(now) }
     }
 
     /// A lease whose versions the worker is told as it resumes.
@@ -125,10 +121,7 @@ impl Held {
         }
         // The holder knows the history that its own last write produced.
         let is_foreign = row.history_version > row.last_write_version;
-        let is_reconfigured = self
-            .settings
-            .replace(row.settings)
-            .is_some_and(|known| known != row.settings);
+        let is_reconfigured = self.settings.replace(row.settings).is_some_and(|known| known != row.settings);
         if is_reconfigured {
             actions.extend(self.reload(row.key, row.snapshot_version));
         } else if is_foreign {

@@ -113,9 +113,7 @@ impl Session {
         if self.draining || self.phase != Phase::Connected || self.is_silent(now) {
             return 0;
         }
-        self.slots_total
-            .saturating_sub(self.leases.len())
-            .saturating_sub(self.reserved)
+        self.slots_total.saturating_sub(self.leases.len()).saturating_sub(self.reserved)
     }
 
     /// Promises a free slot to a write.
@@ -144,10 +142,7 @@ impl Session {
     /// Whether a lease that was read shall still be sent.
     pub(crate) fn awaits(&self, key: LeaseKey) -> bool {
         self.phase == Phase::Connected
-            && self
-                .leases
-                .get(&key)
-                .is_some_and(|held| matches!(held.standing, Standing::Reading { .. }))
+            && self.leases.get(&key).is_some_and(|held| matches!(held.standing, Standing::Reading { .. }))
     }
 
     /// Whether nothing more will come of it.
@@ -199,11 +194,7 @@ impl Session {
                 self.push(Action::HangUp(HangUp::SessionLost));
             }
             Event::Granted(key) => self.grant(now, key),
-            Event::Sent {
-                key,
-                snapshot_version,
-                settings,
-            } => self.sent(key, snapshot_version, settings),
+            Event::Sent { key, snapshot_version, settings } => self.sent(key, snapshot_version, settings),
             Event::NotSent(key) => self.not_sent(key),
             Event::Gone(key) | Event::Lost(key) => self.lose(key),
             Event::Interrupt { key, version } => self.interrupt(key, version),
@@ -237,10 +228,7 @@ impl Session {
     /// done with, or the next renewal shows that it is not.
     fn list(&mut self, now: Duration, listed: &BTreeSet<LeaseKey>) {
         for key in listed {
-            self.leases
-                .entry(*key)
-                .or_insert_with(|| Held::claimed(now))
-                .standing = Standing::Listed;
+            self.leases.entry(*key).or_insert_with(|| Held::claimed(now)).standing = Standing::Listed;
         }
         let left: Vec<LeaseKey> = self
             .leases
@@ -262,15 +250,13 @@ impl Session {
     /// back in time.
     fn break_off(&mut self, now: Duration) {
         self.phase = Phase::Broken { since: now };
-        self.outbox
-            .retain(|action| matches!(action, Action::DropStreams(_)));
+        self.outbox.retain(|action| matches!(action, Action::DropStreams(_)));
     }
 
     /// The live streams go on where the worker goes.
     fn end(&mut self) {
         self.phase = Phase::Ended;
-        self.outbox
-            .retain(|action| matches!(action, Action::DropStreams(_)));
+        self.outbox.retain(|action| matches!(action, Action::DropStreams(_)));
         for key in mem::take(&mut self.leases).into_keys() {
             self.push(Action::DropStreams(key));
         }
@@ -279,12 +265,8 @@ impl Session {
     /// The worker has come back to this replica: what the earlier connection kept goes
     /// on, but for leases that have ended.
     pub(crate) fn succeed(&mut self, mut previous: Self) {
-        let left: Vec<LeaseKey> = previous
-            .leases
-            .keys()
-            .filter(|key| !self.leases.contains_key(key))
-            .copied()
-            .collect();
+        let left: Vec<LeaseKey> =
+            previous.leases.keys().filter(|key| !self.leases.contains_key(key)).copied().collect();
         for key in left {
             previous.push(Action::DropStreams(key));
         }
@@ -330,10 +312,7 @@ impl Session {
 
     fn deliver(&mut self, key: LeaseKey) {
         if let Some(held) = self.leases.get_mut(&key) {
-            held.standing = Standing::Reading {
-                interrupt: 0,
-                reload: 0,
-            };
+            held.standing = Standing::Reading { interrupt: 0, reload: 0 };
             self.push(Action::Deliver(key));
         }
     }
@@ -370,21 +349,13 @@ impl Session {
     }
 
     fn interrupt(&mut self, key: LeaseKey, version: i64) {
-        if let Some(action) = self
-            .leases
-            .get_mut(&key)
-            .and_then(|held| held.interrupt(key, version))
-        {
+        if let Some(action) = self.leases.get_mut(&key).and_then(|held| held.interrupt(key, version)) {
             self.push(action);
         }
     }
 
     fn reload(&mut self, key: LeaseKey, version: i64) {
-        if let Some(action) = self
-            .leases
-            .get_mut(&key)
-            .and_then(|held| held.reload(key, version))
-        {
+        if let Some(action) = self.leases.get_mut(&key).and_then(|held| held.reload(key, version)) {
             self.push(action);
         }
     }
@@ -434,15 +405,9 @@ impl Session {
     }
 
     fn ping(&mut self, now: Duration) {
-        self.last_ping = Ping {
-            no: self.last_ping.no + 1,
-            sent_at: now,
-        };
+        self.last_ping = Ping { no: self.last_ping.no + 1, sent_at: now };
         self.is_ping_outstanding = true;
         let renewed_age = now.saturating_sub(self.renewed_at);
-        self.push(Action::SendPing {
-            ping_no: self.last_ping.no,
-            renewed_age,
-        });
+        self.push(Action::SendPing { ping_no: self.last_ping.no, renewed_age });
     }
 }

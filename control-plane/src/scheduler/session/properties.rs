@@ -106,12 +106,8 @@ impl World {
             silence_max: Duration::from_secs(1_000_000),
         };
         let now = Duration::from_secs(1);
-        let opening = Opening {
-            connection: 1,
-            slots_total: SLOTS,
-            listed: BTreeSet::new(),
-            rows: Vec::new(),
-        };
+        let opening =
+            Opening { connection: 1, slots_total: SLOTS, listed: BTreeSet::new(), rows: Vec::new() };
         Self {
             now,
             timing,
@@ -199,10 +195,7 @@ impl World {
         }
         if gives {
             self.next_chat += 1;
-            let key = LeaseKey {
-                chat: ChatId(Uuid::from_u128(self.next_chat)),
-                fence: Fence(1),
-            };
+            let key = LeaseKey { chat: ChatId(Uuid::from_u128(self.next_chat)), fence: Fence(1) };
             let row = LeaseRow {
                 key,
                 interrupting: false,
@@ -228,11 +221,7 @@ impl World {
             if self.session.awaits(key) {
                 self.down.push_back(Down::Lease(key, row));
                 let (snapshot_version, settings) = (row.snapshot_version, row.settings);
-                self.handle(Event::Sent {
-                    key,
-                    snapshot_version,
-                    settings,
-                });
+                self.handle(Event::Sent { key, snapshot_version, settings });
             }
         } else {
             self.handle(Event::Gone(key));
@@ -252,10 +241,7 @@ impl World {
             Down::Lease(..) if drops => {}
             Down::Lease(key, row) => {
                 if !self.done.contains(&key) {
-                    let work = Work {
-                        known: row.snapshot_version,
-                        interrupted: row.interrupting,
-                    };
+                    let work = Work { known: row.snapshot_version, interrupted: row.interrupting };
                     self.work.entry(key).or_insert(work);
                 }
             }
@@ -265,10 +251,7 @@ impl World {
                 }
             }
             Down::Lost(key) => {
-                assert!(
-                    !self.rows.contains_key(&key),
-                    "a lease that lives was called lost"
-                );
+                assert!(!self.rows.contains_key(&key), "a lease that lives was called lost");
                 self.work.remove(&key);
                 self.done.insert(key);
             }
@@ -343,12 +326,7 @@ impl World {
         for (key, work) in &mut self.work {
             work.interrupted |= self.rows[key].interrupting;
         }
-        let opening = Opening {
-            connection: self.connection,
-            slots_total: SLOTS,
-            listed,
-            rows,
-        };
+        let opening = Opening { connection: self.connection, slots_total: SLOTS, listed, rows };
         let previous = std::mem::replace(&mut self.session, Session::open(self.timing, self.now, opening));
         self.session.succeed(previous);
         self.handle(Event::Tick);
@@ -369,10 +347,7 @@ impl World {
             self.step(Step::AskRenewal);
             self.step(Step::AnswerRenewal);
             while !(self.reading.is_empty() && self.down.is_empty() && self.up.is_empty()) {
-                self.step(Step::Read {
-                    which: 0,
-                    fails: false,
-                });
+                self.step(Step::Read { which: 0, fails: false });
                 self.step(Step::WorkerReceives { drops: false });
                 self.step(Step::ReplicaReceives);
             }

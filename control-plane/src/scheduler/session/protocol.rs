@@ -42,12 +42,7 @@ pub(crate) struct SettingsMark(pub(super) u64);
 impl SettingsMark {
     /// The mark of these settings.
     pub(crate) fn of(settings: &Settings) -> Self {
-        let Settings {
-            model,
-            effort,
-            workspace,
-            client_tools,
-        } = settings;
+        let Settings { model, effort, workspace, client_tools } = settings;
         let mut hasher = DefaultHasher::new();
         (model, effort, workspace, client_tools).hash(&mut hasher);
         Self(hasher.finish())
@@ -84,10 +79,7 @@ pub(crate) enum Event {
     /// Time has passed.
     Tick,
     /// The worker answers a ping.
-    Pong {
-        ping_no: i64,
-        leases: BTreeSet<LeaseKey>,
-    },
+    Pong { ping_no: i64, leases: BTreeSet<LeaseKey> },
     /// The worker holds other leases than before.
     LeasesChanged(BTreeSet<LeaseKey>),
     /// The worker takes no further lease.
@@ -103,11 +95,7 @@ pub(crate) enum Event {
     /// A write gave the session a lease.
     Granted(LeaseKey),
     /// The lease went down the stream, as of this version.
-    Sent {
-        key: LeaseKey,
-        snapshot_version: i64,
-        settings: SettingsMark,
-    },
+    Sent { key: LeaseKey, snapshot_version: i64, settings: SettingsMark },
     /// The lease could not be read; it will be tried again.
     NotSent(LeaseKey),
     /// The database does not give the session this lease any more.

@@ -14,10 +14,7 @@ fn at(ms: u64) -> Duration {
 }
 
 fn key(no: u128) -> LeaseKey {
-    LeaseKey {
-        chat: ChatId(Uuid::from_u128(no)),
-        fence: Fence(1),
-    }
+    LeaseKey { chat: ChatId(Uuid::from_u128(no)), fence: Fence(1) }
 }
 
 fn row(key: LeaseKey) -> LeaseRow {
@@ -38,12 +35,7 @@ fn open(listed: &[LeaseKey], rows: &[LeaseKey]) -> Session {
         silence_max: Duration::from_secs(8),
     };
     let rows = rows.iter().map(|key| row(*key)).collect();
-    let opening = Opening {
-        connection: 1,
-        slots_total: 2,
-        listed: set(listed),
-        rows,
-    };
+    let opening = Opening { connection: 1, slots_total: 2, listed: set(listed), rows };
     Session::open(timing, START, opening)
 }
 
@@ -52,25 +44,15 @@ fn set(keys: &[LeaseKey]) -> BTreeSet<LeaseKey> {
 }
 
 fn sent(key: LeaseKey) -> Event {
-    Event::Sent {
-        key,
-        snapshot_version: 2,
-        settings: SettingsMark(0),
-    }
+    Event::Sent { key, snapshot_version: 2, settings: SettingsMark(0) }
 }
 
 fn pong(ping_no: i64, leases: &[LeaseKey]) -> Event {
-    Event::Pong {
-        ping_no,
-        leases: set(leases),
-    }
+    Event::Pong { ping_no, leases: set(leases) }
 }
 
 fn ping(ping_no: i64, renewed_age_ms: u64) -> Action {
-    Action::SendPing {
-        ping_no,
-        renewed_age: Duration::from_millis(renewed_age_ms),
-    }
+    Action::SendPing { ping_no, renewed_age: Duration::from_millis(renewed_age_ms) }
 }
 
 /// A session whose one lease the worker lists.
@@ -92,13 +74,7 @@ fn a_session_is_pinged_each_second_and_told_its_renewal() {
     session.handle(at(1000), Event::Tick);
     assert_eq!(session.take_actions(), [ping(1, 1000)]);
     session.handle(at(1001), pong(1, &[]));
-    session.handle(
-        at(1500),
-        Event::Renewed {
-            asked_at: at(1400),
-            rows: Vec::new(),
-        },
-    );
+    session.handle(at(1500), Event::Renewed { asked_at: at(1400), rows: Vec::new() });
     session.handle(at(2000), Event::Tick);
 
     assert_eq!(session.take_actions(), [ping(2, 600)]);
@@ -148,11 +124,7 @@ fn a_lease_given_and_not_listed_is_delivered_again() {
     session.handle(at(1000), Event::Tick);
     session.handle(at(1001), sent(key(1)));
     session.handle(at(1002), pong(1, &[]));
-    assert_eq!(
-        session.take_actions(),
-        [ping(1, 1000)],
-        "the ping was sent before the lease"
-    );
+    assert_eq!(session.take_actions(), [ping(1, 1000)], "the ping was sent before the lease");
 
     session.handle(at(2000), Event::Tick);
     session.handle(at(2001), pong(2, &[]));
@@ -222,10 +194,7 @@ fn a_broken_stream_has_its_grace_before_the_session_is_closed() {
 
     session.handle(at(600), Event::Tick);
 
-    assert_eq!(
-        session.take_actions(),
-        [Action::DropStreams(key(1)), Action::Close]
-    );
+    assert_eq!(session.take_actions(), [Action::DropStreams(key(1)), Action::Close]);
     assert_eq!(session.deadline(), None);
 }
 
@@ -257,47 +226,26 @@ fn a_session_that_is_no_longer_this_connection_is_hung_up_on() {
 
     session.handle(at(10), Event::NotRenewed);
 
-    assert_eq!(
-        session.take_actions(),
-        [Action::DropStreams(key(1)), Action::HangUp(HangUp::SessionLost)]
-    );
+    assert_eq!(session.take_actions(), [Action::DropStreams(key(1)), Action::HangUp(HangUp::SessionLost)]);
 }
 
 #[test]
 fn a_stop_that_comes_while_the_lease_is_read_follows_it() {
     let mut session = open(&[], &[]);
     session.handle(at(0), Event::Granted(key(1)));
-    session.handle(
-        at(1),
-        Event::Interrupt {
-            key: key(1),
-            version: 3,
-        },
-    );
+    session.handle(at(1), Event::Interrupt { key: key(1), version: 3 });
     assert_eq!(session.take_actions(), [Action::Deliver(key(1))]);
 
     session.handle(at(2), sent(key(1)));
 
-    assert_eq!(
-        session.take_actions(),
-        [Action::SendInterrupt {
-            key: key(1),
-            version: 3
-        }]
-    );
+    assert_eq!(session.take_actions(), [Action::SendInterrupt { key: key(1), version: 3 }]);
 }
 
 #[test]
 fn a_stop_that_the_input_already_shows_does_not_follow_it() {
     let mut session = open(&[], &[]);
     session.handle(at(0), Event::Granted(key(1)));
-    session.handle(
-        at(1),
-        Event::Interrupt {
-            key: key(1),
-            version: 2,
-        },
-    );
+    session.handle(at(1), Event::Interrupt { key: key(1), version: 2 });
     session.take_actions();
 
     session.handle(at(2), sent(key(1)));
@@ -308,123 +256,45 @@ fn a_stop_that_the_input_already_shows_does_not_follow_it() {
 #[test]
 fn a_renewal_repeats_a_stop_whose_hint_was_lost() {
     let mut session = holding(key(1));
-    let stopped = LeaseRow {
-        interrupting: true,
-        snapshot_version: 5,
-        ..row(key(1))
-    };
+    let stopped = LeaseRow { interrupting: true, snapshot_version: 5, ..row(key(1)) };
 
-    session.handle(
-        at(2000),
-        Event::Renewed {
-            asked_at: at(1999),
-            rows: vec![stopped],
-        },
-    );
-    session.handle(
-        at(4000),
-        Event::Renewed {
-            asked_at: at(3999),
-            rows: vec![stopped],
-        },
-    );
+    session.handle(at(2000), Event::Renewed { asked_at: at(1999), rows: vec![stopped] });
+    session.handle(at(4000), Event::Renewed { asked_at: at(3999), rows: vec![stopped] });
 
     // Above the version that the holder's own write after the stop has told it.
     let actions = session.take_actions();
-    assert!(
-        actions.contains(&Action::SendInterrupt {
-            key: key(1),
-            version: 6
-        }),
-        "{actions:?}"
-    );
+    assert!(actions.contains(&Action::SendInterrupt { key: key(1), version: 6 }), "{actions:?}");
     assert_eq!(actions.len(), 2, "one stop, one ping: {actions:?}");
 }
 
 #[test]
 fn a_renewal_repeats_an_edit_whose_hint_was_lost() {
     let mut session = holding(key(1));
-    let edited = LeaseRow {
-        snapshot_version: 7,
-        history_version: 6,
-        last_write_version: 5,
-        ..row(key(1))
-    };
+    let edited = LeaseRow { snapshot_version: 7, history_version: 6, last_write_version: 5, ..row(key(1)) };
 
-    session.handle(
-        at(500),
-        Event::Renewed {
-            asked_at: at(499),
-            rows: vec![edited],
-        },
-    );
-    session.handle(
-        at(600),
-        Event::Renewed {
-            asked_at: at(599),
-            rows: vec![edited],
-        },
-    );
+    session.handle(at(500), Event::Renewed { asked_at: at(499), rows: vec![edited] });
+    session.handle(at(600), Event::Renewed { asked_at: at(599), rows: vec![edited] });
 
-    assert_eq!(
-        session.take_actions(),
-        [Action::SendReload {
-            key: key(1),
-            version: 6
-        }]
-    );
+    assert_eq!(session.take_actions(), [Action::SendReload { key: key(1), version: 6 }]);
 }
 
 #[test]
 fn a_renewal_repeats_a_configuration_whose_hint_was_lost() {
     let mut session = holding(key(1));
-    let configured = LeaseRow {
-        snapshot_version: 4,
-        settings: SettingsMark(9),
-        ..row(key(1))
-    };
+    let configured = LeaseRow { snapshot_version: 4, settings: SettingsMark(9), ..row(key(1)) };
 
-    session.handle(
-        at(500),
-        Event::Renewed {
-            asked_at: at(499),
-            rows: vec![configured],
-        },
-    );
-    session.handle(
-        at(600),
-        Event::Renewed {
-            asked_at: at(599),
-            rows: vec![configured],
-        },
-    );
+    session.handle(at(500), Event::Renewed { asked_at: at(499), rows: vec![configured] });
+    session.handle(at(600), Event::Renewed { asked_at: at(599), rows: vec![configured] });
 
-    assert_eq!(
-        session.take_actions(),
-        [Action::SendReload {
-            key: key(1),
-            version: 4
-        }]
-    );
+    assert_eq!(session.take_actions(), [Action::SendReload { key: key(1), version: 4 }]);
 }
 
 #[test]
 fn the_history_that_the_holder_wrote_itself_is_no_reload() {
     let mut session = holding(key(1));
-    let written = LeaseRow {
-        snapshot_version: 6,
-        history_version: 6,
-        last_write_version: 6,
-        ..row(key(1))
-    };
+    let written = LeaseRow { snapshot_version: 6, history_version: 6, last_write_version: 6, ..row(key(1)) };
 
-    session.handle(
-        at(500),
-        Event::Renewed {
-            asked_at: at(499),
-            rows: vec![written],
-        },
-    );
+    session.handle(at(500), Event::Renewed { asked_at: at(499), rows: vec![written] });
 
     assert_eq!(session.take_actions(), []);
 }
@@ -435,18 +305,9 @@ fn a_renewal_that_was_asked_before_a_lease_was_made_says_nothing_of_it() {
     session.handle(at(600), Event::Granted(key(2)));
     session.take_actions();
 
-    session.handle(
-        at(601),
-        Event::Renewed {
-            asked_at: at(599),
-            rows: Vec::new(),
-        },
-    );
+    session.handle(at(601), Event::Renewed { asked_at: at(599), rows: Vec::new() });
 
-    assert_eq!(
-        session.take_actions(),
-        [Action::DropStreams(key(1)), Action::SendLost(key(1))]
-    );
+    assert_eq!(session.take_actions(), [Action::DropStreams(key(1)), Action::SendLost(key(1))]);
     assert!(session.has_lease(key(2)));
 }
 
@@ -456,18 +317,9 @@ fn a_lease_that_only_the_worker_knows_of_is_not_one() {
     session.handle(at(1), Event::LeasesChanged(set(&[key(1)])));
     assert!(!session.has_lease(key(1)));
 
-    session.handle(
-        at(500),
-        Event::Renewed {
-            asked_at: at(499),
-            rows: Vec::new(),
-        },
-    );
+    session.handle(at(500), Event::Renewed { asked_at: at(499), rows: Vec::new() });
 
-    assert_eq!(
-        session.take_actions(),
-        [Action::DropStreams(key(1)), Action::SendLost(key(1))]
-    );
+    assert_eq!(session.take_actions(), [Action::DropStreams(key(1)), Action::SendLost(key(1))]);
 }
 
 #[test]
@@ -482,14 +334,8 @@ fn of_many_messages_of_a_kind_only_the_latest_waits_for_a_slow_worker() {
     assert_eq!(
         session.take_actions(),
         [
-            Action::SendInterrupt {
-                key: key(1),
-                version: 999
-            },
-            Action::SendReload {
-                key: key(1),
-                version: 999
-            },
+            Action::SendInterrupt { key: key(1), version: 999 },
+            Action::SendReload { key: key(1), version: 999 },
         ]
     );
 }

@@ -13,10 +13,7 @@ pub(crate) struct RowPosition {
 
 impl RowPosition {
     /// Before the first row.
-    pub(crate) const START: Self = Self {
-        revision: 0,
-        id: MessageId(0),
-    };
+    pub(crate) const START: Self = Self { revision: 0, id: MessageId(0) };
 }
 
 /// A place among the changes of a chat's queue.
@@ -39,10 +36,7 @@ pub(crate) enum QueueThrough {
 
 impl QueuePosition {
     /// Before the first change.
-    pub(crate) const START: Self = Self {
-        revision: 0,
-        through: QueueThrough::All,
-    };
+    pub(crate) const START: Self = Self { revision: 0, through: QueueThrough::All };
 }
 
 /// What a reader asks of [`super::Store::sync`].

@@ -21,14 +21,8 @@ fn positions() -> impl Strategy<Value = Position> {
     (proptest::array::uniform8(numbers()), through).prop_map(|(numbers, through)| {
         let [row, id, queue, retry, error, metadata, settings, snapshot] = numbers;
         Position {
-            row: RowPosition {
-                revision: row,
-                id: MessageId(id),
-            },
-            queue: QueuePosition {
-                revision: queue,
-                through,
-            },
+            row: RowPosition { revision: row, id: MessageId(id) },
+            queue: QueuePosition { revision: queue, through },
             retry,
             error,
             metadata,
@@ -91,10 +85,7 @@ proptest! {
         prop_assume!(changed[at] != to);
         changed[at] = to;
         let changed = URL_SAFE_NO_PAD.encode(changed);
-        match Cursor::decode(CHAT, &changed) {
-            Ok(other) => prop_assert_eq!(other.encode(), changed),
-            Err(Malformed) => {}
-        }
+        if let Ok(other) = Cursor::decode(CHAT, &changed) { prop_assert_eq!(other.encode(), changed) }
     }
 }
 

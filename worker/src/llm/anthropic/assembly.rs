@@ -83,19 +83,11 @@ impl Assembly {
     /// Takes the next event. [`ModelEvent::Finished`] is the last of the stream.
     pub(super) fn event(&mut self, event: &Event) -> Result<Vec<ModelEvent>, Fault> {
         let head: Head = parse(&event.data, "an event is not a JSON object")?;
-        let kind = if head.kind.is_empty() {
-            &event.name
-        } else {
-            &head.kind
-        };
+        let kind = if head.kind.is_empty() { &event.name } else { &head.kind };
         match kind.as_str() {
             "message_start" => {
                 let start: MessageStart = parse(&event.data, "message_start")?;
-                Ok(start
-                    .message
-                    .usage
-                    .map(|usage| self.report_usage(usage))
-                    .unwrap_or_default())
+                Ok(start.message.usage.map(|usage| self.report_usage(usage)).unwrap_or_default())
             }
             "content_block_start" => self.start_block(parse(&event.data, "content_block_start")?),
             "content_block_delta" => self.grow_block(parse(&event.data, "content_block_delta")?),
@@ -106,10 +98,7 @@ impl Assembly {
                 self.stop_reason = delta.delta.stop_reason.or(self.stop_reason.take());
                 let category = delta.delta.stop_details.and_then(|details| details.category);
                 self.refusal_category = category.unwrap_or_default();
-                Ok(delta
-                    .usage
-                    .map(|usage| self.report_usage(usage))
-                    .unwrap_or_default())
+                Ok(delta.usage.map(|usage| self.report_usage(usage)).unwrap_or_default())
             }
             "message_stop" => self.finish(),
             "error" => {
@@ -126,33 +115,24 @@ impl Assembly {
         let raise = |count: &mut i64, reported: Option<i64>| *count = (*count).max(reported.unwrap_or(0));
         raise(&mut self.usage.input_tokens, wire.input_tokens);
         raise(&mut self.usage.output_tokens, wire.output_tokens);
-        raise(
-            &mut self.usage.cache_write_tokens,
-            wire.cache_creation_input_tokens,
-        );
+        raise(&mut self.usage.cache_write_tokens, wire.cache_creation_input_tokens);
         raise(&mut self.usage.cache_read_tokens, wire.cache_read_input_tokens);
-        let reasoning = wire
-            .output_tokens_details
-            .and_then(|details| details.thinking_tokens);
+        let reasoning = wire.output_tokens_details.and_then(|details| details.thinking_tokens);
         raise(&mut self.usage.reasoning_tokens, reasoning);
         vec![ModelEvent::Usage(self.usage)]
     }
 
     fn start_block(&mut self, start: BlockStart) -> Result<Vec<ModelEvent>, Fault> {
         if self.open.is_some() {
-            return Err(Fault::Malformed(
-                "a content block starts before the one before has stopped",
-            ));
+            return Err(Fault::Malformed("a content block starts before the one before has stopped"));
         }
         self.begun = true;
         let fields = start.content_block;
         let (kind, part, text) = match text_field(&fields, "type").as_deref() {
             Some("text") => (OpenKind::Text, Some(PartKind::Text), text_field(&fields, "text")),
-            Some("thinking") => (
-                OpenKind::Thinking,
-                Some(PartKind::Reasoning),
-                text_field(&fields, "thinking"),
-            ),
+            Some("thinking") => {
+                (OpenKind::Thinking, Some(PartKind::Reasoning), text_field(&fields, "thinking"))
+            }
             Some("redacted_thinking") => (OpenKind::RedactedThinking, Some(PartKind::Reasoning), None),
             Some("tool_use") => {
                 let tool_name = text_field(&fields, "name").unwrap_or_default();
@@ -162,12 +142,7 @@ impl Assembly {
             }
             _ => (OpenKind::Unknown, None, None),
         };
-        self.open = Some(OpenBlock {
-            index: start.index,
-            kind,
-            fields,
-            grown: false,
-        });
+        self.open = Some(OpenBlock { index: start.index, kind, fields, grown: false });
         let Some(part) = part else { return Ok(Vec::new()) };
         self.spend(PART_BYTES)?;
         let mut events = vec![ModelEvent::PartStarted(part)];
@@ -189,9 +164,7 @@ impl Assembly {
             }
             (OpenKind::Unknown, _) | (_, Delta::Unknown) => return Ok(Vec::new()),
             _ => {
-                return Err(Fault::Malformed(
-                    "a delta is of another kind than its content block",
-                ));
+                return Err(Fault::Malformed("a delta is of another kind than its content block"));
             }
         };
         Ok(self.grow(text)?.into_iter().collect())
@@ -225,9 +198,7 @@ impl Assembly {
                 Some(without(open.fields, "input"))
             }
         };
-        let provider_state = block
-            .map(|block| State::new(&self.model, block).encode())
-            .unwrap_or_default();
+        let provider_state = block.map(|block| State::new(&self.model, block).encode()).unwrap_or_default();
         self.spend(provider_state.len())?;
         events.push(ModelEvent::PartFinished { provider_state });
         Ok(events)
@@ -267,16 +238,12 @@ fn without(mut fields: Fields, name: &str) -> Fields {
 
 /// Thinking without a signature would be refused when it comes back.
 fn signed(fields: Fields) -> Option<Fields> {
-    text_field(&fields, "signature")
-        .is_some_and(|signature| !signature.is_empty())
-        .then_some(fields)
+    text_field(&fields, "signature").is_some_and(|signature| !signature.is_empty()).then_some(fields)
 }
 
 /// A call whose arguments came with its start, as some servers send them.
 fn whole_input(fields: &Fields) -> String {
-    fields
-        .get("input")
-        .map_or_else(|| "{}".to_owned(), |input| input.get().to_owned())
+    fields.get("input").map_or_else(|| "{}".to_owned(), |input| input.get().to_owned())
 }
 
 #[cfg(test)]

@@ -4,10 +4,7 @@ use super::*;
 use crate::llm::{Answer, AnswerPart, PartContent};
 
 fn event(data: &serde_json::Value) -> Event {
-    Event {
-        name: String::new(),
-        data: data.to_string(),
-    }
+    Event { name: String::new(), data: data.to_string() }
 }
 
 fn run(events: &[serde_json::Value]) -> Result<Answer, Fault> {
@@ -34,10 +31,7 @@ fn stop(index: i64) -> serde_json::Value {
 }
 
 fn end(reason: &str) -> [serde_json::Value; 2] {
-    [
-        json!({"type": "message_delta", "delta": {"stop_reason": reason}}),
-        json!({"type": "message_stop"}),
-    ]
+    [json!({"type": "message_delta", "delta": {"stop_reason": reason}}), json!({"type": "message_stop"})]
 }
 
 fn state_of(part: &AnswerPart) -> State {
@@ -50,10 +44,7 @@ fn full_answer() -> Vec<serde_json::Value> {
         json!({"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1,
             "cache_creation_input_tokens": 3, "cache_read_input_tokens": null}}}),
         json!({"type": "ping"}),
-        start(
-            0,
-            &json!({"type": "thinking", "thinking": "", "signature": "", "later": [1.50]}),
-        ),
+        start(0, &json!({"type": "thinking", "thinking": "", "signature": "", "later": [1.50]})),
         delta(0, &json!({"type": "thinking_delta", "thinking": "Let me "})),
         delta(0, &json!({"type": "thinking_delta", "thinking": "see\u{0}."})),
         delta(0, &json!({"type": "signature_delta", "signature": "c2ln"})),
@@ -69,10 +60,7 @@ fn full_answer() -> Vec<serde_json::Value> {
             &json!({"type": "tool_use", "id": "toolu_1", "name": "list_dir", "input": {}, "caller": {"type": "direct"}}),
         ),
         delta(3, &json!({"type": "input_json_delta", "partial_json": ""})),
-        delta(
-            3,
-            &json!({"type": "input_json_delta", "partial_json": "{\"path\": "}),
-        ),
+        delta(3, &json!({"type": "input_json_delta", "partial_json": "{\"path\": "})),
         delta(3, &json!({"type": "input_json_delta", "partial_json": "\".\"}"})),
         stop(3),
         json!({"type": "message_delta", "delta": {}, "usage": {"input_tokens": 0, "output_tokens": 12,
@@ -90,10 +78,8 @@ fn an_answer_of_every_kind_of_block_is_added_up() {
     let answer = run(&events).unwrap();
 
     let contents: Vec<PartContent> = answer.parts.iter().map(|part| part.content.clone()).collect();
-    let call = PartContent::ToolCall {
-        tool_name: "list_dir".into(),
-        arguments_json: "{\"path\": \".\"}".into(),
-    };
+    let call =
+        PartContent::ToolCall { tool_name: "list_dir".into(), arguments_json: "{\"path\": \".\"}".into() };
     assert_eq!(
         contents,
         [
@@ -104,18 +90,12 @@ fn an_answer_of_every_kind_of_block_is_added_up() {
         ]
     );
     let thinking = state_of(&answer.parts[0]).block;
-    assert_eq!(
-        (thinking["signature"].get(), thinking["later"].get()),
-        ("\"c2ln\"", "[1.5]")
-    );
+    assert_eq!((thinking["signature"].get(), thinking["later"].get()), ("\"c2ln\"", "[1.5]"));
     assert!(!thinking.contains_key("thinking"));
     assert_eq!(state_of(&answer.parts[1]).block["data"].get(), "\"ZW5j\"");
     assert!(answer.parts[2].provider_state.is_empty());
     let call = state_of(&answer.parts[3]).block;
-    assert_eq!(
-        (call["id"].get(), call["caller"].get()),
-        ("\"toolu_1\"", "{\"type\":\"direct\"}")
-    );
+    assert_eq!((call["id"].get(), call["caller"].get()), ("\"toolu_1\"", "{\"type\":\"direct\"}"));
     assert_eq!(
         answer.usage,
         Usage {
@@ -155,10 +135,7 @@ fn a_refusal_comes_after_the_usage_that_was_paid_for_and_names_its_category() {
     let events = assembly.event(&event(&refused)).unwrap();
     let outcome = assembly.event(&event(&json!({"type": "message_stop"})));
 
-    assert!(matches!(
-        events[..],
-        [ModelEvent::Usage(Usage { output_tokens: 3, .. })]
-    ));
+    assert!(matches!(events[..], [ModelEvent::Usage(Usage { output_tokens: 3, .. })]));
     assert_eq!(outcome, Err(Fault::Refused("cyber".into())));
 }
 
@@ -167,9 +144,7 @@ fn calls_without_deltas_get_the_input_of_their_start() {
     for (input, expected) in [(json!({}), "{}"), (json!({"path": "."}), "{\"path\":\".\"}")] {
         let block = json!({"type": "tool_use", "id": "a", "name": "list_dir", "input": input});
         let answer = run(&[start(0, &block), stop(0)]).unwrap();
-        let PartContent::ToolCall { arguments_json, .. } = &answer.parts[0].content else {
-            panic!()
-        };
+        let PartContent::ToolCall { arguments_json, .. } = &answer.parts[0].content else { panic!() };
         assert_eq!(arguments_json, expected);
     }
 }
@@ -187,15 +162,8 @@ fn thinking_without_a_signature_and_blocks_of_unknown_kinds_are_not_kept_for_rep
     ])
     .unwrap();
 
-    let parts: Vec<_> = answer
-        .parts
-        .iter()
-        .map(|part| (&part.content, part.provider_state.len()))
-        .collect();
-    let expected = [
-        PartContent::Reasoning("hm".into()),
-        PartContent::Text("whole".into()),
-    ];
+    let parts: Vec<_> = answer.parts.iter().map(|part| (&part.content, part.provider_state.len())).collect();
+    let expected = [PartContent::Reasoning("hm".into()), PartContent::Text("whole".into())];
     assert_eq!(parts, [(&expected[0], 0), (&expected[1], 0)]);
 }
 
@@ -210,10 +178,7 @@ fn whatever_breaks_the_protocol_is_malformed() {
         vec![start(0, &text), start(1, &text)],
         vec![delta(0, &word)],
         vec![start(0, &text), delta(1, &word)],
-        vec![
-            start(0, &text),
-            delta(0, &json!({"type": "thinking_delta", "thinking": "x"})),
-        ],
+        vec![start(0, &text), delta(0, &json!({"type": "thinking_delta", "thinking": "x"}))],
         vec![start(0, &text), delta(0, &json!({"type": "text_delta"}))],
         vec![stop(0)],
         vec![start(0, &text), json!({"type": "message_stop"})],
@@ -221,10 +186,7 @@ fn whatever_breaks_the_protocol_is_malformed() {
     ] {
         assert!(matches!(run(&events), Err(Fault::Malformed(_))), "{events:?}");
     }
-    let no_json = Event {
-        name: "content_block_delta".into(),
-        data: "<html>".into(),
-    };
+    let no_json = Event { name: "content_block_delta".into(), data: "<html>".into() };
     let outcome = Assembly::new(String::new(), 1).event(&no_json);
     assert!(matches!(outcome, Err(Fault::Malformed(_))));
 }
@@ -242,9 +204,7 @@ fn no_answer_grows_past_its_bound_not_even_by_empty_parts() {
     let flood = vec![start(0, &text), delta(0, &long), delta(0, &long)];
     assert_eq!(run(&flood), Err(Fault::TooLarge));
 
-    let empty: Vec<_> = (0..1_000)
-        .flat_map(|index| [start(index, &text), stop(index)])
-        .collect();
+    let empty: Vec<_> = (0..1_000).flat_map(|index| [start(index, &text), stop(index)]).collect();
     assert_eq!(run(&empty), Err(Fault::TooLarge));
 
     let redacted = json!({"type": "redacted_thinking", "data": "x".repeat(10_000)});

@@ -55,30 +55,21 @@ impl Failures {
             status_code,
             retryable: is_retryable(kind),
         };
-        CallFailure {
-            error,
-            retry_after: None,
-        }
+        CallFailure { error, retry_after: None }
     }
 
     /// The provider answered with an error status. `request` is the body that was
     /// sent: a detail that repeats it is left out.
     pub(super) fn refusal(&self, refusal: &Refusal<'_>, request: &str) -> CallFailure {
-        let fields = serde_json::from_slice::<ErrorBody>(refusal.body)
-            .ok()
-            .map(|body| body.error);
-        let (error_type, message) = fields
-            .as_ref()
-            .map_or(("", ""), |fields| (fields.kind.as_str(), fields.message.as_str()));
+        let fields = serde_json::from_slice::<ErrorBody>(refusal.body).ok().map(|body| body.error);
+        let (error_type, message) =
+            fields.as_ref().map_or(("", ""), |fields| (fields.kind.as_str(), fields.message.as_str()));
         let kind = kind_of_type(error_type).unwrap_or_else(|| kind_of_status(refusal.status));
         // The one case that has no field of its own.
         let too_long = kind == ErrorKind::InvalidRequest && message.contains("prompt is too long");
         let kind = if too_long { ErrorKind::ContextLength } else { kind };
         let detail = match &fields {
-            None => format!(
-                "HTTP {} with content type {:?}",
-                refusal.status, refusal.content_type
-            ),
+            None => format!("HTTP {} with content type {:?}", refusal.status, refusal.content_type),
             Some(_) if repeats(message, request) => {
                 format!("{error_type}: the provider's message repeats parts of the request")
             }
@@ -107,11 +98,9 @@ impl Failures {
             }
             Fault::TooLarge => self.failure(ErrorKind::AnswerTooLarge, Some(200), ""),
             Fault::Refused(category) => self.failure(ErrorKind::Refused, Some(200), category),
-            Fault::ContextFull => self.failure(
-                ErrorKind::ContextLength,
-                Some(200),
-                "model_context_window_exceeded",
-            ),
+            Fault::ContextFull => {
+                self.failure(ErrorKind::ContextLength, Some(200), "model_context_window_exceeded")
+            }
         }
     }
 
@@ -164,9 +153,7 @@ impl Failures {
 fn repeats(message: &str, request: &str) -> bool {
     let message: Vec<char> = message.chars().take(DETAIL_CHARS_MAX).collect();
     // Any run of that length contains a whole window of half of it.
-    message
-        .chunks_exact(ECHO_CHARS / 2)
-        .any(|window| request.contains(&window.iter().collect::<String>()))
+    message.chunks_exact(ECHO_CHARS / 2).any(|window| request.contains(&window.iter().collect::<String>()))
 }
 
 fn is_retryable(kind: ErrorKind) -> bool {

@@ -1,10 +1,7 @@
 use super::*;
 
 fn failures() -> Failures {
-    Failures {
-        host: "models.example".into(),
-        api_key: "sk-secret".into(),
-    }
+    Failures { host: "models.example".into(), api_key: "sk-secret".into() }
 }
 
 fn refusal(status: u16, body: &str) -> CallFailure {
@@ -15,10 +12,8 @@ fn refusal(status: u16, body: &str) -> CallFailure {
         retry_after: None,
         never_retry: false,
     };
-    failures().refusal(
-        &refusal,
-        "{\"messages\":\"Tell me everything about the secret garden behind the house\"}",
-    )
+    failures()
+        .refusal(&refusal, "{\"messages\":\"Tell me everything about the secret garden behind the house\"}")
 }
 
 fn error(kind: &str, message: &str) -> String {
@@ -56,61 +51,32 @@ fn typed_fields_decide_before_status_codes_do() {
         (204, "", MalformedResponse, true),
     ] {
         let error = refusal(status, &error(error_type, "no")).error;
-        assert_eq!(
-            (error.kind, error.retryable),
-            (kind, retryable),
-            "{status} {error_type}"
-        );
-        assert_eq!(
-            (error.status_code, error.provider.as_str()),
-            (Some(status), "anthropic")
-        );
+        assert_eq!((error.kind, error.retryable), (kind, retryable), "{status} {error_type}");
+        assert_eq!((error.status_code, error.provider.as_str()), (Some(status), "anthropic"));
         assert!(!error.message.is_empty());
     }
 }
 
 #[test]
 fn a_prompt_that_is_too_long_is_told_by_its_text_as_a_last_resort() {
-    let failure = refusal(
-        400,
-        &error(
-            "invalid_request_error",
-            "prompt is too long: 210000 tokens > 200000",
-        ),
-    );
+    let failure = refusal(400, &error("invalid_request_error", "prompt is too long: 210000 tokens > 200000"));
     assert_eq!(failure.error.kind, ErrorKind::ContextLength);
 }
 
 #[test]
 fn the_provider_can_say_that_a_retry_is_of_no_use() {
-    let refusal = Refusal {
-        status: 429,
-        body: b"",
-        content_type: "",
-        retry_after: None,
-        never_retry: true,
-    };
+    let refusal = Refusal { status: 429, body: b"", content_type: "", retry_after: None, never_retry: true };
     assert!(!failures().refusal(&refusal, "").error.retryable);
 }
 
 #[test]
 fn a_detail_holds_neither_key_nor_prompt_and_is_short() {
-    let with_key = refusal(
-        401,
-        &error("authentication_error", "bad key sk-secret, said sk-secret"),
-    );
-    assert_eq!(
-        with_key.error.detail,
-        "authentication_error: bad key [key], said [key]"
-    );
+    let with_key = refusal(401, &error("authentication_error", "bad key sk-secret, said sk-secret"));
+    assert_eq!(with_key.error.detail, "authentication_error: bad key [key], said [key]");
 
     let echo = "cannot read: 'me everything about the secret garden behind the h'";
     let with_prompt = refusal(400, &error("invalid_request_error", echo));
-    assert!(
-        !with_prompt.error.detail.contains("garden"),
-        "{}",
-        with_prompt.error.detail
-    );
+    assert!(!with_prompt.error.detail.contains("garden"), "{}", with_prompt.error.detail);
 
     let long = refusal(400, &error("invalid_request_error", &"é".repeat(10_000)));
     assert_eq!(long.error.detail.chars().count(), DETAIL_CHARS_MAX);
@@ -120,9 +86,6 @@ fn a_detail_holds_neither_key_nor_prompt_and_is_short() {
 fn a_body_that_is_no_json_is_not_repeated() {
     for body in ["<html>sorry</html>", "", "{\"error\":\"text\"}", "[1", "\u{0}"] {
         let failure = refusal(502, body);
-        assert_eq!(
-            failure.error.detail, "HTTP 502 with content type \"application/json\"",
-            "{body}"
-        );
+        assert_eq!(failure.error.detail, "HTTP 502 with content type \"application/json\"", "{body}");
     }
 }

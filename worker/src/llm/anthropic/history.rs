@@ -77,10 +77,7 @@ pub(super) enum Block<'a> {
 impl<'a> Block<'a> {
     /// A text block, unless the text is blank.
     pub(super) fn text(text: &'a str) -> Option<Self> {
-        (!text.trim().is_empty()).then_some(Self::Text {
-            text,
-            cache_control: None,
-        })
+        (!text.trim().is_empty()).then_some(Self::Text { text, cache_control: None })
     }
 
     /// Lets the cache end here.
@@ -96,11 +93,7 @@ impl<'a> Block<'a> {
 
 /// The conversation as Anthropic accepts it, to be answered by `model`.
 pub(super) fn conversation<'a>(messages: &'a [PromptMessage], model: &str) -> Vec<Turn<'a>> {
-    let mut conversation = Conversation {
-        model,
-        turns: Vec::new(),
-        ids: HashSet::new(),
-    };
+    let mut conversation = Conversation { model, turns: Vec::new(), ids: HashSet::new() };
     for (position, message) in messages.iter().enumerate() {
         match message {
             PromptMessage::User { texts } => {
@@ -126,9 +119,7 @@ fn results_that_follow(messages: &[PromptMessage]) -> HashMap<(i64, u32), &ToolR
             break;
         };
         for result in more {
-            results
-                .entry((result.call_message_id, result.call_index))
-                .or_insert(result);
+            results.entry((result.call_message_id, result.call_index)).or_insert(result);
         }
     }
     results
@@ -150,10 +141,7 @@ impl<'a> Conversation<'a, '_> {
         }
         match self.turns.last_mut() {
             Some(turn) if turn.role == Role::User => turn.content.extend(blocks),
-            _ => self.turns.push(Turn {
-                role: Role::User,
-                content: blocks.collect(),
-            }),
+            _ => self.turns.push(Turn { role: Role::User, content: blocks.collect() }),
         }
     }
 
@@ -172,10 +160,7 @@ impl<'a> Conversation<'a, '_> {
                 PartContent::Text(text) => answer.extend(Block::text(text)),
                 PartContent::Reasoning(text) if with_thinking => answer.extend(thinking(part, text)),
                 PartContent::Reasoning(_) => {}
-                PartContent::ToolCall {
-                    tool_name,
-                    arguments_json,
-                } => {
+                PartContent::ToolCall { tool_name, arguments_json } => {
                     let index = u32::try_from(answered.len()).unwrap_or(u32::MAX);
                     let state = State::decode(&part.provider_state);
                     let id = self.call_id(state.as_ref(), message_id, index);
@@ -188,28 +173,19 @@ impl<'a> Conversation<'a, '_> {
             return;
         }
         self.end_with_user();
-        self.turns.push(Turn {
-            role: Role::Assistant,
-            content: answer,
-        });
+        self.turns.push(Turn { role: Role::Assistant, content: answer });
         self.user(answered);
     }
 
     /// The provider's own id of a call, or one made from ours when there is none,
     /// it cannot be replayed, or the provider has used it before.
     fn call_id(&mut self, state: Option<&State>, message_id: i64, index: u32) -> String {
-        let own = state
-            .and_then(|state| text_field(&state.block, "id"))
-            .filter(|id| is_name(id));
+        let own = state.and_then(|state| text_field(&state.block, "id")).filter(|id| is_name(id));
         let mut id = own.unwrap_or_default();
         let derived = format!("call_{message_id}_{index}");
         let mut suffix = 0;
         while id.is_empty() || !self.ids.insert(id.clone()) {
-            id = if suffix == 0 {
-                derived.clone()
-            } else {
-                format!("{derived}_{suffix}")
-            };
+            id = if suffix == 0 { derived.clone() } else { format!("{derived}_{suffix}") };
             suffix += 1;
         }
         id
@@ -279,12 +255,7 @@ fn result(tool_use_id: String, result: Option<&ToolResult>) -> Block<'_> {
         Some(result) if result.output.trim().is_empty() => (RESULT_EMPTY, result.is_error),
         Some(result) => (result.output.as_str(), result.is_error),
     };
-    Block::ToolResult {
-        tool_use_id,
-        content,
-        is_error,
-        cache_control: None,
-    }
+    Block::ToolResult { tool_use_id, content, is_error, cache_control: None }
 }
 
 fn is_name_char(character: char) -> bool {
@@ -302,9 +273,5 @@ pub(super) fn replayable_name(name: &str) -> Cow<'_, str> {
     }
     let replace = |character| if is_name_char(character) { character } else { '_' };
     let name: String = name.chars().take(NAME_CHARS_MAX).map(replace).collect();
-    if name.is_empty() {
-        Cow::Borrowed("unnamed_tool")
-    } else {
-        Cow::Owned(name)
-    }
+    if name.is_empty() { Cow::Borrowed("unnamed_tool") } else { Cow::Owned(name) }
 }

@@ -67,33 +67,21 @@ pub(super) fn body(call: &ModelCall) -> String {
 /// is left, one of the history is named, and the model is told to use none.
 fn tools(call: &ModelCall) -> (Vec<Tool<'_>>, Option<Value>) {
     let mut names = BTreeSet::new();
-    let offered: Vec<Tool<'_>> = call
-        .tools
-        .iter()
-        .filter(|tool| names.insert(&tool.name))
-        .map(offered_tool)
-        .collect();
+    let offered: Vec<Tool<'_>> =
+        call.tools.iter().filter(|tool| names.insert(&tool.name)).map(offered_tool).collect();
     if !offered.is_empty() {
         return (offered, None);
     }
     let Some(name) = call.messages.iter().find_map(called_tool) else {
         return (Vec::new(), None);
     };
-    let tool = Tool {
-        name,
-        description: WITHDRAWN,
-        input_schema: input_schema(""),
-    };
+    let tool = Tool { name, description: WITHDRAWN, input_schema: input_schema("") };
     (vec![tool], Some(json!({"type": "none"})))
 }
 
 fn offered_tool(tool: &ToolDefinition) -> Tool<'_> {
     let input_schema = input_schema(&tool.input_schema_json);
-    Tool {
-        name: Cow::Borrowed(&tool.name),
-        description: &tool.description,
-        input_schema,
-    }
+    Tool { name: Cow::Borrowed(&tool.name), description: &tool.description, input_schema }
 }
 
 /// The schema as an object that says it is one, which the provider asks for.
@@ -135,10 +123,7 @@ fn effort(effort: Effort, model: &str) -> (Option<Value>, Option<Value>) {
         return (None, None);
     }
     // Without `display` the newest models hide what they think.
-    (
-        Some(json!({"type": "adaptive", "display": "summarized"})),
-        output_config,
-    )
+    (Some(json!({"type": "adaptive", "display": "summarized"})), output_config)
 }
 
 /// Models before adaptive thinking; the list is complete and will not grow.

@@ -47,9 +47,7 @@ pub(super) fn messages(messages: Vec<PromptMessage>) -> Value {
 }
 
 pub(super) fn user(text: &str) -> PromptMessage {
-    PromptMessage::User {
-        texts: vec![text.to_owned()],
-    }
+    PromptMessage::User { texts: vec![text.to_owned()] }
 }
 
 pub(super) fn answer(message_id: i64, parts: Vec<AnswerPart>) -> PromptMessage {
@@ -57,10 +55,7 @@ pub(super) fn answer(message_id: i64, parts: Vec<AnswerPart>) -> PromptMessage {
 }
 
 pub(super) fn part(content: PartContent, state: Bytes) -> AnswerPart {
-    AnswerPart {
-        content,
-        provider_state: state,
-    }
+    AnswerPart { content, provider_state: state }
 }
 
 pub(super) fn text(text: &str) -> AnswerPart {
@@ -69,13 +64,7 @@ pub(super) fn text(text: &str) -> AnswerPart {
 
 fn tool_call(arguments: &str, state: Bytes) -> AnswerPart {
     let tool_name = "list_dir".to_owned();
-    part(
-        PartContent::ToolCall {
-            tool_name,
-            arguments_json: arguments.to_owned(),
-        },
-        state,
-    )
+    part(PartContent::ToolCall { tool_name, arguments_json: arguments.to_owned() }, state)
 }
 
 pub(super) fn thinking(model: &str) -> AnswerPart {
@@ -88,15 +77,8 @@ pub(super) fn state(model: &str, block: &str) -> Bytes {
 }
 
 fn result(call_message_id: i64, call_index: u32, output: &str) -> PromptMessage {
-    let result = ToolResult {
-        call_message_id,
-        call_index,
-        output: output.to_owned(),
-        is_error: false,
-    };
-    PromptMessage::Tool {
-        results: vec![result],
-    }
+    let result = ToolResult { call_message_id, call_index, output: output.to_owned(), is_error: false };
+    PromptMessage::Tool { results: vec![result] }
 }
 
 #[test]
@@ -141,22 +123,13 @@ fn results_of_one_answer_become_one_user_message_in_the_order_of_the_calls() {
 
 #[test]
 fn arguments_are_replayed_byte_exactly() {
-    let history = vec![
-        user("x"),
-        answer(2, vec![tool_call("{\"b\": 1.50, \"a\":2}", Bytes::new())]),
-    ];
+    let history = vec![user("x"), answer(2, vec![tool_call("{\"b\": 1.50, \"a\":2}", Bytes::new())])];
     assert!(body(&call(history)).contains("{\"b\": 1.50, \"a\":2}"));
 }
 
 #[test]
 fn thinking_is_replayed_byte_exactly_and_only_to_the_model_that_wrote_it() {
-    let history = |model: &str| {
-        vec![
-            user("x"),
-            answer(2, vec![thinking(model), text("Yes.")]),
-            user("y"),
-        ]
-    };
+    let history = |model: &str| vec![user("x"), answer(2, vec![thinking(model), text("Yes.")]), user("y")];
 
     assert!(
         body(&call(history(MODEL)))
@@ -168,10 +141,8 @@ fn thinking_is_replayed_byte_exactly_and_only_to_the_model_that_wrote_it() {
 #[test]
 fn thinking_of_an_answer_is_replayed_all_or_not_at_all() {
     let unsigned = part(PartContent::Reasoning("cut".to_owned()), Bytes::new());
-    let foreign = part(
-        PartContent::Reasoning("cut".to_owned()),
-        Bytes::from_static(b"{\"format\":\"other\"}"),
-    );
+    let foreign =
+        part(PartContent::Reasoning("cut".to_owned()), Bytes::from_static(b"{\"format\":\"other\"}"));
     for parts in [
         vec![thinking(MODEL), text("a"), unsigned],
         vec![thinking(MODEL), foreign, text("a")],
@@ -179,10 +150,7 @@ fn thinking_of_an_answer_is_replayed_all_or_not_at_all() {
         vec![thinking(MODEL), text("a"), thinking(MODEL), text(" \n")],
     ] {
         let sent = messages(vec![user("x"), answer(2, parts), user("y")]);
-        assert_eq!(
-            sent[1],
-            json!({"role": "assistant", "content": [{"type": "text", "text": "a"}]})
-        );
+        assert_eq!(sent[1], json!({"role": "assistant", "content": [{"type": "text", "text": "a"}]}));
     }
 }
 
@@ -191,10 +159,7 @@ fn redacted_thinking_is_replayed_as_it_came() {
     let redacted = state(MODEL, "{\"type\":\"redacted_thinking\",\"data\":\"ZW5j\"}");
     let redacted = part(PartContent::Reasoning(String::new()), redacted);
     let sent = messages(vec![user("x"), answer(2, vec![redacted, text("a")]), user("y")]);
-    assert_eq!(
-        sent[1]["content"][0],
-        json!({"type": "redacted_thinking", "data": "ZW5j"})
-    );
+    assert_eq!(sent[1]["content"][0], json!({"type": "redacted_thinking", "data": "ZW5j"}));
 }
 
 #[test]
@@ -205,30 +170,20 @@ fn an_answer_that_goes_on_is_followed_by_the_same_words_now_and_later() {
 
     let (cut, later) = (messages(cut), messages(later));
 
-    assert_eq!(
-        cut[2],
-        json!({"role": "user", "content": [{"type": "text", "text": "Continue."}]})
-    );
+    assert_eq!(cut[2], json!({"role": "user", "content": [{"type": "text", "text": "Continue."}]}));
     assert_eq!(later.as_array().unwrap()[..3], cut.as_array().unwrap()[..]);
 }
 
 #[test]
 fn a_history_with_calls_is_sent_with_a_tool_even_when_none_is_on_offer() {
-    let mut without = call(vec![
-        user("x"),
-        answer(2, vec![tool_call("{}", Bytes::new())]),
-        result(2, 0, ""),
-    ]);
+    let mut without = call(vec![user("x"), answer(2, vec![tool_call("{}", Bytes::new())]), result(2, 0, "")]);
     without.tools.clear();
 
     let request = request(&without);
 
     let schema = json!({"type": "object"});
     let tool = json!([{"name": "list_dir", "description": WITHDRAWN, "input_schema": schema}]);
-    assert_eq!(
-        (&request["tools"], &request["tool_choice"]),
-        (&tool, &json!({"type": "none"}))
-    );
+    assert_eq!((&request["tools"], &request["tool_choice"]), (&tool, &json!({"type": "none"})));
 }
 
 #[test]
@@ -257,10 +212,6 @@ fn an_effort_is_sent_as_the_model_understands_it() {
         assert!(request(&call).get("thinking").is_none() && request(&call).get("output_config").is_none());
         call.effort = Effort::High;
         let request = request(&call);
-        assert_eq!(
-            (&request["thinking"], &request["output_config"]),
-            (thinking, output_config),
-            "{model}"
-        );
+        assert_eq!((&request["thinking"], &request["output_config"]), (thinking, output_config), "{model}");
     }
 }

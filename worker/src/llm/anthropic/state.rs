@@ -33,19 +33,12 @@ pub(super) struct State {
 impl State {
     /// The state of a block that `model` wrote.
     pub(super) fn new(model: &str, block: Fields) -> Self {
-        Self {
-            format: FORMAT.to_owned(),
-            version: VERSION,
-            model: model.to_owned(),
-            block,
-        }
+        Self { format: FORMAT.to_owned(), version: VERSION, model: model.to_owned(), block }
     }
 
     /// The bytes to keep with the part.
     pub(super) fn encode(&self) -> Bytes {
-        serde_json::to_vec(self)
-            .expect("text and raw JSON can always be written")
-            .into()
+        serde_json::to_vec(self).expect("text and raw JSON can always be written").into()
     }
 
     /// Reads a part's state; `None` when there is none or it is foreign.

@@ -51,11 +51,7 @@ async fn serve(script: Script) -> Server {
         let _ = send_request.send(read_request(&mut connection).await);
         run_script(&mut connection, script).await;
     });
-    Server {
-        endpoint,
-        request,
-        task,
-    }
+    Server { endpoint, request, task }
 }
 
 async fn run_script(connection: &mut TcpStream, script: Script) {
@@ -89,9 +85,7 @@ async fn read_request(connection: &mut TcpStream) -> String {
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             continue;
         };
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         if body.len() == length.unwrap().parse::<usize>().unwrap() {
             return text;
         }
@@ -106,9 +100,7 @@ fn call(endpoint: &str) -> ModelCall {
         effort: Effort::Unspecified,
         output_tokens_max: 100,
         system: Vec::new(),
-        messages: vec![PromptMessage::User {
-            texts: vec!["Say hello.".to_owned()],
-        }],
+        messages: vec![PromptMessage::User { texts: vec!["Say hello.".to_owned()] }],
         tools: Vec::new(),
         limits: CallLimits {
             first_token_timeout: Duration::from_secs(20),
@@ -151,10 +143,7 @@ fn pieces(text: &[&str]) -> Script {
 }
 
 fn answer_with_status(status: &str, headers: &str, body: &str) -> Script {
-    Script::Send(vec![format!(
-        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}",
-        body.len()
-    )])
+    Script::Send(vec![format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())])
 }
 
 #[tokio::test]
@@ -164,26 +153,13 @@ async fn an_answer_streams_in_and_the_request_carries_the_key_and_the_version() 
     let (answer, failure) = run(call(&format!("{}/", server.endpoint))).await;
 
     assert_eq!(failure, None);
-    assert_eq!(
-        answer.parts[0].content,
-        PartContent::Text("h\u{e9}lloh\u{e9}llo".into())
-    );
+    assert_eq!(answer.parts[0].content, PartContent::Text("h\u{e9}lloh\u{e9}llo".into()));
     assert_eq!(answer.stop_reason, Some(StopReason::EndTurn));
-    assert_eq!(
-        answer.usage,
-        Usage {
-            input_tokens: 5,
-            output_tokens: 2,
-            ..Usage::default()
-        }
-    );
+    assert_eq!(answer.usage, Usage { input_tokens: 5, output_tokens: 2, ..Usage::default() });
     let request = server.request.await.unwrap();
     assert!(request.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{request}");
-    for header in [
-        "x-api-key: sk-secret",
-        "anthropic-version: 2023-06-01",
-        "content-type: application/json",
-    ] {
+    for header in ["x-api-key: sk-secret", "anthropic-version: 2023-06-01", "content-type: application/json"]
+    {
         assert!(request.contains(&format!("{header}\r\n")), "{request}");
     }
 }
@@ -192,9 +168,7 @@ async fn an_answer_streams_in_and_the_request_carries_the_key_and_the_version() 
 async fn a_stream_cut_into_single_bytes_says_the_same() {
     let stream = [START, TEXT, WORD, STOP].concat();
     // One chunk of HTTP for each byte, so that they arrive one by one.
-    let bytes = stream
-        .bytes()
-        .map(|byte| [b"1\r\n".as_slice(), &[byte], b"\r\n"].concat());
+    let bytes = stream.bytes().map(|byte| [b"1\r\n".as_slice(), &[byte], b"\r\n"].concat());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let chunks: Vec<u8> = bytes.flatten().collect();
@@ -221,10 +195,7 @@ async fn status_codes_and_retry_after_become_typed_failures() {
 
     let failure = failure_of(script, |_| {}).await;
 
-    assert_eq!(
-        (failure.error.kind, failure.error.status_code),
-        (ErrorKind::RateLimited, Some(429))
-    );
+    assert_eq!((failure.error.kind, failure.error.status_code), (ErrorKind::RateLimited, Some(429)));
     assert_eq!(failure.error.detail, "rate_limit_error: slow down");
     assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
 }
@@ -234,27 +205,16 @@ async fn a_redirect_is_not_followed_with_the_key() {
     let elsewhere = serve(Script::Hang(String::new())).await;
     let location = format!("location: {}/v1/messages\r\n", elsewhere.endpoint);
 
-    let failure = failure_of(
-        answer_with_status("307 Temporary Redirect", &location, ""),
-        |_| {},
-    )
-    .await;
+    let failure = failure_of(answer_with_status("307 Temporary Redirect", &location, ""), |_| {}).await;
 
-    assert_eq!(
-        (failure.error.kind, failure.error.retryable),
-        (ErrorKind::InvalidRequest, false)
-    );
+    assert_eq!((failure.error.kind, failure.error.retryable), (ErrorKind::InvalidRequest, false));
     assert!(!elsewhere.task.is_finished(), "nobody has called");
     elsewhere.task.abort();
 }
 
 #[tokio::test]
 async fn whatever_is_no_event_stream_is_malformed() {
-    let html = answer_with_status(
-        "200 OK",
-        "content-type: text/html\r\n",
-        "<html>Log in, please</html>",
-    );
+    let html = answer_with_status("200 OK", "content-type: text/html\r\n", "<html>Log in, please</html>");
     let json = "data: {\"type\":\n\n";
     let number = "data: 7\n\n";
     for script in [
@@ -268,15 +228,8 @@ async fn whatever_is_no_event_stream_is_malformed() {
         pieces(&[OK, START, TEXT, WORD, &STOP[..STOP.len() - 1]]),
     ] {
         let failure = failure_of(script, |_| {}).await;
-        assert_eq!(
-            (failure.error.kind, failure.error.retryable),
-            (ErrorKind::MalformedResponse, true)
-        );
-        assert!(
-            !failure.error.detail.contains("Log in"),
-            "{}",
-            failure.error.detail
-        );
+        assert_eq!((failure.error.kind, failure.error.retryable), (ErrorKind::MalformedResponse, true));
+        assert!(!failure.error.detail.contains("Log in"), "{}", failure.error.detail);
     }
 }
 
@@ -285,10 +238,7 @@ async fn a_connection_that_breaks_is_an_unavailable_provider() {
     let cut = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 99999\r\n\r\n";
     for script in [pieces(&[cut, START, TEXT]), pieces(&[""])] {
         let failure = failure_of(script, |_| {}).await;
-        assert_eq!(
-            (failure.error.kind, failure.error.retryable),
-            (ErrorKind::ProviderUnavailable, true)
-        );
+        assert_eq!((failure.error.kind, failure.error.retryable), (ErrorKind::ProviderUnavailable, true));
     }
 }
 
@@ -319,10 +269,7 @@ async fn a_silent_provider_times_out_before_and_after_the_first_token() {
     let stalled = failure_of(Script::Hang([OK, START, TEXT, WORD].concat()), silence).await;
 
     for failure in [mute, only_alive, pinging, stalled] {
-        assert_eq!(
-            (failure.error.kind, failure.error.retryable),
-            (ErrorKind::Timeout, true)
-        );
+        assert_eq!((failure.error.kind, failure.error.retryable), (ErrorKind::Timeout, true));
     }
 }
 
@@ -337,10 +284,7 @@ async fn an_answer_that_never_ends_is_cut_by_its_size_its_duration_and_its_event
     let one_line = failure_of(Script::Repeat(begun, "data: data data data data data"), |_| {}).await;
 
     for failure in [endless, pinging, one_line] {
-        assert_eq!(
-            (failure.error.kind, failure.error.retryable),
-            (ErrorKind::AnswerTooLarge, false)
-        );
+        assert_eq!((failure.error.kind, failure.error.retryable), (ErrorKind::AnswerTooLarge, false));
     }
 }
 
@@ -348,10 +292,7 @@ async fn an_answer_that_never_ends_is_cut_by_its_size_its_duration_and_its_event
 async fn an_error_with_a_body_that_never_ends_is_read_up_to_its_bound() {
     let head = "HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\r\n".to_owned();
     let failure = failure_of(Script::Repeat(head, "garbage "), |_| {}).await;
-    assert_eq!(
-        (failure.error.kind, failure.error.status_code),
-        (ErrorKind::ProviderUnavailable, Some(500))
-    );
+    assert_eq!((failure.error.kind, failure.error.status_code), (ErrorKind::ProviderUnavailable, Some(500)));
 }
 
 #[tokio::test]
@@ -363,9 +304,7 @@ async fn dropping_the_stream_closes_the_connection() {
     drop(events);
 
     let closed = tokio::time::timeout(Duration::from_secs(20), server.task).await;
-    closed
-        .expect("the server sees the end of the connection")
-        .unwrap();
+    closed.expect("the server sees the end of the connection").unwrap();
 }
 
 #[tokio::test]
@@ -377,29 +316,19 @@ async fn a_provider_that_cannot_be_reached_is_named_by_its_host_alone() {
     let (_, failure) = run(call(&format!("http://user:password@{host}/base"))).await;
 
     let error = failure.unwrap().error;
-    assert_eq!(
-        (error.kind, error.retryable),
-        (ErrorKind::ProviderUnavailable, true)
-    );
+    assert_eq!((error.kind, error.retryable), (ErrorKind::ProviderUnavailable, true));
     assert!(error.message.contains(&host), "{}", error.message);
     assert!(!format!("{error:?}").contains("password"));
 }
 
 #[tokio::test]
 async fn an_endpoint_or_key_that_cannot_be_used_is_told_without_a_call() {
-    for (endpoint, key) in [
-        ("", "k"),
-        ("nonsense", "k"),
-        ("file:///etc/passwd", "k"),
-        ("http://127.0.0.1:1", "line\nbreak"),
-    ] {
+    for (endpoint, key) in
+        [("", "k"), ("nonsense", "k"), ("file:///etc/passwd", "k"), ("http://127.0.0.1:1", "line\nbreak")]
+    {
         let mut call = call(endpoint);
         call.api_key = key.to_owned();
         let error = run(call).await.1.unwrap().error;
-        assert_eq!(
-            (error.kind, error.retryable),
-            (ErrorKind::ModelUnusable, false),
-            "{endpoint}"
-        );
+        assert_eq!((error.kind, error.retryable), (ErrorKind::ModelUnusable, false), "{endpoint}");
     }
 }

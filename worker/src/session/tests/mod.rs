@@ -12,10 +12,7 @@ const TIMING: Timing = Timing {
     open_timeout: Duration::from_secs(5),
     hop_after: Duration::from_secs(4),
     pause_after: Duration::from_secs(6),
-    redial: Backoff {
-        first: Duration::from_millis(100),
-        max: Duration::from_secs(5),
-    },
+    redial: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
     drain_timeout: Duration::from_secs(30),
     release_grace: Duration::from_secs(2),
 };
@@ -25,24 +22,15 @@ fn at(milliseconds: u64) -> Duration {
 }
 
 fn key(chat: u128, fence: i64) -> LeaseKey {
-    LeaseKey {
-        chat_id: Uuid::from_u128(chat),
-        fence,
-    }
+    LeaseKey { chat_id: Uuid::from_u128(chat), fence }
 }
 
 fn opened(leases: Vec<Resumed>) -> Event {
-    Event::Opened {
-        session_id: "secret".to_owned(),
-        leases,
-    }
+    Event::Opened { session_id: "secret".to_owned(), leases }
 }
 
 fn ping(renewed_age: Duration) -> Event {
-    Event::Ping {
-        ping_no: 1,
-        renewed_age,
-    }
+    Event::Ping { ping_no: 1, renewed_age }
 }
 
 /// A session that is open at time 0 and has answered a ping.
@@ -55,8 +43,5 @@ fn open_session(slots_total: usize) -> Session {
 }
 
 fn running(may_start: bool) -> Control {
-    Control {
-        may_start,
-        ..Control::default()
-    }
+    Control { may_start, ..Control::default() }
 }

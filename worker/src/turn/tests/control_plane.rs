@@ -97,27 +97,16 @@ impl ControlPlane {
     /// A control plane whose chat has one message of a user.
     pub(super) async fn start() -> Self {
         let state = State::new();
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: watch::Sender::new(()),
-        });
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(()) });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let service = WorkerServiceServer::new(Service(shared.clone()));
         let mut server = JoinSet::new();
         server.spawn(async move {
             let incoming = TcpListenerStream::new(listener);
-            Server::builder()
-                .add_service(service)
-                .serve_with_incoming(incoming)
-                .await
-                .unwrap();
+            Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
         });
-        ControlPlane {
-            address,
-            shared,
-            _server: server,
-        }
+        ControlPlane { address, shared, _server: server }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -134,10 +123,7 @@ impl ControlPlane {
         };
         if timeout(Duration::from_secs(20), wait).await.is_err() {
             let state = self.state();
-            panic!(
-                "not seen: {what}; writes {:?}, connections {:?}",
-                state.writes, state.connections
-            );
+            panic!("not seen: {what}; writes {:?}, connections {:?}", state.writes, state.connections);
         }
     }
 
@@ -161,10 +147,7 @@ impl ControlPlane {
         let mut state = self.state();
         state.snapshot += 1;
         state.interrupting = true;
-        proto::Interrupt {
-            lease: state.key(),
-            snapshot_version: state.snapshot,
-        }
+        proto::Interrupt { lease: state.key(), snapshot_version: state.snapshot }
     }
 
     /// The user replaces the history from a message on.
@@ -172,15 +155,10 @@ impl ControlPlane {
         let mut state = self.state();
         state.snapshot += 1;
         let snapshot = state.snapshot;
-        state
-            .messages
-            .retain(|message| message.message.as_ref().unwrap().message_id < from_id);
+        state.messages.retain(|message| message.message.as_ref().unwrap().message_id < from_id);
         state.deleted_from = Some((snapshot, from_id));
         state.user(text);
-        proto::Reload {
-            lease: state.key(),
-            snapshot_version: snapshot,
-        }
+        proto::Reload { lease: state.key(), snapshot_version: snapshot }
     }
 
     /// The stream breaks.
@@ -234,12 +212,7 @@ impl State {
     fn deliver(&self) {
         let header = Some(self.header());
         let messages = self.messages.clone();
-        self.send(Down::Lease(proto::Lease {
-            lease: self.key(),
-            header,
-            complete: true,
-            messages,
-        }));
+        self.send(Down::Lease(proto::Lease { lease: self.key(), header, complete: true, messages }));
     }
 
     /// The history in short.
@@ -247,59 +220,40 @@ impl State {
         let parts = self.messages.iter().map(|turn_message| {
             let message = turn_message.message.as_ref().unwrap();
             let parts: Vec<String> = message.parts.iter().map(short).collect();
-            format!(
-                "{}{}",
-                if message.interrupted { "interrupted " } else { "" },
-                parts.join(" | ")
-            )
+            format!("{}{}", if message.interrupted { "interrupted " } else { "" }, parts.join(" | "))
         });
         parts.collect()
     }
 
     /// Live appends of a connection, joined by part, and how streams ended.
     pub(super) fn live(&self, connection: usize) -> Vec<String> {
-        let pieces = self.connections[connection]
-            .iter()
-            .filter_map(|message| match message {
-                Up::LivePartStarted(started) => {
-                    let part = started.part_started.as_ref().unwrap();
-                    Some(format!("start {} {:?}", part.part, part.kind()))
-                }
-                Up::LivePartAppend(append) => {
-                    let part = append.part_append.as_ref().unwrap();
-                    let text = String::from_utf8_lossy(&part.data).into_owned();
-                    Some(format!("{}@{} {text}", part.part, part.offset))
-                }
-                Up::LiveStreamClosed(closed) => Some(format!("closed abandoned={}", closed.abandoned)),
-                _ => None,
-            });
+        let pieces = self.connections[connection].iter().filter_map(|message| match message {
+            Up::LivePartStarted(started) => {
+                let part = started.part_started.as_ref().unwrap();
+                Some(format!("start {} {:?}", part.part, part.kind()))
+            }
+            Up::LivePartAppend(append) => {
+                let part = append.part_append.as_ref().unwrap();
+                let text = String::from_utf8_lossy(&part.data).into_owned();
+                Some(format!("{}@{} {text}", part.part, part.offset))
+            }
+            Up::LiveStreamClosed(closed) => Some(format!("closed abandoned={}", closed.abandoned)),
+            _ => None,
+        });
         pieces.collect()
     }
 
     fn key(&self) -> Option<proto::LeaseKey> {
-        Some(proto::LeaseKey {
-            chat_id: CHAT_ID.to_owned(),
-            fence: self.fence,
-        })
+        Some(proto::LeaseKey { chat_id: CHAT_ID.to_owned(), fence: self.fence })
     }
 
     pub(super) fn send(&self, message: Down) {
-        let response = proto::SessionResponse {
-            message: Some(message),
-        };
-        self.down
-            .as_ref()
-            .expect("a session")
-            .try_send(Ok(response))
-            .unwrap();
+        let response = proto::SessionResponse { message: Some(message) };
+        self.down.as_ref().expect("a session").try_send(Ok(response)).unwrap();
     }
 
     pub(super) fn chat_state(&self) -> chat::ChatState {
-        if self.interrupting {
-            chat::ChatState::Interrupting
-        } else {
-            chat::ChatState::Running
-        }
+        if self.interrupting { chat::ChatState::Interrupting } else { chat::ChatState::Running }
     }
 
     pub(super) fn header(&self) -> proto::TurnHeader {
@@ -325,23 +279,13 @@ impl State {
             }),
             effort: chat::Effort::High.into(),
             tools: self.tools.keys().map(tool).collect(),
-            workspace_id: if self.tools.is_empty() {
-                String::new()
-            } else {
-                CHAT_ID.to_owned()
-            },
+            workspace_id: if self.tools.is_empty() { String::new() } else { CHAT_ID.to_owned() },
         }
     }
 
     fn user(&mut self, text: &str) {
-        let kind = chat::part::Kind::Text(chat::TextPart {
-            text: text.to_owned(),
-        });
-        self.store(
-            chat::Role::User,
-            vec![chat::Part { kind: Some(kind) }],
-            Vec::new(),
-        );
+        let kind = chat::part::Kind::Text(chat::TextPart { text: text.to_owned() });
+        self.store(chat::Role::User, vec![chat::Part { kind: Some(kind) }], Vec::new());
     }
 
     fn store(
@@ -360,17 +304,12 @@ impl State {
             revision: self.snapshot,
             ..chat::Message::default()
         };
-        self.messages.push(proto::TurnMessage {
-            message: Some(message),
-            provider_states,
-        });
+        self.messages.push(proto::TurnMessage { message: Some(message), provider_states });
         self.messages.last_mut().unwrap().message.as_mut().unwrap()
     }
 
     fn next_id(&self) -> i64 {
-        self.messages
-            .last()
-            .map_or(1, |message| message.message.as_ref().unwrap().message_id + 1)
+        self.messages.last().map_or(1, |message| message.message.as_ref().unwrap().message_id + 1)
     }
 
     pub(super) fn store_answer(&mut self, answer: proto::NewMessage, interrupted: bool) -> i64 {
@@ -393,10 +332,8 @@ impl State {
             })
         };
         let kinds = results.into_iter().map(part).collect::<Vec<_>>();
-        let store = |kind| {
-            self.store(chat::Role::Tool, vec![chat::Part { kind: Some(kind) }], vec![])
-                .message_id
-        };
+        let store =
+            |kind| self.store(chat::Role::Tool, vec![chat::Part { kind: Some(kind) }], vec![]).message_id;
         kinds.into_iter().map(store).collect()
     }
 
@@ -428,10 +365,7 @@ impl State {
             Some(Fault::Refuse(code, reason)) => return Err(refusal(code, reason)),
             Some(Fault::LoseReply) | None => {}
         }
-        assert_eq!(
-            (header.chat_id.as_str(), header.session_id.as_str()),
-            (CHAT_ID, "session")
-        );
+        assert_eq!((header.chat_id.as_str(), header.session_id.as_str()), (CHAT_ID, "session"));
         if header.fence != self.fence {
             return Err(refusal(Code::FailedPrecondition, "LEASE_LOST"));
         }
@@ -465,25 +399,15 @@ fn short(part: &chat::Part) -> String {
         chat::part::Kind::Text(part) => part.text.clone(),
         chat::part::Kind::Reasoning(part) => format!("thinks {}", part.text),
         chat::part::Kind::ToolCall(part) => {
-            format!(
-                "call {} {}({})",
-                part.call_index, part.tool_name, part.arguments_json
-            )
+            format!("call {} {}({})", part.call_index, part.tool_name, part.arguments_json)
         }
         chat::part::Kind::ToolResult(part) => {
             let mark = if part.is_error { "error" } else { "result" };
-            format!(
-                "{mark} {} of {}: {}",
-                part.call_index, part.call_message_id, part.output
-            )
+            format!("{mark} {} of {}: {}", part.call_index, part.call_message_id, part.output)
         }
     }
 }
 
 pub(super) fn refusal(code: Code, reason: &str) -> Status {
-    Status::with_error_details(
-        code,
-        "no",
-        ErrorDetails::with_error_info(reason, "chatplane", HashMap::new()),
-    )
+    Status::with_error_details(code, "no", ErrorDetails::with_error_info(reason, "chatplane", HashMap::new()))
 }

@@ -16,19 +16,11 @@ fn hanging(beats: &[Vec<Beat>]) -> Vec<Beat> {
 #[tokio::test]
 async fn a_stopped_answer_is_kept_as_far_as_it_came_and_its_connection_is_closed() {
     let control_plane = ControlPlane::start().await;
-    let model = ScriptedModel::new([hanging(&[
-        used(),
-        say("one"),
-        call("list_dir", "{}"),
-        begin("two thr"),
-    ])]);
+    let model =
+        ScriptedModel::new([hanging(&[used(), say("one"), call("list_dir", "{}"), begin("two thr")])]);
     let worker = RunningWorker::start(&control_plane, &model);
     control_plane.lease().await;
-    control_plane
-        .until("the answer", |state| {
-            state.live(0).iter().any(|piece| piece.contains("thr"))
-        })
-        .await;
+    control_plane.until("the answer", |state| state.live(0).iter().any(|piece| piece.contains("thr"))).await;
 
     let interrupt = control_plane.interrupt();
     control_plane.send(Down::Interrupt(interrupt));
@@ -46,48 +38,23 @@ async fn a_late_interrupt_does_not_stop_the_next_answer() {
     let control_plane = ControlPlane::start().await;
     control_plane.state().queue.push_back("next".to_owned());
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let first = [
-        say("first"),
-        vec![Beat::Wait(gate.clone())],
-        end(StopReason::EndTurn),
-    ]
-    .concat();
-    let second = [
-        say("second"),
-        vec![Beat::Wait(gate.clone())],
-        end(StopReason::EndTurn),
-    ]
-    .concat();
+    let first = [say("first"), vec![Beat::Wait(gate.clone())], end(StopReason::EndTurn)].concat();
+    let second = [say("second"), vec![Beat::Wait(gate.clone())], end(StopReason::EndTurn)].concat();
     let model = ScriptedModel::new([first, second]);
     let _worker = RunningWorker::start(&control_plane, &model);
     control_plane.lease().await;
-    control_plane
-        .until("the first", |state| {
-            state.live(0).iter().any(|piece| piece.contains("first"))
-        })
-        .await;
+    control_plane.until("the first", |state| state.live(0).iter().any(|piece| piece.contains("first"))).await;
 
     let interrupt = control_plane.interrupt();
     gate.add_permits(1);
     control_plane
-        .until("the second", |state| {
-            state.live(0).iter().any(|piece| piece.contains("second"))
-        })
+        .until("the second", |state| state.live(0).iter().any(|piece| piece.contains("second")))
         .await;
     control_plane.send(Down::Interrupt(interrupt.clone()));
-    control_plane.send(Down::Ping(chatplane_proto::worker::v1::Ping {
-        ping_no: 1,
-        renewed_age_ms: 0,
-    }));
-    let is_pong = |message: &_| {
-        matches!(
-            message,
-            chatplane_proto::worker::v1::session_request::Message::Pong(_)
-        )
-    };
-    control_plane
-        .until("the pong", |state| state.connections[0].iter().any(is_pong))
-        .await;
+    control_plane.send(Down::Ping(chatplane_proto::worker::v1::Ping { ping_no: 1, renewed_age_ms: 0 }));
+    let is_pong =
+        |message: &_| matches!(message, chatplane_proto::worker::v1::session_request::Message::Pong(_));
+    control_plane.until("the pong", |state| state.connections[0].iter().any(is_pong)).await;
     gate.add_permits(1);
     control_plane.until("the end", |state| !state.leased).await;
 
@@ -97,67 +64,45 @@ async fn a_late_interrupt_does_not_stop_the_next_answer() {
 #[tokio::test]
 async fn running_tools_are_let_go_and_what_has_ended_is_handed_in() {
     let control_plane = ControlPlane::start().await;
-    control_plane
-        .state()
-        .tools
-        .extend([("slow", Tool::Hangs("working")), ("quick", Tool::Ends("done"))]);
+    control_plane.state().tools.extend([("slow", Tool::Hangs("working")), ("quick", Tool::Ends("done"))]);
     let step = [call("slow", "{}"), call("quick", "{}"), end(StopReason::ToolUse)];
     let model = ScriptedModel::new([step.concat()]);
     let _worker = RunningWorker::start(&control_plane, &model);
     control_plane.lease().await;
     control_plane
-        .until("the output", |state| {
-            state.live(0).iter().any(|piece| piece.contains("working"))
-        })
+        .until("the output", |state| state.live(0).iter().any(|piece| piece.contains("working")))
         .await;
-    control_plane
-        .until("the result", |state| state.told().len() == 3)
-        .await;
+    control_plane.until("the result", |state| state.told().len() == 3).await;
 
     let interrupt = control_plane.interrupt();
     control_plane.send(Down::Interrupt(interrupt));
     control_plane.until("the end", |state| !state.leased).await;
 
     assert_eq!(control_plane.state().told()[2..], ["result 1 of 2: done"]);
-    assert_eq!(
-        control_plane.state().writes.last(),
-        Some(&("FinishInterruption", 3))
-    );
+    assert_eq!(control_plane.state().writes.last(), Some(&("FinishInterruption", 3)));
 }
 
 #[tokio::test]
 async fn a_stop_just_before_a_write_of_results_is_not_forgotten() {
     let control_plane = ControlPlane::start().await;
-    control_plane
-        .state()
-        .tools
-        .extend([("slow", Tool::Hangs("working")), ("quick", Tool::Ends("done"))]);
+    control_plane.state().tools.extend([("slow", Tool::Hangs("working")), ("quick", Tool::Ends("done"))]);
     let step = [call("slow", "{}"), call("quick", "{}"), end(StopReason::ToolUse)];
     let model = ScriptedModel::new([step.concat()]);
     let _worker = RunningWorker::start(&control_plane, &model);
     control_plane.state().results_unreachable = true;
     control_plane.lease().await;
     let is_results = |write: &(&str, i64)| write.0 == "CommitToolResults";
-    control_plane
-        .until("a try of the results", |state| {
-            state.writes.iter().any(is_results)
-        })
-        .await;
+    control_plane.until("a try of the results", |state| state.writes.iter().any(is_results)).await;
 
     // The stop comes before the results get through, its message after their reply.
     let interrupt = control_plane.interrupt();
     control_plane.state().results_unreachable = false;
-    control_plane
-        .until("the result", |state| state.told().len() == 3)
-        .await;
+    control_plane.until("the result", |state| state.told().len() == 3).await;
 
     control_plane.send(Down::Interrupt(interrupt));
     control_plane.until("the end", |state| !state.leased).await;
 
-    assert_eq!(
-        control_plane.state().writes.last().unwrap().0,
-        "FinishInterruption"
-    );
+    assert_eq!(control_plane.state().writes.last().unwrap().0, "FinishInterruption");
 }
 
 #[tokio::test]
@@ -170,22 +115,13 @@ async fn a_stop_during_the_pause_of_a_retry_ends_the_turn() {
     let model = ScriptedModel::new([failing, answer("never")]);
     let _worker = RunningWorker::start(&control_plane, &model);
     control_plane.lease().await;
-    control_plane
-        .until("the retry", |state| state.writes.len() == 1)
-        .await;
-    assert_eq!(
-        control_plane.state().retries[0].delay_ms,
-        300_000,
-        "the provider's wish is a lower bound"
-    );
+    control_plane.until("the retry", |state| state.writes.len() == 1).await;
+    assert_eq!(control_plane.state().retries[0].delay_ms, 300_000, "the provider's wish is a lower bound");
 
     let interrupt = control_plane.interrupt();
     control_plane.send(Down::Interrupt(interrupt));
     control_plane.until("the end", |state| !state.leased).await;
 
     assert_eq!(control_plane.state().told(), ["hi"]);
-    assert_eq!(
-        control_plane.state().writes,
-        [("RecordRetry", 1), ("FinishInterruption", 2)]
-    );
+    assert_eq!(control_plane.state().writes, [("RecordRetry", 1), ("FinishInterruption", 2)]);
 }

@@ -60,10 +60,7 @@ impl RunningWorker {
     }
 
     async fn ended(&mut self) -> Result<(), RunError> {
-        timeout(Duration::from_secs(20), &mut self.task)
-            .await
-            .expect("the worker ends")
-            .unwrap()
+        timeout(Duration::from_secs(20), &mut self.task).await.expect("the worker ends").unwrap()
     }
 }
 
@@ -75,10 +72,7 @@ impl Drop for RunningWorker {
 
 /// No test waits for a pause, and the fake control plane does not ping.
 fn quick_limits() -> Limits {
-    let quick = Backoff {
-        first: Duration::from_millis(1),
-        max: Duration::from_millis(10),
-    };
+    let quick = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(10) };
     Limits {
         hop_after: Duration::from_secs(3600),
         pause_after: Duration::from_secs(3600),

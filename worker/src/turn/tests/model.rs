@@ -38,10 +38,7 @@ pub(super) struct ScriptedModel {
 impl ScriptedModel {
     pub(super) fn new(answers: impl IntoIterator<Item = Vec<Beat>>) -> Arc<Self> {
         let answers = Mutex::new(answers.into_iter().collect());
-        Arc::new(ScriptedModel {
-            answers,
-            ..ScriptedModel::default()
-        })
+        Arc::new(ScriptedModel { answers, ..ScriptedModel::default() })
     }
 
     pub(super) fn calls(&self) -> Vec<ModelCall> {
@@ -64,12 +61,7 @@ impl Drop for Open {
 impl Provider for ScriptedModel {
     fn call(&self, call: ModelCall) -> BoxStream<'static, Result<ModelEvent, CallFailure>> {
         self.calls.lock().unwrap().push(call);
-        let beats = self
-            .answers
-            .lock()
-            .unwrap()
-            .pop_front()
-            .unwrap_or_else(|| vec![Beat::Hang]);
+        let beats = self.answers.lock().unwrap().pop_front().unwrap_or_else(|| vec![Beat::Hang]);
         self.open.fetch_add(1, Ordering::SeqCst);
         let open = Open(self.open.clone());
         let state = (VecDeque::from(beats), open);
@@ -96,36 +88,21 @@ pub(super) const USAGE: Usage = Usage {
 };
 
 pub(super) fn say(text: &str) -> Vec<Beat> {
-    [
-        begin(text),
-        vec![Beat::Say(ModelEvent::PartFinished {
-            provider_state: Bytes::new(),
-        })],
-    ]
-    .concat()
+    [begin(text), vec![Beat::Say(ModelEvent::PartFinished { provider_state: Bytes::new() })]].concat()
 }
 
 /// A part that is not finished.
 pub(super) fn begin(text: &str) -> Vec<Beat> {
-    let deltas = text
-        .split_inclusive(' ')
-        .map(|word| Beat::Say(ModelEvent::Delta(word.to_owned())));
-    [Beat::Say(ModelEvent::PartStarted(PartKind::Text))]
-        .into_iter()
-        .chain(deltas)
-        .collect()
+    let deltas = text.split_inclusive(' ').map(|word| Beat::Say(ModelEvent::Delta(word.to_owned())));
+    [Beat::Say(ModelEvent::PartStarted(PartKind::Text))].into_iter().chain(deltas).collect()
 }
 
 pub(super) fn call(tool_name: &str, arguments: &str) -> Vec<Beat> {
-    let kind = PartKind::ToolCall {
-        tool_name: tool_name.to_owned(),
-    };
+    let kind = PartKind::ToolCall { tool_name: tool_name.to_owned() };
     vec![
         Beat::Say(ModelEvent::PartStarted(kind)),
         Beat::Say(ModelEvent::Delta(arguments.to_owned())),
-        Beat::Say(ModelEvent::PartFinished {
-            provider_state: Bytes::from_static(b"call_1"),
-        }),
+        Beat::Say(ModelEvent::PartFinished { provider_state: Bytes::from_static(b"call_1") }),
     ]
 }
 
@@ -150,8 +127,5 @@ pub(super) fn fail(kind: ErrorKind, retryable: bool) -> Vec<Beat> {
         status_code: Some(503),
         retryable,
     };
-    vec![Beat::Fail(CallFailure {
-        error,
-        retry_after: None,
-    })]
+    vec![Beat::Fail(CallFailure { error, retry_after: None })]
 }

@@ -34,19 +34,13 @@ impl WorkerService for Service {
         &self,
         request: Request<Streaming<proto::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let token = request
-            .metadata()
-            .get("authorization")
-            .and_then(|value| value.to_str().ok());
+        let token = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         if token != Some(&format!("Bearer {TOKEN}")) {
             return Err(refusal(Code::Unauthenticated, "CREDENTIALS_INVALID"));
         }
         let mut requests = request.into_inner();
         let (down, responses) = mpsc::channel(64);
-        let Some(proto::SessionRequest {
-            message: Some(Up::Open(open)),
-        }) = requests.message().await?
-        else {
+        let Some(proto::SessionRequest { message: Some(Up::Open(open)) }) = requests.message().await? else {
             return Err(Status::invalid_argument("no Open"));
         };
         let connection = self.change(|state| {
@@ -62,10 +56,7 @@ impl WorkerService for Service {
             let leases = open.leases.iter().map(resumed).collect();
             state.down = Some(down);
             state.connections.push(vec![Up::Open(open)]);
-            state.send(Down::Opened(proto::Opened {
-                session_id: "session".to_owned(),
-                leases,
-            }));
+            state.send(Down::Opened(proto::Opened { session_id: "session".to_owned(), leases }));
             state.connections.len() - 1
         });
         let shared = self.0.clone();
@@ -95,15 +86,11 @@ impl WorkerService for Service {
             );
             let is_new = |message: &&proto::TurnMessage| message.message.as_ref().unwrap().revision > after;
             for message in state.messages.iter().filter(is_new) {
-                pieces.push(Piece::Messages(proto::TurnMessages {
-                    messages: vec![message.clone()],
-                }));
+                pieces.push(Piece::Messages(proto::TurnMessages { messages: vec![message.clone()] }));
             }
             pieces
         });
-        let responses = pieces
-            .into_iter()
-            .map(|piece| Ok(proto::GetTurnResponse { piece: Some(piece) }));
+        let responses = pieces.into_iter().map(|piece| Ok(proto::GetTurnResponse { piece: Some(piece) }));
         Ok(Response::new(Box::pin(tokio_stream::iter(responses))))
     }
 
@@ -115,9 +102,7 @@ impl WorkerService for Service {
         let next = request.next();
         let outcome = self.change(|state| {
             state.write("CommitStep", request.header, |state, outcome| {
-                outcome
-                    .committed_message_ids
-                    .push(state.store_answer(request.answer.unwrap(), false));
+                outcome.committed_message_ids.push(state.store_answer(request.answer.unwrap(), false));
                 if next == proto::NextStep::Finish || state.interrupting {
                     state.finish_turn(outcome);
                 }
@@ -166,9 +151,7 @@ impl WorkerService for Service {
             state.write("FinishInterruption", request.header, |state, outcome| {
                 let partial = request.partial.map(|partial| state.store_answer(partial, true));
                 outcome.committed_message_ids.extend(partial);
-                outcome
-                    .committed_message_ids
-                    .extend(state.store_results(request.results));
+                outcome.committed_message_ids.extend(state.store_results(request.results));
                 state.finish_turn(outcome);
             })
         })?;
@@ -227,10 +210,7 @@ impl WorkerService for Service {
             tool
         });
         let result = |output: &str| {
-            Ok(Piece::Result(proto::CallToolResult {
-                output: output.to_owned(),
-                is_error: false,
-            }))
+            Ok(Piece::Result(proto::CallToolResult { output: output.to_owned(), is_error: false }))
         };
         let output = |output: &'static str| Ok(Piece::Output(output.as_bytes().into()));
         let pieces = match tool.expect("a known tool") {
@@ -239,9 +219,8 @@ impl WorkerService for Service {
             Tool::BreaksOnce(text) => vec![output(text), Err(Status::unavailable("gone"))],
         };
         let hangs = !matches!(pieces.last(), Some(Ok(Piece::Result(_)) | Err(_)));
-        let responses = pieces
-            .into_iter()
-            .map(|piece| piece.map(|piece| proto::CallToolResponse { piece: Some(piece) }));
+        let responses =
+            pieces.into_iter().map(|piece| piece.map(|piece| proto::CallToolResponse { piece: Some(piece) }));
         let responses = tokio_stream::iter(responses);
         if hangs {
             return Ok(Response::new(Box::pin(responses.chain(tokio_stream::pending()))));

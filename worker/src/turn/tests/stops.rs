@@ -15,59 +15,33 @@ use super::{
 use crate::{llm::StopReason, run::RunError};
 
 fn lease_key(fence: i64) -> Option<proto::LeaseKey> {
-    Some(proto::LeaseKey {
-        chat_id: CHAT_ID.to_owned(),
-        fence,
-    })
+    Some(proto::LeaseKey { chat_id: CHAT_ID.to_owned(), fence })
 }
 
 #[tokio::test]
 async fn a_new_replica_gets_the_live_stream_from_where_it_says() {
     let control_plane = ControlPlane::start().await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let beats = [
-        say("first part"),
-        begin("second"),
-        vec![Beat::Wait(gate.clone())],
-        end(StopReason::EndTurn),
-    ];
+    let beats =
+        [say("first part"), begin("second"), vec![Beat::Wait(gate.clone())], end(StopReason::EndTurn)];
     let model = ScriptedModel::new([beats.concat()]);
     let _worker = RunningWorker::start(&control_plane, &model);
     control_plane.lease().await;
     control_plane
-        .until("the answer", |state| {
-            state.live(0).iter().any(|piece| piece.contains("second"))
-        })
+        .until("the answer", |state| state.live(0).iter().any(|piece| piece.contains("second")))
         .await;
 
-    let stream = Some(chat::StreamId {
-        base_version: 2,
-        index: 0,
-    });
-    control_plane.state().positions = vec![proto::LivePosition {
-        stream,
-        part: 0,
-        offset: 6,
-    }];
+    let stream = Some(chat::StreamId { base_version: 2, index: 0 });
+    control_plane.state().positions = vec![proto::LivePosition { stream, part: 0, offset: 6 }];
     control_plane.break_stream();
-    control_plane
-        .until("the rest", |state| {
-            state.connections.len() == 2 && state.live(1).len() == 3
-        })
-        .await;
+    control_plane.until("the rest", |state| state.connections.len() == 2 && state.live(1).len() == 3).await;
     gate.add_permits(1);
     control_plane.until("the end", |state| !state.leased).await;
 
     let open = control_plane.state().connections[1][0].clone();
     let Up::Open(open) = open else { panic!("{open:?}") };
-    assert_eq!(
-        (open.session_id.as_str(), open.leases.as_slice()),
-        ("session", &[lease_key(1).unwrap()][..])
-    );
-    assert_eq!(
-        control_plane.state().live(1)[..3],
-        ["0@6 part", "start 1 Text", "1@0 second"]
-    );
+    assert_eq!((open.session_id.as_str(), open.leases.as_slice()), ("session", &[lease_key(1).unwrap()][..]));
+    assert_eq!(control_plane.state().live(1)[..3], ["0@6 part", "start 1 Text", "1@0 second"]);
     assert_eq!(control_plane.state().told(), ["hi", "first part | second"]);
     assert_eq!(model.calls().len(), 1, "the answer went on");
 }
@@ -76,27 +50,18 @@ async fn a_new_replica_gets_the_live_stream_from_where_it_says() {
 async fn a_committed_stream_is_closed_so_that_replicas_free_it() {
     let control_plane = ControlPlane::start().await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let beats = [
-        say("words"),
-        vec![Beat::Wait(gate.clone())],
-        end(StopReason::EndTurn),
-    ]
-    .concat();
+    let beats = [say("words"), vec![Beat::Wait(gate.clone())], end(StopReason::EndTurn)].concat();
     let model = ScriptedModel::new([beats]);
     let _worker = RunningWorker::start(&control_plane, &model);
     control_plane.lease().await;
     control_plane
-        .until("the answer", |state| {
-            state.live(0).iter().any(|piece| piece.contains("words"))
-        })
+        .until("the answer", |state| state.live(0).iter().any(|piece| piece.contains("words")))
         .await;
 
     gate.add_permits(1);
 
     let closed = "closed abandoned=false".to_owned();
-    control_plane
-        .until("the close", |state| state.live(0).last() == Some(&closed))
-        .await;
+    control_plane.until("the close", |state| state.live(0).last() == Some(&closed)).await;
 }
 
 #[tokio::test]
@@ -105,23 +70,15 @@ async fn a_lost_lease_stops_its_model_call_and_only_its_tokens_are_told() {
     let model = ScriptedModel::new([[used(), begin("in vain"), vec![Beat::Hang]].concat()]);
     let _worker = RunningWorker::start(&control_plane, &model);
     control_plane.lease().await;
-    control_plane
-        .until("the answer", |state| {
-            state.live(0).iter().any(|piece| piece.contains("vain"))
-        })
-        .await;
+    control_plane.until("the answer", |state| state.live(0).iter().any(|piece| piece.contains("vain"))).await;
 
     control_plane.send(Down::Lost(proto::Lost { lease: lease_key(1) }));
-    control_plane
-        .until("the report", |state| !state.usage.is_empty())
-        .await;
+    control_plane.until("the report", |state| !state.usage.is_empty()).await;
 
     assert_eq!(model.open_streams(), 0);
     assert_eq!(control_plane.state().writes, []);
     let none_held = |message: &Up| matches!(message, Up::LeasesChanged(changed) if changed.leases.is_empty());
-    control_plane
-        .until("the list", |state| state.connections[0].iter().any(none_held))
-        .await;
+    control_plane.until("the list", |state| state.connections[0].iter().any(none_held)).await;
 }
 
 #[tokio::test]
@@ -130,22 +87,12 @@ async fn a_lease_delivered_twice_is_run_once() {
     let model = ScriptedModel::new([[begin("once"), vec![Beat::Hang]].concat()]);
     let _worker = RunningWorker::start(&control_plane, &model);
     control_plane.lease().await;
-    control_plane
-        .until("the answer", |state| !state.live(0).is_empty())
-        .await;
+    control_plane.until("the answer", |state| !state.live(0).is_empty()).await;
 
     control_plane.deliver_again();
-    control_plane.send(Down::Ping(proto::Ping {
-        ping_no: 7,
-        renewed_age_ms: 0,
-    }));
-    let pong = Up::Pong(proto::Pong {
-        ping_no: 7,
-        leases: lease_key(1).into_iter().collect(),
-    });
-    control_plane
-        .until("the pong", |state| state.connections[0].contains(&pong))
-        .await;
+    control_plane.send(Down::Ping(proto::Ping { ping_no: 7, renewed_age_ms: 0 }));
+    let pong = Up::Pong(proto::Pong { ping_no: 7, leases: lease_key(1).into_iter().collect() });
+    control_plane.until("the pong", |state| state.connections[0].contains(&pong)).await;
 
     assert_eq!(model.calls().len(), 1);
 }
@@ -155,9 +102,7 @@ async fn an_incomplete_lease_is_read_before_it_is_run() {
     let control_plane = ControlPlane::start().await;
     let model = ScriptedModel::new([answer("read")]);
     let _worker = RunningWorker::start(&control_plane, &model);
-    control_plane
-        .until("a session", |state| !state.connections.is_empty())
-        .await;
+    control_plane.until("a session", |state| !state.connections.is_empty()).await;
 
     let lease = {
         let mut state = control_plane.state();
@@ -168,12 +113,7 @@ async fn an_incomplete_lease_is_read_before_it_is_run() {
             model: Some(proto::ModelConfig::default()),
             ..Default::default()
         };
-        proto::Lease {
-            lease: lease_key(1),
-            header: Some(header),
-            complete: false,
-            messages: vec![],
-        }
+        proto::Lease { lease: lease_key(1), header: Some(header), complete: false, messages: vec![] }
     };
     control_plane.send(Down::Lease(lease));
     control_plane.until("the end", |state| !state.leased).await;
@@ -186,24 +126,15 @@ async fn an_incomplete_lease_is_read_before_it_is_run() {
 async fn a_stopping_worker_ends_its_step_and_gives_the_lease_back() {
     let control_plane = ControlPlane::start().await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let beats = [
-        say("so far"),
-        vec![Beat::Wait(gate.clone())],
-        end(StopReason::PauseTurn),
-    ]
-    .concat();
+    let beats = [say("so far"), vec![Beat::Wait(gate.clone())], end(StopReason::PauseTurn)].concat();
     let model = ScriptedModel::new([beats]);
     let mut worker = RunningWorker::start(&control_plane, &model);
     control_plane.lease().await;
-    control_plane
-        .until("the answer", |state| !state.live(0).is_empty())
-        .await;
+    control_plane.until("the answer", |state| !state.live(0).is_empty()).await;
 
     worker.shutdown.cancel();
     control_plane
-        .until("the notice", |state| {
-            state.connections[0].contains(&Up::Draining(proto::Draining {}))
-        })
+        .until("the notice", |state| state.connections[0].contains(&Up::Draining(proto::Draining {})))
         .await;
     gate.add_permits(1);
     worker.ended().await.unwrap();
@@ -219,19 +150,13 @@ async fn a_step_that_outlasts_the_drain_is_given_back_as_it_is() {
     let arguments = ["--token", TOKEN, "--drain-timeout", "0"];
     let mut worker = RunningWorker::start_with(&control_plane, &model, &arguments);
     control_plane.lease().await;
-    control_plane
-        .until("the answer", |state| !state.live(0).is_empty())
-        .await;
+    control_plane.until("the answer", |state| !state.live(0).is_empty()).await;
 
     worker.shutdown.cancel();
     worker.ended().await.unwrap();
 
     assert_eq!(control_plane.state().writes, [("Release", 1)]);
-    assert_eq!(
-        control_plane.state().usage.len(),
-        1,
-        "the unfinished answer was paid for"
-    );
+    assert_eq!(control_plane.state().usage.len(), 1, "the unfinished answer was paid for");
 }
 
 #[tokio::test]
@@ -243,17 +168,12 @@ async fn a_lease_whose_writes_are_refused_is_given_back_when_it_is_delivered_aga
     let _worker = RunningWorker::start(&control_plane, &model);
     control_plane.lease().await;
     let none_held = |message: &Up| matches!(message, Up::LeasesChanged(changed) if changed.leases.is_empty());
-    control_plane
-        .until("the end", |state| state.connections[0].iter().any(none_held))
-        .await;
+    control_plane.until("the end", |state| state.connections[0].iter().any(none_held)).await;
 
     control_plane.deliver_again();
     control_plane.until("the release", |state| !state.leased).await;
 
-    assert_eq!(
-        control_plane.state().writes,
-        [("CommitStep", 1), ("Fail", 1), ("Release", 1)]
-    );
+    assert_eq!(control_plane.state().writes, [("CommitStep", 1), ("Fail", 1), ("Release", 1)]);
     assert_eq!(model.calls().len(), 1, "it is not run a second time");
 }
 

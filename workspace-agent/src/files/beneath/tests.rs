@@ -44,12 +44,8 @@ impl Place {
     /// What is read at the path, or why not, by the kernel's check. The walk must say the same.
     fn read(&self, path: &str) -> Result<String, String> {
         let root = self.root();
-        let opened = root
-            .open(path, Wanted::RegularFile)
-            .map_err(|error| error.to_string());
-        let walked = self
-            .walk(&root, path)
-            .map_err(|errno| Error::open(path, errno).to_string());
+        let opened = root.open(path, Wanted::RegularFile).map_err(|error| error.to_string());
+        let walked = self.walk(&root, path).map_err(|errno| Error::open(path, errno).to_string());
         match (opened, walked) {
             (Ok(opened), Ok(walked)) => {
                 let content = content(opened);
@@ -112,15 +108,7 @@ fn dots_cannot_leave() {
     let place = Place::new();
     let climbing = format!("{}/../secret", place.work("").display());
 
-    for path in [
-        "..",
-        "../secret",
-        "sub/../../secret",
-        "../work/file",
-        "/etc/passwd",
-        "/",
-        &climbing,
-    ] {
+    for path in ["..", "../secret", "sub/../../secret", "../work/file", "/etc/passwd", "/", &climbing] {
         assert_eq!(place.read(path), outside(path));
     }
 }
@@ -132,10 +120,7 @@ fn a_directory_whose_name_only_begins_alike_is_outside() {
     fs::write(place.dir.path().join("work2/file"), "other").unwrap();
     let path = place.dir.path().join("work2/file");
 
-    assert_eq!(
-        place.read(path.to_str().unwrap()),
-        outside(path.to_str().unwrap())
-    );
+    assert_eq!(place.read(path.to_str().unwrap()), outside(path.to_str().unwrap()));
 }
 
 #[test]
@@ -148,14 +133,7 @@ fn links_cannot_leave() {
     place.link("relative", "chain");
     place.link("sub/slash", "far");
 
-    for path in [
-        "relative",
-        "absolute",
-        "up/secret",
-        "chain",
-        "far/etc/passwd",
-        "sub/slash/etc/passwd",
-    ] {
+    for path in ["relative", "absolute", "up/secret", "chain", "far/etc/passwd", "sub/slash/etc/passwd"] {
         assert_eq!(place.read(path), outside(path));
     }
 }
@@ -234,10 +212,7 @@ fn the_walk_refuses_a_link_that_was_put_in_the_way_after_it_looked() {
     place.link("../secret", "file");
 
     assert!(walk.go_down(OsStr::new("sub")).is_err());
-    assert_eq!(
-        walk.open_here(OsStr::new("file"), OFlags::RDONLY).err(),
-        Some(Errno::LOOP)
-    );
+    assert_eq!(walk.open_here(OsStr::new("file"), OFlags::RDONLY).err(), Some(Errno::LOOP));
 }
 
 /// Lets the other thread end when an assertion fails, too.
@@ -272,10 +247,7 @@ fn link_loops_end() {
 fn a_file_is_no_way_to_another() {
     let place = Place::new();
 
-    assert_eq!(
-        place.read("file/x"),
-        Err(Error::ParentNotDirectory("file/x".to_owned()).to_string())
-    );
+    assert_eq!(place.read("file/x"), Err(Error::ParentNotDirectory("file/x".to_owned()).to_string()));
 }
 
 #[test]
@@ -287,9 +259,7 @@ fn a_pipe_is_refused_and_never_blocks() {
     // The open runs beside the test, so that one that blocks fails it instead of hanging it.
     let (done, opened) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(root.open("pipe", Wanted::RegularFile).map(|_| ())));
-    let opened = opened
-        .recv_timeout(Duration::from_secs(20))
-        .expect("the open blocks");
+    let opened = opened.recv_timeout(Duration::from_secs(20)).expect("the open blocks");
 
     assert!(matches!(opened, Err(Error::NotRegular(_))), "{opened:?}");
 }
@@ -302,10 +272,7 @@ fn unreadable_files_are_forbidden() {
         return; // The superuser reads everything.
     }
 
-    assert_eq!(
-        place.read("file"),
-        Err(Error::Forbidden("file".to_owned()).to_string())
-    );
+    assert_eq!(place.read("file"), Err(Error::Forbidden("file".to_owned()).to_string()));
 }
 
 #[test]
@@ -316,10 +283,7 @@ fn paths_no_system_can_open_are_refused() {
     let endless = "x".repeat(1_000_000);
 
     for path in ["", "a\0b"] {
-        assert!(matches!(
-            root.open(path, Wanted::RegularFile),
-            Err(Error::PathMalformed)
-        ));
+        assert!(matches!(root.open(path, Wanted::RegularFile), Err(Error::PathMalformed)));
     }
     for path in [deep, endless] {
         let error = root.open(&path, Wanted::RegularFile).unwrap_err().to_string();

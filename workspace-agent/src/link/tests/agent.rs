@@ -32,11 +32,7 @@ pub(super) struct Gate {
 
 impl Tool for Gate {
     fn definition(&self) -> Definition {
-        Definition {
-            name: "gate",
-            description: "Waits.",
-            input_schema_json: "{}",
-        }
+        Definition { name: "gate", description: "Waits.", input_schema_json: "{}" }
     }
 
     fn run(&self, call: Call) -> BoxFuture<'static, Ended> {
@@ -56,11 +52,7 @@ pub(super) struct Writer;
 
 impl Tool for Writer {
     fn definition(&self) -> Definition {
-        Definition {
-            name: "writer",
-            description: "Writes.",
-            input_schema_json: "{}",
-        }
+        Definition { name: "writer", description: "Writes.", input_schema_json: "{}" }
     }
 
     fn run(&self, call: Call) -> BoxFuture<'static, Ended> {
@@ -76,11 +68,7 @@ pub(super) struct Broken;
 
 impl Tool for Broken {
     fn definition(&self) -> Definition {
-        Definition {
-            name: "broken",
-            description: "Panics.",
-            input_schema_json: "{}",
-        }
+        Definition { name: "broken", description: "Panics.", input_schema_json: "{}" }
     }
 
     fn run(&self, _call: Call) -> BoxFuture<'static, Ended> {
@@ -110,21 +98,13 @@ impl Agent {
             allow_plaintext: false,
             ca_cert: None,
         };
-        let gate = Arc::new(Gate {
-            started: AtomicUsize::new(0),
-            open: Arc::new(Semaphore::new(0)),
-        });
+        let gate = Arc::new(Gate { started: AtomicUsize::new(0), open: Arc::new(Semaphore::new(0)) });
         let mut tools = Files::new(Arc::new(Root::new(dir.path()).unwrap())).tools();
         tools.extend([gate.clone() as Arc<dyn Tool>, Arc::new(Writer), Arc::new(Broken)]);
         let link = Link::new(Dial::new(&config, &limits).unwrap(), Tools::new(tools), limits);
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(link.run(shutdown.clone()));
-        Self {
-            dir,
-            gate,
-            shutdown,
-            running,
-        }
+        Self { dir, gate, shutdown, running }
     }
 
     pub(super) async fn result(self) -> Result<(), RunError> {

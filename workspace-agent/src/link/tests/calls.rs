@@ -42,16 +42,10 @@ async fn calls_are_answered_with_what_the_tools_find() {
     attached.call(0, 1, "list_dir", "{}").await;
     assert_eq!(attached.ended().await, ended(0, "hello.txt  6 bytes", false));
     attached.call(1, 1, "read_file", r#"{"path": "hello.txt"}"#).await;
-    assert_eq!(
-        attached.ended().await,
-        ended(1, "     1\thello\n(lines 1-1 of 1)", false)
-    );
+    assert_eq!(attached.ended().await, ended(1, "     1\thello\n(lines 1-1 of 1)", false));
     attached.call(2, 1, "read_file", r#"{"path": "../secret"}"#).await;
     let refused = attached.ended().await;
-    assert!(
-        refused.is_error && refused.output.contains("outside the workspace"),
-        "{refused:?}"
-    );
+    assert!(refused.is_error && refused.output.contains("outside the workspace"), "{refused:?}");
 }
 
 #[tokio::test]
@@ -64,24 +58,12 @@ async fn calls_that_cannot_run_get_an_error_result() {
     let unknown = "There is no tool `remove`. The tools are: list_dir, read_file, gate, writer, broken.";
     assert_eq!(attached.ended().await, ended(0, unknown, true));
     attached.call(1, 1, "list_dir", "[1]").await;
-    assert_eq!(
-        attached.ended().await,
-        ended(1, "The arguments are not a JSON object.", true)
-    );
+    assert_eq!(attached.ended().await, ended(1, "The arguments are not a JSON object.", true));
     attached.call(2, 1, "broken", "{}").await;
-    assert_eq!(
-        attached.ended().await,
-        ended(2, "The tool failed by a defect of its own.", true)
-    );
-    let malformed = ToolCallId {
-        chat_id: "nonsense".to_owned(),
-        call: None,
-    };
+    assert_eq!(attached.ended().await, ended(2, "The tool failed by a defect of its own.", true));
+    let malformed = ToolCallId { chat_id: "nonsense".to_owned(), call: None };
     attached
-        .send(ToAgent::CallTool(CallTool {
-            call_id: Some(malformed.clone()),
-            ..CallTool::default()
-        }))
+        .send(ToAgent::CallTool(CallTool { call_id: Some(malformed.clone()), ..CallTool::default() }))
         .await;
     let refused = attached.ended().await;
     assert_eq!((refused.call_id, refused.is_error), (Some(malformed), true));
@@ -98,10 +80,7 @@ async fn pings_are_answered_while_calls_run() {
     attached.call(0, 1, "gate", "{}").await;
     attached.call(1, 1, "list_dir", "{}").await;
 
-    assert_eq!(
-        attached.ended().await,
-        ended(1, "(the directory is empty)", false)
-    );
+    assert_eq!(attached.ended().await, ended(1, "(the directory is empty)", false));
     attached.ping(4).await;
     agent.gate.open.add_permits(1);
     assert_eq!(attached.ended().await, ended(0, "run 1", false));
@@ -134,17 +113,9 @@ async fn a_cancelled_call_ends_and_says_so() {
     let mut attached = control_plane.registered().await;
 
     attached.call(0, 1, "gate", "{}").await;
-    attached
-        .send(ToAgent::CancelTool(CancelTool {
-            call_id: Some(call_id(9)),
-        }))
-        .await;
+    attached.send(ToAgent::CancelTool(CancelTool { call_id: Some(call_id(9)) })).await;
     attached.ping(1).await;
-    attached
-        .send(ToAgent::CancelTool(CancelTool {
-            call_id: Some(call_id(0)),
-        }))
-        .await;
+    attached.send(ToAgent::CancelTool(CancelTool { call_id: Some(call_id(0)) })).await;
 
     assert_eq!(attached.ended().await, ended(0, "cancelled", true));
 }
@@ -203,14 +174,7 @@ async fn a_late_holder_cannot_end_the_call_of_the_rightful_one() {
 #[tokio::test]
 async fn too_many_calls_are_refused_and_none_waits() {
     let mut control_plane = ControlPlane::start().await;
-    let agent = Agent::start_with(
-        control_plane.address,
-        "right",
-        Limits {
-            calls_max: 2,
-            ..limits()
-        },
-    );
+    let agent = Agent::start_with(control_plane.address, "right", Limits { calls_max: 2, ..limits() });
     let mut attached = control_plane.registered().await;
 
     for index in 0..3 {

@@ -30,11 +30,7 @@ pub(super) struct Attached {
 impl Attached {
     pub(super) async fn next(&mut self) -> FromAgent {
         let message = soon("a message of the agent", self.from_agent.message()).await;
-        message
-            .unwrap()
-            .expect("the agent ended the stream")
-            .message
-            .unwrap()
+        message.unwrap().expect("the agent ended the stream").message.unwrap()
     }
 
     pub(super) async fn ended(&mut self) -> ToolEnded {
@@ -45,12 +41,7 @@ impl Attached {
     }
 
     pub(super) async fn send(&self, message: ToAgent) {
-        self.to_agent
-            .send(Ok(AttachResponse {
-                message: Some(message),
-            }))
-            .await
-            .unwrap();
+        self.to_agent.send(Ok(AttachResponse { message: Some(message) })).await.unwrap();
     }
 
     pub(super) async fn fail(self, status: Status) {
@@ -59,13 +50,8 @@ impl Attached {
 
     /// Takes the registration and accepts it.
     pub(super) async fn register(&mut self) -> Register {
-        let FromAgent::Register(register) = self.next().await else {
-            panic!("the first message registers")
-        };
-        self.send(ToAgent::Registered(Registered {
-            workspace_id: "w".to_owned(),
-        }))
-        .await;
+        let FromAgent::Register(register) = self.next().await else { panic!("the first message registers") };
+        self.send(ToAgent::Registered(Registered { workspace_id: "w".to_owned() })).await;
         register
     }
 
@@ -88,21 +74,11 @@ impl Attached {
 }
 
 pub(super) fn call_id(call_index: i32) -> ToolCallId {
-    ToolCallId {
-        chat_id: CHAT.to_owned(),
-        call: Some(CallId {
-            message_id: 7,
-            call_index,
-        }),
-    }
+    ToolCallId { chat_id: CHAT.to_owned(), call: Some(CallId { message_id: 7, call_index }) }
 }
 
 pub(super) fn ended(call_index: i32, output: &str, is_error: bool) -> ToolEnded {
-    ToolEnded {
-        call_id: Some(call_id(call_index)),
-        output: output.to_owned(),
-        is_error,
-    }
+    ToolEnded { call_id: Some(call_id(call_index)), output: output.to_owned(), is_error }
 }
 
 pub(super) struct Service {
@@ -117,26 +93,13 @@ impl WorkspaceService for Service {
         &self,
         request: Request<Streaming<AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let authorization = request
-            .metadata()
-            .get("authorization")
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_owned();
+        let authorization = request.metadata().get("authorization").unwrap().to_str().unwrap().to_owned();
         if authorization.ends_with("wrong") {
             return Err(Status::unauthenticated("no such token"));
         }
         let (to_agent, answers) = mpsc::channel(100);
-        let attached = Attached {
-            authorization,
-            from_agent: request.into_inner(),
-            to_agent,
-        };
-        self.attached
-            .send(attached)
-            .await
-            .map_err(|_| Status::unavailable("the test is over"))?;
+        let attached = Attached { authorization, from_agent: request.into_inner(), to_agent };
+        self.attached.send(attached).await.map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }
@@ -159,17 +122,9 @@ impl ControlPlane {
         let service = WorkspaceServiceServer::new(Service { attached: sender });
         let server = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
-            Server::builder()
-                .add_service(service)
-                .serve_with_incoming(incoming)
-                .await
-                .unwrap();
+            Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
         });
-        Self {
-            address,
-            attached,
-            server,
-        }
+        Self { address, attached, server }
     }
 
     /// Afterwards its port is free.

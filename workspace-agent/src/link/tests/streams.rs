@@ -47,10 +47,7 @@ async fn an_agent_waits_for_a_control_plane_that_is_not_there_yet() {
 #[tokio::test]
 async fn a_stream_without_pings_is_opened_again() {
     let mut control_plane = ControlPlane::start().await;
-    let limits = Limits {
-        ping_silence: Duration::from_millis(50),
-        ..limits()
-    };
+    let limits = Limits { ping_silence: Duration::from_millis(50), ..limits() };
     let _agent = Agent::start_with(control_plane.address, "right", limits);
 
     let silent = control_plane.registered().await;
@@ -62,10 +59,7 @@ async fn a_stream_without_pings_is_opened_again() {
 #[tokio::test]
 async fn a_registration_without_an_answer_is_tried_again() {
     let mut control_plane = ControlPlane::start().await;
-    let limits = Limits {
-        register: Duration::from_millis(200),
-        ..limits()
-    };
+    let limits = Limits { register: Duration::from_millis(200), ..limits() };
     let _agent = Agent::start_with(control_plane.address, "right", limits);
 
     let mute = control_plane.attached().await;
@@ -91,11 +85,7 @@ async fn a_token_refused_in_the_stream_is_final_too() {
     let mut control_plane = ControlPlane::start().await;
     let agent = Agent::start(control_plane.address);
 
-    control_plane
-        .attached()
-        .await
-        .fail(Status::permission_denied("a user's token"))
-        .await;
+    control_plane.attached().await.fail(Status::permission_denied("a user's token")).await;
 
     assert!(matches!(agent.result().await, Err(RunError::TokenRefused { .. })));
 }
@@ -105,11 +95,7 @@ async fn a_replaced_agent_does_not_come_back() {
     let mut control_plane = ControlPlane::start().await;
     let agent = Agent::start(control_plane.address);
 
-    control_plane
-        .registered()
-        .await
-        .fail(Status::already_exists("replaced"))
-        .await;
+    control_plane.registered().await.fail(Status::already_exists("replaced")).await;
 
     assert!(matches!(agent.result().await, Err(RunError::Replaced)));
 }
@@ -117,14 +103,7 @@ async fn a_replaced_agent_does_not_come_back() {
 #[tokio::test]
 async fn a_stopping_agent_reports_what_still_runs() {
     let mut control_plane = ControlPlane::start().await;
-    let agent = Agent::start_with(
-        control_plane.address,
-        "right",
-        Limits {
-            drain: DEADLINE,
-            ..limits()
-        },
-    );
+    let agent = Agent::start_with(control_plane.address, "right", Limits { drain: DEADLINE, ..limits() });
     let mut attached = control_plane.registered().await;
     attached.call(0, 1, "gate", "{}").await;
     attached.ping(1).await;
@@ -133,12 +112,7 @@ async fn a_stopping_agent_reports_what_still_runs() {
     agent.gate.open.add_permits(1);
 
     assert_eq!(attached.ended().await, ended(0, "run 1", false));
-    assert!(
-        soon("the end", attached.from_agent.message())
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(soon("the end", attached.from_agent.message()).await.unwrap().is_none());
     drop(attached);
     assert!(agent.result().await.is_ok());
 }
@@ -146,10 +120,7 @@ async fn a_stopping_agent_reports_what_still_runs() {
 #[tokio::test]
 async fn a_stopping_agent_does_not_wait_for_ever() {
     let mut control_plane = ControlPlane::start().await;
-    let limits = Limits {
-        drain: Duration::from_millis(10),
-        ..limits()
-    };
+    let limits = Limits { drain: Duration::from_millis(10), ..limits() };
     let agent = Agent::start_with(control_plane.address, "right", limits);
     let mut attached = control_plane.registered().await;
     attached.call(0, 1, "gate", "{}").await;
@@ -162,11 +133,7 @@ async fn a_stopping_agent_does_not_wait_for_ever() {
 
 #[tokio::test]
 async fn an_agent_stops_while_it_waits_to_connect() {
-    let limits = Limits {
-        backoff_min: DEADLINE * 10,
-        backoff_max: DEADLINE * 10,
-        ..limits()
-    };
+    let limits = Limits { backoff_min: DEADLINE * 10, backoff_max: DEADLINE * 10, ..limits() };
     let agent = Agent::start_with("127.0.0.1:1".parse().unwrap(), "right", limits);
 
     agent.shutdown.cancel();

@@ -14,14 +14,7 @@ use crate::{
 const UNKNOWN: u128 = 99;
 
 pub(super) fn lines() -> Vec<Line> {
-    let groups = [
-        sending(),
-        editing(),
-        queue(),
-        interrupting(),
-        settling(),
-        configuring(),
-    ];
+    let groups = [sending(), editing(), queue(), interrupting(), settling(), configuring()];
     groups.into_iter().flatten().collect()
 }
 
@@ -36,10 +29,8 @@ fn full(mut chat: Chat) -> Chat {
 /// Two queued messages, where the state allows it the first of them steering.
 fn steered(chat: Chat) -> Chat {
     let mut chat = with_two_queued(chat);
-    if !matches!(
-        chat.state(),
-        chatplane_domain::State::Error | chatplane_domain::State::Interrupting
-    ) && let Some(head) = chat.queue.first_mut()
+    if !matches!(chat.state(), chatplane_domain::State::Error | chatplane_domain::State::Interrupting)
+        && let Some(head) = chat.queue.first_mut()
     {
         head.steering = true;
     }
@@ -90,10 +81,7 @@ fn queue() -> Vec<Line> {
         })
     };
     let delete = |number| Command::DeleteQueuedMessage(queued_id(number));
-    let to = |number, index| Command::MoveQueuedMessage {
-        id: queued_id(number),
-        index,
-    };
+    let to = |number, index| Command::MoveQueuedMessage { id: queued_id(number), index };
     let promote = |number| Command::PromoteQueuedMessage(queued_id(number));
     vec![
         Line::new("EditQueuedMessage", move |_| edit_queued(1)),
@@ -165,10 +153,7 @@ fn configuring() -> Vec<Line> {
             ..ConfigureChat::default()
         })
     };
-    let unanswered = |chat| Chat {
-        answered: false,
-        ..chat
-    };
+    let unanswered = |chat| Chat { answered: false, ..chat };
     vec![
         Line::new("ConfigureChat", model),
         Line::new("ConfigureChat, lease offered", model).offered(),

@@ -15,15 +15,8 @@ use crate::{
 };
 
 pub(super) fn lines() -> Vec<Line> {
-    let groups = [
-        headers(),
-        steps(),
-        steps_with_calls(),
-        results(),
-        interruptions(),
-        ends(),
-        control_plane(),
-    ];
+    let groups =
+        [headers(), steps(), steps_with_calls(), results(), interruptions(), ends(), control_plane()];
     groups.into_iter().flatten().collect()
 }
 
@@ -43,10 +36,8 @@ fn any_write(name: &str, change: fn(WriteHeader) -> WriteHeader) -> Line {
 fn never_leased() -> Line {
     let header = next_header(&chat_in("L0"));
     let fail = move |_: &Chat| holder(header, HolderWrite::Fail(chat_error(ErrorKind::Internal)));
-    Line::new("any write, unless leased never leased", fail).given(|chat| Chat {
-        last_lease: chat.live_lease().cloned(),
-        ..chat
-    })
+    Line::new("any write, unless leased never leased", fail)
+        .given(|chat| Chat { last_lease: chat.live_lease().cloned(), ..chat })
 }
 
 fn with_worker_call(chat: Chat) -> Chat {
@@ -81,45 +72,22 @@ fn steered_of_two(chat: Chat) -> Chat {
 }
 
 fn tired(chat: Chat) -> Chat {
-    Chat {
-        attempt: ATTEMPTS_MAX,
-        ..chat
-    }
+    Chat { attempt: ATTEMPTS_MAX, ..chat }
 }
 
 fn headers() -> Vec<Line> {
     vec![
-        any_write("any write, another fence", |header| WriteHeader {
-            fence: Fence(2),
-            ..header
-        }),
-        any_write("any write, another session", |header| WriteHeader {
-            session: session(2),
-            ..header
-        }),
-        any_write("any write, the last one again", |header| WriteHeader {
+        any_write("any write, another fence", |header| WriteHeader { fence: Fence(2), ..header }),
+        any_write("any write, another session", |header| WriteHeader { session: session(2), ..header }),
+        any_write("any write, the last one again", |header| WriteHeader { write_no: 2, ..header }),
+        any_write("any write, the last one again, old history", |header| WriteHeader {
             write_no: 2,
-            ..header
-        }),
-        any_write("any write, the last one again, old history", |header| {
-            WriteHeader {
-                write_no: 2,
-                history_version: 5,
-                ..header
-            }
-        }),
-        any_write("any write, an older number", |header| WriteHeader {
-            write_no: 1,
-            ..header
-        }),
-        any_write("any write, a number too high", |header| WriteHeader {
-            write_no: 4,
-            ..header
-        }),
-        any_write("any write, old history", |header| WriteHeader {
             history_version: 5,
             ..header
         }),
+        any_write("any write, an older number", |header| WriteHeader { write_no: 1, ..header }),
+        any_write("any write, a number too high", |header| WriteHeader { write_no: 4, ..header }),
+        any_write("any write, old history", |header| WriteHeader { history_version: 5, ..header }),
         any_write("any write, its number and history right", |header| header),
         never_leased(),
     ]
@@ -140,21 +108,11 @@ fn steps() -> Vec<Line> {
         written("CommitStep finish, no answer", nothing(NextStep::Finish)),
         written("CommitStep suspend", plain(suspend())),
         written("CommitStep suspend, no answer", nothing(suspend())),
-        written(
-            "CommitStep suspend, no answer, client call open",
-            nothing(suspend()),
-        )
-        .given(with_client_call),
-        written(
-            "CommitStep suspend, no answer, worker call open",
-            nothing(suspend()),
-        )
-        .given(with_worker_call),
-        written(
-            "CommitStep suspend, no answer, both kinds open",
-            nothing(suspend()),
-        )
-        .given(with_both_calls),
+        written("CommitStep suspend, no answer, client call open", nothing(suspend()))
+            .given(with_client_call),
+        written("CommitStep suspend, no answer, worker call open", nothing(suspend()))
+            .given(with_worker_call),
+        written("CommitStep suspend, no answer, both kinds open", nothing(suspend())).given(with_both_calls),
         written("CommitStep over an open call", plain(NextStep::Continue)).given(with_worker_call),
     ]
 }
@@ -165,37 +123,16 @@ fn steps_with_calls() -> Vec<Line> {
     let settled: &[CallKind] = &[CallKind::Client, CallKind::Approval, CallKind::Child];
     let both: &[CallKind] = &[CallKind::Worker, CallKind::Client];
     vec![
-        written(
-            "CommitStep continue, worker call",
-            calling(worker, NextStep::Continue),
-        ),
-        written(
-            "CommitStep continue, worker call, steering queued",
-            calling(worker, NextStep::Continue),
-        )
-        .given(steered),
-        written(
-            "CommitStep continue, client call",
-            calling(settled, NextStep::Continue),
-        ),
-        written(
-            "CommitStep finish, worker call",
-            calling(worker, NextStep::Finish),
-        ),
-        written(
-            "CommitStep finish, client call",
-            calling(settled, NextStep::Finish),
-        ),
+        written("CommitStep continue, worker call", calling(worker, NextStep::Continue)),
+        written("CommitStep continue, worker call, steering queued", calling(worker, NextStep::Continue))
+            .given(steered),
+        written("CommitStep continue, client call", calling(settled, NextStep::Continue)),
+        written("CommitStep finish, worker call", calling(worker, NextStep::Finish)),
+        written("CommitStep finish, client call", calling(settled, NextStep::Finish)),
         written("CommitStep suspend, worker call", calling(worker, suspend())),
-        written(
-            "CommitStep suspend, client, approval and child call",
-            calling(settled, suspend()),
-        ),
-        written(
-            "CommitStep suspend, client call, steering queued",
-            calling(settled, suspend()),
-        )
-        .given(steered),
+        written("CommitStep suspend, client, approval and child call", calling(settled, suspend())),
+        written("CommitStep suspend, client call, steering queued", calling(settled, suspend()))
+            .given(steered),
         written("CommitStep suspend, both kinds", calling(both, suspend())),
     ]
 }
@@ -238,21 +175,12 @@ fn interruptions() -> Vec<Line> {
         written("FinishInterruption, nothing, 2 queued", finish(None, &[])).given(with_two_queued),
         written("FinishInterruption, nothing, worker call open", finish(None, &[])).given(with_worker_call),
         written("FinishInterruption, an answer", finish(Some(&[]), &[])),
-        written(
-            "FinishInterruption, an answer with a call",
-            finish(Some(worker), &[]),
-        ),
-        written(
-            "FinishInterruption, an answer over an open call",
-            finish(Some(&[]), &[]),
-        )
-        .given(with_worker_call),
+        written("FinishInterruption, an answer with a call", finish(Some(worker), &[])),
+        written("FinishInterruption, an answer over an open call", finish(Some(&[]), &[]))
+            .given(with_worker_call),
         written("FinishInterruption, a result", finish(None, &[0])).given(with_worker_call),
-        written(
-            "FinishInterruption, a result and an answer",
-            finish(Some(&[]), &[0]),
-        )
-        .given(with_worker_call),
+        written("FinishInterruption, a result and an answer", finish(Some(&[]), &[0]))
+            .given(with_worker_call),
         written("FinishInterruption, a result of no open call", finish(None, &[0])),
     ]
 }
@@ -286,9 +214,7 @@ fn control_plane() -> Vec<Line> {
         Line::new("ExpireLease, interruption not 10 s old", overdue).at(later(8)),
         Line::new("ExpireLease, another fence", another),
         Line::new("ExpireCalls", |_| Command::ExpireCalls).at(later(60)),
-        Line::new("ExpireCalls, steering queued", |_| Command::ExpireCalls)
-            .given(steered)
-            .at(later(60)),
+        Line::new("ExpireCalls, steering queued", |_| Command::ExpireCalls).given(steered).at(later(60)),
         Line::new("ExpireCalls before the deadline", |_| Command::ExpireCalls).at(later(59)),
         Line::new("FailRunnable", fail),
         Line::new("FailRunnable, worker call open", fail).given(with_worker_call),

@@ -16,14 +16,7 @@ fn attach(workspaces: &Workspaces, ping_interval: Duration) -> (Attached, mpsc::
     let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
     let registration = workspaces.register();
     let attachment = workspaces.attach(WORKSPACE, registration, outgoing).unwrap();
-    (
-        Attached {
-            attachment,
-            shutdown: CancellationToken::new(),
-            ping_interval,
-        },
-        messages,
-    )
+    (Attached { attachment, shutdown: CancellationToken::new(), ping_interval }, messages)
 }
 
 #[tokio::test]
@@ -91,15 +84,9 @@ async fn a_stream_ends_with_its_replica() {
 #[tokio::test]
 async fn what_is_wrong_ends_the_stream_and_what_is_nobodys_does_not() {
     let (attached, _messages) = attach(&Workspaces::default(), LONG);
-    let call = CallId {
-        message: MessageId(1),
-        index: 0,
-    };
+    let call = CallId { message: MessageId(1), index: 0 };
     let nobodys = FromAgent::Output {
-        key: CallKey {
-            chat: ChatId(Uuid::nil()),
-            call,
-        },
+        key: CallKey { chat: ChatId(Uuid::nil()), call },
         data: Bytes::from_static(b"?"),
     };
     let said = [Ok(nobodys), Err(Error::invalid("register", "again"))];

@@ -10,10 +10,7 @@ use uuid::Uuid;
 use super::*;
 
 const SESSION: SessionId = SessionId(Uuid::from_u128(1));
-const CALL: CallId = CallId {
-    message: MessageId(4),
-    index: 1,
-};
+const CALL: CallId = CallId { message: MessageId(4), index: 1 };
 
 fn open(kind: CallKind) -> OpenCall {
     OpenCall {
@@ -37,20 +34,12 @@ fn chat() -> Chat {
             client_tools: Vec::new(),
         },
         execution: Execution::Leased,
-        versions: Versions {
-            snapshot: 9,
-            history: 8,
-            ..Versions::default()
-        },
+        versions: Versions { snapshot: 9, history: 8, ..Versions::default() },
         queue: Vec::new(),
         open_calls: vec![open(CallKind::Worker)],
         attempt: 1,
         retry: None,
-        last_lease: Some(Lease {
-            fence: Fence(5),
-            session: SESSION,
-            last_write: None,
-        }),
+        last_lease: Some(Lease { fence: Fence(5), session: SESSION, last_write: None }),
         next_message_id: MessageId(5),
         system_prompt: None,
         answered: true,
@@ -82,47 +71,18 @@ fn the_holder_may_run_an_open_call() {
     let chat = chat();
 
     for look in [Look::First, Look::Again] {
-        assert_eq!(
-            verdict(&chat, &call(), look).unwrap(),
-            Verdict::Run(&open(CallKind::Worker))
-        );
+        assert_eq!(verdict(&chat, &call(), look).unwrap(), Verdict::Run(&open(CallKind::Worker)));
     }
 }
 
 #[test]
 fn another_fence_another_session_or_no_lease_is_lease_lost_before_anything_else() {
-    let runnable = Chat {
-        execution: Execution::Runnable {
-            since: DateTime::UNIX_EPOCH,
-        },
-        ..chat()
-    };
-    let stale = CallTool {
-        history_version: 1,
-        ..call()
-    };
+    let runnable = Chat { execution: Execution::Runnable { since: DateTime::UNIX_EPOCH }, ..chat() };
+    let stale = CallTool { history_version: 1, ..call() };
     let cases = [
-        (
-            chat(),
-            CallTool {
-                fence: Fence(4),
-                ..stale.clone()
-            },
-        ),
-        (
-            chat(),
-            CallTool {
-                fence: Fence(6),
-                ..stale.clone()
-            },
-        ),
-        (
-            chat(),
-            CallTool {
-                session: SessionId(Uuid::nil()),
-                ..stale.clone()
-            },
-        ),
+        (chat(), CallTool { fence: Fence(4), ..stale.clone() }),
+        (chat(), CallTool { fence: Fence(6), ..stale.clone() }),
+        (chat(), CallTool { session: SessionId(Uuid::nil()), ..stale.clone() }),
         (runnable, stale),
     ];
 
@@ -137,24 +97,15 @@ fn another_fence_another_session_or_no_lease_is_lease_lost_before_anything_else(
 #[test]
 fn an_older_history_is_superseded_at_the_first_look_only() {
     let chat = chat();
-    let stale = CallTool {
-        history_version: 7,
-        ..call()
-    };
+    let stale = CallTool { history_version: 7, ..call() };
 
-    assert!(matches!(
-        verdict(&chat, &stale, Look::First),
-        Err(Error::Superseded)
-    ));
+    assert!(matches!(verdict(&chat, &stale, Look::First), Err(Error::Superseded)));
     assert!(matches!(verdict(&chat, &stale, Look::Again), Ok(Verdict::Run(_))));
 }
 
 #[test]
 fn a_call_that_is_not_open_is_refused_and_one_that_was_open_is_superseded() {
-    let settled = Chat {
-        open_calls: Vec::new(),
-        ..chat()
-    };
+    let settled = Chat { open_calls: Vec::new(), ..chat() };
 
     let first = verdict(&settled, &call(), Look::First).unwrap_err();
     let again = verdict(&settled, &call(), Look::Again).unwrap_err();
@@ -166,40 +117,19 @@ fn a_call_that_is_not_open_is_refused_and_one_that_was_open_is_superseded() {
 #[test]
 fn a_call_of_another_kind_or_name_is_refused() {
     for kind in [CallKind::Client, CallKind::Approval, CallKind::Child] {
-        let chat = Chat {
-            open_calls: vec![open(kind)],
-            ..chat()
-        };
-        assert_eq!(
-            field(&verdict(&chat, &call(), Look::First).unwrap_err()),
-            Some("call"),
-            "{kind:?}"
-        );
+        let chat = Chat { open_calls: vec![open(kind)], ..chat() };
+        assert_eq!(field(&verdict(&chat, &call(), Look::First).unwrap_err()), Some("call"), "{kind:?}");
     }
-    let renamed = CallTool {
-        tool_name: "rm".to_owned(),
-        ..call()
-    };
-    assert_eq!(
-        field(&verdict(&chat(), &renamed, Look::First).unwrap_err()),
-        Some("tool_name")
-    );
+    let renamed = CallTool { tool_name: "rm".to_owned(), ..call() };
+    assert_eq!(field(&verdict(&chat(), &renamed, Look::First).unwrap_err()), Some("tool_name"));
 }
 
 #[test]
 fn nothing_starts_once_the_user_has_interrupted() {
-    let chat = Chat {
-        execution: Execution::Interrupting {
-            since: DateTime::UNIX_EPOCH,
-        },
-        ..chat()
-    };
+    let chat = Chat { execution: Execution::Interrupting { since: DateTime::UNIX_EPOCH }, ..chat() };
 
     for look in [Look::First, Look::Again] {
         let verdict = verdict(&chat, &call(), look).unwrap();
-        assert_eq!(
-            verdict,
-            Verdict::Answer(ToolEnd::error(SyntheticReason::Interrupted.sentence()))
-        );
+        assert_eq!(verdict, Verdict::Answer(ToolEnd::error(SyntheticReason::Interrupted.sentence())));
     }
 }

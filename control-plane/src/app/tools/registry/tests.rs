@@ -19,30 +19,17 @@ struct Scene {
 fn attach(workspaces: &Workspaces) -> (Attachment, mpsc::Receiver<ToAgent>) {
     let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
     let registration = workspaces.register();
-    (
-        workspaces.attach(WORKSPACE, registration, outgoing).unwrap(),
-        queue,
-    )
+    (workspaces.attach(WORKSPACE, registration, outgoing).unwrap(), queue)
 }
 
 fn scene() -> Scene {
     let workspaces = Workspaces::default();
     let (attachment, queue) = attach(&workspaces);
-    Scene {
-        workspaces,
-        attachment,
-        queue,
-    }
+    Scene { workspaces, attachment, queue }
 }
 
 fn key(index: i32) -> CallKey {
-    CallKey {
-        chat: CHAT,
-        call: CallId {
-            message: MessageId(7),
-            index,
-        },
-    }
+    CallKey { chat: CHAT, call: CallId { message: MessageId(7), index } }
 }
 
 fn sending(index: i32, fence: i64) -> Sending {
@@ -56,24 +43,15 @@ fn sending(index: i32, fence: i64) -> Sending {
 }
 
 fn end() -> ToolEnd {
-    ToolEnd {
-        output: "done".to_owned(),
-        is_error: false,
-    }
+    ToolEnd { output: "done".to_owned(), is_error: false }
 }
 
 fn output(index: i32, text: &'static str) -> FromAgent {
-    FromAgent::Output {
-        key: key(index),
-        data: Bytes::from_static(text.as_bytes()),
-    }
+    FromAgent::Output { key: key(index), data: Bytes::from_static(text.as_bytes()) }
 }
 
 fn ended(index: i32) -> FromAgent {
-    FromAgent::Ended {
-        key: key(index),
-        end: end(),
-    }
+    FromAgent::Ended { key: key(index), end: end() }
 }
 
 impl Scene {
@@ -108,20 +86,13 @@ fn a_workspace_is_online_while_its_agent_is_attached_and_leaves_nothing_behind()
 
     drop(attachment);
 
-    assert_eq!(
-        (before, meanwhile, workspaces.is_online(WORKSPACE)),
-        (false, true, false)
-    );
+    assert_eq!((before, meanwhile, workspaces.is_online(WORKSPACE)), (false, true, false));
     assert!(workspaces.lock().is_empty());
 }
 
 #[tokio::test]
 async fn a_newer_agent_takes_the_place_of_an_older_one_whose_calls_are_detached() {
-    let Scene {
-        workspaces,
-        attachment: older,
-        queue: _older_queue,
-    } = scene();
+    let Scene { workspaces, attachment: older, queue: _older_queue } = scene();
     let outlet = workspaces.send(WORKSPACE, sending(0, 1)).unwrap();
 
     let (_newer, mut newer_queue) = attach(&workspaces);
@@ -179,10 +150,7 @@ async fn a_call_without_a_caller_runs_on_and_is_found_by_the_next_holder() {
     scene.attachment.received(ended(0));
 
     // The agent is told once more, so that it learns the fence.
-    assert_eq!(
-        scene.sent(),
-        vec![ToAgent::CallTool(sending(0, 1)), ToAgent::CallTool(sending(0, 2))]
-    );
+    assert_eq!(scene.sent(), vec![ToAgent::CallTool(sending(0, 1)), ToAgent::CallTool(sending(0, 2))]);
     assert_eq!(outlet.next().await, Piece::End(End::Ended(end())));
 }
 
@@ -227,13 +195,7 @@ fn a_late_holder_is_refused_for_its_whole_chat_also_after_the_later_ones_calls_h
 fn fences_of_too_many_chats_are_forgotten_but_for_those_with_running_calls() {
     let scene = scene();
     let chat = |number: usize| ChatId(Uuid::from_u128(1_000 + number as u128));
-    let of = |number, fence| Sending {
-        key: CallKey {
-            chat: chat(number),
-            ..key(0)
-        },
-        ..sending(0, fence)
-    };
+    let of = |number, fence| Sending { key: CallKey { chat: chat(number), ..key(0) }, ..sending(0, fence) };
     let _running = scene.send(of(0, 2)).unwrap();
     let mut places = scene.workspaces.lock();
     let agent = places.get_mut(&WORKSPACE).unwrap().agent.as_mut().unwrap();
@@ -308,21 +270,11 @@ async fn who_waits_hears_of_an_agent_and_of_room_and_leaves_nothing_behind() {
 async fn a_result_that_is_too_large_is_cut_at_a_character() {
     let scene = scene();
     let outlet = scene.send(sending(0, 1)).unwrap();
-    let too_large = ToolEnd {
-        output: "茶".repeat(400_000),
-        is_error: false,
-    };
+    let too_large = ToolEnd { output: "茶".repeat(400_000), is_error: false };
 
-    scene.attachment.received(FromAgent::Ended {
-        key: key(0),
-        end: too_large,
-    });
+    scene.attachment.received(FromAgent::Ended { key: key(0), end: too_large });
 
-    let Piece::End(End::Ended(ToolEnd {
-        output,
-        is_error: false,
-    })) = outlet.next().await
-    else {
+    let Piece::End(End::Ended(ToolEnd { output, is_error: false })) = outlet.next().await else {
         panic!("it is the tool's end");
     };
     assert!(output.len() <= chatplane_domain::TOOL_OUTPUT_BYTES_MAX);

@@ -14,13 +14,8 @@ use crate::app::tools::{
 };
 
 const WORKSPACE: WorkspaceId = WorkspaceId(Uuid::from_u128(1));
-const KEY: CallKey = CallKey {
-    chat: ChatId(Uuid::from_u128(2)),
-    call: CallId {
-        message: MessageId(7),
-        index: 0,
-    },
-};
+const KEY: CallKey =
+    CallKey { chat: ChatId(Uuid::from_u128(2)), call: CallId { message: MessageId(7), index: 0 } };
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -37,19 +32,11 @@ struct Agent {
 }
 
 fn target() -> Checked {
-    Checked::Run(Target {
-        workspace: WORKSPACE,
-        name: "laptop".to_owned(),
-        journal: None,
-    })
+    Checked::Run(Target { workspace: WORKSPACE, name: "laptop".to_owned(), journal: None })
 }
 
 fn scene() -> Scene {
-    Scene {
-        workspaces: Workspaces::default(),
-        shutdown: CancellationToken::new(),
-        script: Arc::default(),
-    }
+    Scene { workspaces: Workspaces::default(), shutdown: CancellationToken::new(), script: Arc::default() }
 }
 
 impl Scene {
@@ -93,10 +80,7 @@ impl Scene {
 impl Agent {
     async fn called(&mut self) {
         let message = self.queue.recv().await.unwrap();
-        assert!(
-            matches!(message, ToAgent::CallTool(Sending { key: KEY, .. })),
-            "{message:?}"
-        );
+        assert!(matches!(message, ToAgent::CallTool(Sending { key: KEY, .. })), "{message:?}");
     }
 
     fn writes(&self, text: &'static str) {
@@ -105,18 +89,12 @@ impl Agent {
     }
 
     fn ends(&self) {
-        self.attachment.received(FromAgent::Ended {
-            key: KEY,
-            end: done(),
-        });
+        self.attachment.received(FromAgent::Ended { key: KEY, end: done() });
     }
 }
 
 fn done() -> ToolEnd {
-    ToolEnd {
-        output: "done".to_owned(),
-        is_error: false,
-    }
+    ToolEnd { output: "done".to_owned(), is_error: false }
 }
 
 fn output(text: &'static str) -> ToolPiece {
@@ -129,10 +107,7 @@ async fn rest(stream: ToolStream) -> Vec<ToolPiece> {
 
 async fn error_result(stream: ToolStream) -> String {
     match rest(stream).await.pop() {
-        Some(ToolPiece::Result(ToolEnd {
-            output,
-            is_error: true,
-        })) => output,
+        Some(ToolPiece::Result(ToolEnd { output, is_error: true })) => output,
         other => panic!("no error result: {other:?}"),
     }
 }
@@ -159,10 +134,7 @@ async fn without_an_agent_the_model_reads_which_workspace_is_offline() {
 
     let sentence = error_result(scene.call(1, Duration::ZERO)).await;
 
-    assert!(
-        sentence.contains("\"laptop\" is offline") && sentence.contains("did not run"),
-        "{sentence}"
-    );
+    assert!(sentence.contains("\"laptop\" is offline") && sentence.contains("did not run"), "{sentence}");
 }
 
 #[tokio::test]
@@ -215,10 +187,7 @@ async fn a_call_whose_agent_does_not_come_back_has_an_unknown_outcome() {
         drop(agent);
     });
 
-    assert!(
-        sentence.contains("offline") && sentence.contains("unknown"),
-        "{sentence}"
-    );
+    assert!(sentence.contains("offline") && sentence.contains("unknown"), "{sentence}");
 }
 
 #[tokio::test]
@@ -260,11 +229,7 @@ async fn a_holder_that_lost_its_lease_while_it_waited_gets_nothing_run() {
 async fn a_call_that_was_settled_otherwise_while_it_waited_is_answered() {
     let scene = scene();
     let answer = ToolEnd::error("interrupted");
-    scene
-        .script
-        .lock()
-        .unwrap()
-        .push_back(Ok(Checked::Answer(answer.clone())));
+    scene.script.lock().unwrap().push_back(Ok(Checked::Answer(answer.clone())));
 
     let (pieces, _agent) = tokio::join!(rest(scene.call(1, LONG)), async {
         tokio::task::yield_now().await;
@@ -310,10 +275,7 @@ async fn a_late_holder_hears_that_its_lease_is_lost() {
         piece
     });
 
-    assert!(
-        matches!(late_piece, Some(Err(Error::LeaseLost))),
-        "{late_piece:?}"
-    );
+    assert!(matches!(late_piece, Some(Err(Error::LeaseLost))), "{late_piece:?}");
     assert_eq!(rightful_piece.unwrap().unwrap(), ToolPiece::Result(done()));
 }
 
@@ -326,8 +288,5 @@ async fn a_replica_that_shuts_down_ends_its_calls() {
     scene.shutdown.cancel();
     let pieces = [stream.next().await, stream.next().await];
 
-    assert!(
-        matches!(pieces, [Some(Err(Error::ShuttingDown)), None]),
-        "{pieces:?}"
-    );
+    assert!(matches!(pieces, [Some(Err(Error::ShuttingDown)), None]), "{pieces:?}");
 }

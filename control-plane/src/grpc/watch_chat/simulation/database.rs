@@ -100,9 +100,7 @@ impl Database {
         }
         let mut content = change.queue_content;
         for queued in change.queue_upserted {
-            let texts = content
-                .take_if(|content| content.id == queued.id)
-                .map(|content| content.texts);
+            let texts = content.take_if(|content| content.id == queued.id).map(|content| content.texts);
             let kept = self.queue.remove(&queued.id).map(|row| row.texts);
             let row = QueueRow {
                 texts: texts.or(kept).expect("a new entry has content"),
@@ -135,14 +133,7 @@ impl Database {
                 (Visibility::Both, Body::User(message))
             }
         };
-        let view = MessageView {
-            id,
-            visibility,
-            body,
-            revision,
-            content_bytes: 0,
-            create_time: time(),
-        };
+        let view = MessageView { id, visibility, body, revision, content_bytes: 0, create_time: time() };
         self.rows.insert(id, Row { view, deleted: false });
     }
 
@@ -154,10 +145,7 @@ impl Database {
 
     /// The live rows that users see.
     pub(super) fn messages(&self) -> impl Iterator<Item = &MessageView> {
-        let rows = self
-            .rows
-            .values()
-            .filter(|row| !row.deleted && is_visible(&row.view));
+        let rows = self.rows.values().filter(|row| !row.deleted && is_visible(&row.view));
         rows.map(|row| &row.view)
     }
 
@@ -174,11 +162,7 @@ impl Database {
             SyncFrom::Start { history_limit } => {
                 (self.before_last(history_limit), QueuePosition::START, i64::MAX)
             }
-            SyncFrom::After {
-                row,
-                queue,
-                removed_after,
-            } => (row, queue, removed_after),
+            SyncFrom::After { row, queue, removed_after } => (row, queue, removed_after),
         };
         let mut messages: Vec<MessageChange> = self
             .rows
@@ -198,11 +182,7 @@ impl Database {
             .collect();
         queue.sort_by_key(|row| queue_position(row));
         let more = messages.len() > PAGE_ROWS_MAX || queue.len() > PAGE_ROWS_MAX;
-        queue.truncate(if messages.len() > PAGE_ROWS_MAX {
-            0
-        } else {
-            PAGE_ROWS_MAX
-        });
+        queue.truncate(if messages.len() > PAGE_ROWS_MAX { 0 } else { PAGE_ROWS_MAX });
         messages.truncate(PAGE_ROWS_MAX);
         SyncPage {
             chat: self.view(),
@@ -227,25 +207,16 @@ fn is_visible(view: &MessageView) -> bool {
 }
 
 fn position(view: &MessageView) -> RowPosition {
-    RowPosition {
-        revision: view.revision,
-        id: view.id,
-    }
+    RowPosition { revision: view.revision, id: view.id }
 }
 
 fn queue_position(row: &QueueRow) -> QueuePosition {
-    QueuePosition {
-        revision: row.revision,
-        through: QueueThrough::Entry(row.queued.id),
-    }
+    QueuePosition { revision: row.revision, through: QueueThrough::Entry(row.queued.id) }
 }
 
 fn message_change(row: &Row) -> MessageChange {
     if row.deleted {
-        return MessageChange::Deleted {
-            id: row.view.id,
-            revision: row.view.revision,
-        };
+        return MessageChange::Deleted { id: row.view.id, revision: row.view.revision };
     }
     MessageChange::Live(row.view.clone())
 }
@@ -253,10 +224,7 @@ fn message_change(row: &Row) -> MessageChange {
 fn queue_change(row: &QueueRow) -> QueueChange {
     let revision = row.revision;
     if row.removed {
-        return QueueChange::Removed {
-            id: row.queued.id,
-            revision,
-        };
+        return QueueChange::Removed { id: row.queued.id, revision };
     }
     let entry = queued_view(row);
     QueueChange::Upserted { entry, revision }
@@ -281,17 +249,10 @@ fn time() -> DateTime<Utc> {
 }
 
 fn context() -> Context {
-    Context {
-        now: time(),
-        queue_max: 8,
-        lease_offer: None,
-    }
+    Context { now: time(), queue_max: 8, lease_offer: None }
 }
 
 /// An answer's part without what only its provider understands.
 pub(super) fn answer_part(content: chatplane_domain::AnswerContent) -> AnswerPart {
-    AnswerPart {
-        content,
-        provider_state: Vec::new(),
-    }
+    AnswerPart { content, provider_state: Vec::new() }
 }

@@ -59,19 +59,12 @@ impl Worker {
         said: &mut Said,
     ) {
         let mut fresh = StreamHeader {
-            id: StreamId {
-                base_version: self.base,
-                index: self.next_index,
-            },
+            id: StreamId { base_version: self.base, index: self.next_index },
             fence: self.fence,
             kind: StreamKind::Answer,
         };
         // It knows the chat as of its last write: an edit it has not heard of changes nothing.
-        let open = if chat.versions.history == self.history {
-            &chat.open_calls[..]
-        } else {
-            &[]
-        };
+        let open = if chat.versions.history == self.history { &chat.open_calls[..] } else { &[] };
         let header = match open.get(a % open.len().max(1)) {
             Some(call) => {
                 fresh.kind = StreamKind::Call(call.id);
@@ -87,33 +80,23 @@ impl Worker {
         if parts.is_empty() || (b % 4 == 0 && header.kind == StreamKind::Answer) {
             parts.push(Vec::new());
             let part = parts.len() - 1;
-            live.begin_part(header, part, part_header(header.kind, part))
-                .expect("it is the next part");
+            live.begin_part(header, part, part_header(header.kind, part)).expect("it is the next part");
         }
         let part = parts.len() - 1;
         let bytes = &mut parts[part];
-        let at = PartOffset {
-            part,
-            offset: bytes.len(),
-        };
+        let at = PartOffset { part, offset: bytes.len() };
         let text = ["a", "is é", "long: 𝄞 or not", "€"][b % 4];
         // Pieces may be cut anywhere; what is shown may not.
         let cut = 1 + b % text.len();
         bytes.extend(&text.as_bytes()[..cut]);
-        live.append(header.fence, header.id, at, &text.as_bytes()[..cut])
-            .expect("it follows");
-        let rest = PartOffset {
-            part,
-            offset: bytes.len(),
-        };
+        live.append(header.fence, header.id, at, &text.as_bytes()[..cut]).expect("it follows");
+        let rest = PartOffset { part, offset: bytes.len() };
         bytes.extend(&text.as_bytes()[cut..]);
         if b % 3 > 0 {
-            live.append(header.fence, header.id, rest, &text.as_bytes()[cut..])
-                .expect("it follows");
+            live.append(header.fence, header.id, rest, &text.as_bytes()[cut..]).expect("it follows");
         } else {
             // A repeat of what is there, and the rest.
-            live.append(header.fence, header.id, at, text.as_bytes())
-                .expect("it follows");
+            live.append(header.fence, header.id, at, text.as_bytes()).expect("it follows");
         }
     }
 
@@ -121,11 +104,9 @@ impl Worker {
     pub(super) fn resend(&self, live: &mut LiveStreams, said: &Said) {
         for header in self.answer.iter().chain(self.calls.values()) {
             for (part, bytes) in said[&header.id].iter().enumerate() {
-                live.begin_part(*header, part, part_header(header.kind, part))
-                    .expect("it is the next part");
+                live.begin_part(*header, part, part_header(header.kind, part)).expect("it is the next part");
                 let at = PartOffset { part, offset: 0 };
-                live.append(header.fence, header.id, at, bytes)
-                    .expect("it follows");
+                live.append(header.fence, header.id, at, bytes).expect("it follows");
             }
         }
     }
@@ -185,16 +166,9 @@ impl Worker {
             return Some(HolderWrite::Fail(failure()));
         }
         let knows = chat.versions.history == self.history;
-        if let Some(open) = chat
-            .open_calls
-            .get(a % chat.open_calls.len().max(1))
-            .filter(|_| knows)
-        {
+        if let Some(open) = chat.open_calls.get(a % chat.open_calls.len().max(1)).filter(|_| knows) {
             return Some(if interrupting && b % 2 == 0 {
-                HolderWrite::FinishInterruption {
-                    partial: None,
-                    results: Vec::new(),
-                }
+                HolderWrite::FinishInterruption { partial: None, results: Vec::new() }
             } else {
                 HolderWrite::CommitToolResults(vec![FinishedCall {
                     call: open.id,
@@ -206,29 +180,15 @@ impl Worker {
         }
         if interrupting {
             let partial = (a % 2 == 0 && knows).then(|| answer(0));
-            return Some(HolderWrite::FinishInterruption {
-                partial,
-                results: Vec::new(),
-            });
+            return Some(HolderWrite::FinishInterruption { partial, results: Vec::new() });
         }
         if a % 5 == 0 {
             let delay = std::time::Duration::from_secs(1);
-            return Some(HolderWrite::RecordRetry {
-                error: failure(),
-                delay,
-            });
+            return Some(HolderWrite::RecordRetry { error: failure(), delay });
         }
         let calls = a % 3;
-        let next = if calls > 0 {
-            NextStep::Continue
-        } else {
-            NextStep::Finish
-        };
-        Some(HolderWrite::CommitStep(CommitStep {
-            answer: Some(answer(calls)),
-            next,
-            journal: None,
-        }))
+        let next = if calls > 0 { NextStep::Continue } else { NextStep::Finish };
+        Some(HolderWrite::CommitStep(CommitStep { answer: Some(answer(calls)), next, journal: None }))
     }
 
     fn close_all(&mut self, closing: &mut Vec<(Fence, StreamId)>) {
@@ -241,13 +201,10 @@ impl Worker {
 fn part_header(kind: StreamKind, part: usize) -> PartHeader {
     let (kind, tool_name) = match kind {
         StreamKind::Call(_) => (PartKind::ToolOutput, "execute"),
-        StreamKind::Answer if part % 2 == 0 => (PartKind::Reasoning, ""),
+        StreamKind::Answer if part.is_multiple_of(2) => (PartKind::Reasoning, ""),
         StreamKind::Answer => (PartKind::Text, ""),
     };
-    PartHeader {
-        kind,
-        tool_name: tool_name.to_owned(),
-    }
+    PartHeader { kind, tool_name: tool_name.to_owned() }
 }
 
 fn answer(calls: usize) -> Answer {
