@@ -146,10 +146,31 @@ impl App {
         bytes_max: Option<i64>,
     ) -> Result<TurnInput, NoTurn> {
         let ask = Ask { turn_bytes_max: bytes_max, ..Ask::default() };
-        let read = self.inner.store.read(key.chat, &ask).await;
-        let snapshot = read.map_err(|error| NoTurn::Failed(error.into()))?.ok_or(NoTurn::LeaseLost)?;
+        let snapshot = match self.inner.store.read(key.chat, &ask).await.map_err(Error::from) {
+            Ok(snapshot) => snapshot.ok_or(NoTurn::LeaseLost)?,
+            Err(error @ Error::Internal(_)) => return Err(self.fail_unreadable(session, key, error).await),
+            Err(error) => return Err(NoTurn::Failed(error)),
+        };
         let input = TurnInput::read(snapshot);
         if input.is_leased(session, key.fence) { Ok(input) } else { Err(NoTurn::LeaseLost) }
+    }
+
+    /// Ends a turn whose history this release does not understand: reading it again would
+    /// not help.
+    async fn fail_unreadable(&self, session: SessionId, key: LeaseKey, cause: Error) -> NoTurn {
+        tracing::error!(chat_id = %key.chat, cause = ?cause, "a turn ended because its history cannot be read");
+        let error = ChatError {
+            kind: ErrorKind::Internal,
+            message: "The chat's history cannot be read; the control plane's log says why.".to_owned(),
+            detail: String::new(),
+            provider: String::new(),
+            status_code: None,
+            retryable: false,
+        };
+        match self.fail_lease(session, key, error).await {
+            Ok(()) => NoTurn::LeaseLost,
+            Err(error) => NoTurn::Failed(error),
+        }
     }
 
     /// The model of a leased chat. A lease that cannot be built ends the turn with an
@@ -163,6 +184,7 @@ impl App {
         match self.model_config(chat).await {
             Ok(Ok(model)) => Ok(model),
             Ok(Err(unusable)) => {
+                tracing::warn!(chat_id = %key.chat, "a turn ended because its model cannot be used");
                 self.fail_lease(session, key, unusable).await.map_err(NoTurn::Failed)?;
                 Err(NoTurn::LeaseLost)
             }
@@ -202,7 +224,6 @@ impl App {
 
     /// Ends a turn in its holder's name: a worker cannot, which was never told of it.
     async fn fail_lease(&self, session: SessionId, key: LeaseKey, error: ChatError) -> Result<(), Error> {
-        tracing::warn!(chat_id = %key.chat, "a turn ended because its model cannot be used");
         let command = |chat: &Chat| {
             let last_write = chat.last_lease.as_ref().and_then(|lease| lease.last_write);
             let header = WriteHeader {

@@ -198,3 +198,21 @@ async fn the_head_of_the_queue_goes_to_the_same_lease() {
     assert_eq!(worker.finish(&mut held).await.disposition(), proto::Disposition::Released);
     assert_eq!(client.messages(&created.chat_id).await.len(), 4);
 }
+
+#[tokio::test]
+async fn a_chat_that_cannot_be_read_fails_and_keeps_nobody_waiting() {
+    let world = World::new().await;
+    let replica = world.replica(quick()).await;
+    let mut client = world.client(&replica);
+    let broken = client.create_chat("Broken").await;
+    let healthy = client.create_chat("Healthy").await;
+    let mut database = world.database.connection().await;
+    let unknown = format!("update messages set content_version = 99 where chat_id = '{}'", broken.chat_id);
+    execute(&mut database, unknown).await;
+
+    let mut worker = Worker::open(&replica, &world.worker_token, 1).await;
+
+    assert_eq!(worker.lease().await.chat, healthy.chat_id);
+    let failed = comes_to(&mut client, &broken.chat_id, chat::ChatState::Error).await;
+    assert_eq!(failed.last_error.expect("an error").kind(), chat::ErrorKind::Internal);
+}

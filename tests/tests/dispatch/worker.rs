@@ -131,14 +131,14 @@ impl Worker {
 
     pub(crate) async fn take(&mut self, lease: proto::Lease) -> Held {
         let held = Held::new(&self.session, lease);
-        self.habits.held.lock().unwrap().insert(held.key());
+        self.habits.held.lock().expect("no test panics with it").insert(held.key());
         self.tell().await;
         held
     }
 
     /// Stops listing a lease.
     pub(crate) async fn forget(&mut self, held: &Held) {
-        self.habits.held.lock().unwrap().remove(&held.key());
+        self.habits.held.lock().expect("no test panics with it").remove(&held.key());
         self.tell().await;
     }
 
@@ -197,7 +197,7 @@ async fn send(up: &mpsc::Sender<proto::SessionRequest>, message: Up) {
 }
 
 fn leases(habits: &Habits) -> Vec<proto::LeaseKey> {
-    let held = habits.held.lock().unwrap();
+    let held = habits.held.lock().expect("no test panics with it");
     held.iter().map(|(chat, fence)| proto::LeaseKey { chat_id: chat.clone(), fence: *fence }).collect()
 }
 

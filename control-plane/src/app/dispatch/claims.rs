@@ -8,8 +8,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     scheduler::Promise,
-    store::{Snapshot, TransactError},
+    store::{self, Snapshot, TransactError},
 };
+
+/// No history is this small.
+const NO_INPUT: i64 = -1;
 
 /// Why a chat that waits is not claimed.
 enum Declined {
@@ -28,7 +31,7 @@ impl App {
                 () = self.inner.scheduler.runnable() => {}
             }
             while !stop.is_cancelled() && self.inner.scheduler.begin_claim() {
-                if !self.claim_one().await {
+                if !self.claim_next().await {
                     break;
                 }
             }
@@ -36,33 +39,44 @@ impl App {
     }
 
     /// Claims the chat that waits longest. Answers whether to go on with the next.
-    async fn claim_one(&self) -> bool {
+    async fn claim_next(&self) -> bool {
+        let bytes_max = self.inner.limits.lease_input_bytes_max;
+        let claimed = match self.claim(bytes_max).await {
+            // A history that cannot be read must not keep everybody behind it waiting: its
+            // chat is leased without, and whoever reads its turn ends it.
+            Err(TransactError::Store(error)) if !matches!(error, store::Error::Unavailable(_)) => {
+                tracing::error!(%error, "a waiting chat could not be read");
+                self.claim(NO_INPUT).await
+            }
+            claimed => claimed,
+        };
+        match claimed {
+            Ok(is_claimed) => is_claimed,
+            Err(TransactError::Store(error)) => {
+                tracing::warn!(%error, "a waiting chat could not be claimed; the next sweep tries again");
+                false
+            }
+            Err(TransactError::Refused(Declined::NoSlot | Declined::NotRunnable))
+            | Err(TransactError::ChatNotFound | TransactError::RequestIdReused) => false,
+        }
+    }
+
+    async fn claim(&self, input_bytes_max: i64) -> Result<bool, TransactError<Declined>> {
         // The closure may not borrow mutably: what it promised is kept here.
         let promise: Mutex<Option<Promise>> = Mutex::new(None);
-        let limits = &self.inner.limits;
         let claimed = self
             .inner
             .store
-            .claim(limits.lease_input_bytes_max, |snapshot| {
+            .claim(input_bytes_max, |snapshot| {
                 let (decision, taken) = self.decide_claim(snapshot)?;
                 *promise.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
                 Ok(decision)
             })
-            .await;
+            .await?;
+        let Some(applied) = claimed else { return Ok(false) };
         let promise = promise.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match claimed {
-            Ok(Some(applied)) => {
-                self.after_commit(&applied, promise).await;
-                true
-            }
-            Ok(None) | Err(TransactError::Refused(Declined::NoSlot)) => false,
-            Err(TransactError::Refused(Declined::NotRunnable) | TransactError::ChatNotFound) => true,
-            Err(TransactError::RequestIdReused) => false,
-            Err(TransactError::Store(error)) => {
-                tracing::warn!(error = %crate::app::Error::from(error), "a waiting chat could not be claimed; the next sweep tries again");
-                false
-            }
-        }
+        self.after_commit(&applied, promise).await;
+        Ok(true)
     }
 
     fn decide_claim(&self, snapshot: &Snapshot) -> Result<(Decision, Promise), Declined> {

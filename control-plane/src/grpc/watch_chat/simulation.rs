@@ -344,10 +344,15 @@ impl World {
             if call.is_none() {
                 shown.retain(|_, earlier: &mut Preview| earlier.call.is_some());
             }
-            let parts = stream.parts().iter().map(|part| PreviewPart {
-                kind: part_kind(part.header().kind),
-                tool_name: part.header().tool_name.clone(),
-                bytes: part.bytes()[..char_boundary(part.bytes(), usize::MAX)].to_vec(),
+            let parts = stream.parts().iter().map(|part| {
+                let header = part.header();
+                let whole = char_boundary(part.bytes(), usize::MAX);
+                let end = if header.kind.is_text() { whole } else { part.bytes().len() };
+                PreviewPart {
+                    kind: part_kind(header.kind),
+                    tool_name: header.tool_name.clone(),
+                    bytes: part.bytes()[..end].to_vec(),
+                }
             });
             let preview = Preview { call, parts: parts.collect(), truncated: stream.truncated() };
             shown.insert((id.base_version, id.index), preview);
