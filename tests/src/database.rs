@@ -63,19 +63,24 @@ impl Database {
     }
 }
 
-/// Crashes the server and starts it again: kill -9, as if the machine had lost power.
+/// Crashes the server: kill -9, as if the machine had lost power.
+///
+/// # Panics
+///
+/// When the thread that does it panics.
+pub async fn crash_postgres() {
+    tokio::task::spawn_blocking(|| server().kill()).await.expect("a kill does not panic");
+}
+
+/// Starts the server after a crash, with what it had committed.
 ///
 /// # Panics
 ///
 /// When it does not come back.
-pub async fn crash_postgres() {
-    tokio::task::spawn_blocking(|| {
-        let mut postgres = server();
-        postgres.kill();
-        postgres.restart().expect("PostgreSQL starts again");
-    })
-    .await
-    .expect("the restart does not panic");
+pub async fn restart_postgres() {
+    tokio::task::spawn_blocking(|| server().restart().expect("PostgreSQL starts again"))
+        .await
+        .expect("a start does not panic");
 }
 
 fn server() -> std::sync::MutexGuard<'static, Postgres> {

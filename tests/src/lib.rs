@@ -14,6 +14,6 @@ mod wait;
 
 pub use client::{Client, text};
 pub use cluster::{Cluster, Options, Tokens};
-pub use database::{Database, crash_postgres};
+pub use database::{Database, crash_postgres, restart_postgres};
 pub use process::{Role, free_port};
 pub use wait::{DEADLINE, eventually};

@@ -170,3 +170,26 @@ fn the_map_is_no_longer_than_a_map() {
         assert!(!is_path || root().join(path).exists(), "{path} is on the map but not in the tree");
     }
 }
+
+/// The reasons are a closed set; one that no test produces may be one that nothing produces.
+#[test]
+fn every_error_reason_is_produced_by_some_test() {
+    let mut tests = String::new();
+    for under in ["tests/tests", "control-plane/src", "cli/tests"] {
+        for path in sources(under) {
+            tests.push_str(&fs::read_to_string(&path).expect("the source can be read"));
+        }
+    }
+    let contract = root().join("proto/chatplane/chat/v1/errors.proto");
+    let contract = fs::read_to_string(contract).expect("the contract is there");
+    let reasons: Vec<&str> = contract
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("ERROR_REASON_"))
+        .filter_map(|rest| rest.split(' ').next())
+        .filter(|reason| *reason != "UNSPECIFIED")
+        .collect();
+    assert!(reasons.len() > 10);
+    let untested: Vec<&&str> =
+        reasons.iter().filter(|reason| !tests.contains(&format!("\"{reason}\""))).collect();
+    assert_eq!(untested, Vec::<&&str>::new());
+}

@@ -4,7 +4,10 @@ use chatplane_proto::chat::v1 as proto;
 use chatplane_tests::{
     Cluster, Options, crash_postgres, eventually,
     model_server::{Action, Gate, ModelServer},
+    restart_postgres,
 };
+use tonic::Code;
+use tonic_types::StatusExt;
 
 #[tokio::test]
 async fn a_crash_of_postgres_loses_no_accepted_write() {
@@ -20,7 +23,12 @@ async fn a_crash_of_postgres_loses_no_accepted_write() {
     gate.reached().await;
 
     crash_postgres().await;
+    let refused = client.send(&chat, "Lost?").await.expect_err("the database is gone");
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert_eq!(refused.get_details_error_info().expect("a reason").reason, "UNAVAILABLE");
+    assert!(refused.get_details_retry_info().is_some(), "it says when to try again");
     gate.open();
+    restart_postgres().await;
     eventually("the chat comes to rest", async || {
         let chat = client.chat(&chat).await.ok()?;
         (chat.state() == proto::ChatState::Waiting).then_some(())

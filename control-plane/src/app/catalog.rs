@@ -38,7 +38,7 @@ impl App {
     ) -> Result<ModelPage, Error> {
         authz::may(actor, Action::ListModels, Resource::Deployment).map_err(Error::chat_denied)?;
         let Actor::User { organization, .. } = actor else {
-            return Err(Error::ActionForbidden);
+            return Err(Error::wrong_kind());
         };
         let models = self.models_of(*organization).await?;
         let mut rest = models.iter().filter(|model| after.is_none_or(|after| model.name.as_str() > after));
@@ -59,7 +59,7 @@ impl App {
     ) -> Result<WorkspacePage, Error> {
         authz::may(actor, Action::ListWorkspaces, Resource::Deployment).map_err(Error::chat_denied)?;
         let Actor::User { id, .. } = actor else {
-            return Err(Error::ActionForbidden);
+            return Err(Error::wrong_kind());
         };
         let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
         let mut listed = self.inner.store.workspaces(*id, after, one_more).await?;

@@ -35,7 +35,7 @@ impl App {
     ) -> Result<ChatPage, Error> {
         authz::may(actor, Action::ReadChat, Resource::Deployment).map_err(Error::chat_denied)?;
         let Actor::User { id, .. } = actor else {
-            return Err(Error::ActionForbidden);
+            return Err(Error::wrong_kind());
         };
         Ok(self.inner.store.chats(*id, archived, after, limit).await?)
     }

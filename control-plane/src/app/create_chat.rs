@@ -38,7 +38,7 @@ impl App {
     pub(crate) async fn create_chat(&self, call: &Call, new: CreateChat) -> Result<SentMessage, Error> {
         authz::may(&call.actor, Action::CreateChat, Resource::Deployment).map_err(Error::chat_denied)?;
         let Actor::User { id: owner, organization, .. } = call.actor else {
-            return Err(Error::ActionForbidden);
+            return Err(Error::wrong_kind());
         };
         let (now, replay) = self.inner.store.now_and_replay::<Error>(call.request.as_ref()).await?;
         if let Some(reply) = replay {

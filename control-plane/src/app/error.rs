@@ -23,9 +23,6 @@ pub(crate) enum Error {
     /// No such workspace, or not the caller's.
     #[error("there is no such workspace")]
     WorkspaceNotFound,
-    /// The caller may not do this.
-    #[error("the action is forbidden")]
-    ActionForbidden,
     /// Fields are wrong.
     #[error("fields are invalid")]
     FieldInvalid(Vec<FieldViolation>),
@@ -110,7 +107,8 @@ impl Error {
         }
     }
 
-    fn wrong_kind() -> Self {
+    /// The caller is none of those whom the call is for.
+    pub(crate) fn wrong_kind() -> Self {
         Self::CredentialsInvalid("the token is of the wrong kind for this call")
     }
 }

@@ -43,7 +43,7 @@ impl App {
     pub(crate) async fn send_message(&self, call: &Call, send: SendMessage) -> Result<SentMessage, Error> {
         authz::may(&call.actor, Action::WriteChat, Resource::Deployment).map_err(Error::chat_denied)?;
         let Actor::User { id: created_by, organization, .. } = call.actor else {
-            return Err(Error::ActionForbidden);
+            return Err(Error::wrong_kind());
         };
         let known = match &send.model {
             Some(model) => self.model(organization, Some(model)).await.map(|_| ()),

@@ -66,9 +66,6 @@ fn sentence(error: &app::Error) -> (Code, ErrorReason, &'static str) {
             Reason::WorkspaceNotFound,
             "there is no such workspace; ListWorkspaces shows yours",
         ),
-        app::Error::ActionForbidden => {
-            (Code::PermissionDenied, Reason::ActionForbidden, "you may not do this")
-        }
         app::Error::LeaseLost => (
             Code::FailedPrecondition,
             Reason::LeaseLost,
@@ -169,4 +166,41 @@ fn chain(error: &app::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store;
+
+    fn shown(error: app::Error) -> (Code, String) {
+        let status = Status::from(error);
+        assert!(!status.message().is_empty());
+        let info = status.get_details_error_info().expect("every status has a reason");
+        assert_eq!(info.domain, "chatplane");
+        (status.code(), info.reason)
+    }
+
+    #[test]
+    fn every_error_has_the_code_and_the_reason_of_the_contract() {
+        for (error, code, reason) in [
+            (app::Error::CredentialsInvalid("no"), Code::Unauthenticated, "CREDENTIALS_INVALID"),
+            (app::Error::ChatNotFound, Code::NotFound, "CHAT_NOT_FOUND"),
+            (app::Error::ModelNotFound, Code::NotFound, "MODEL_NOT_FOUND"),
+            (app::Error::WorkspaceNotFound, Code::NotFound, "WORKSPACE_NOT_FOUND"),
+            (app::Error::invalid("field", "wrong"), Code::InvalidArgument, "FIELD_INVALID"),
+            (app::Error::LeaseLost, Code::FailedPrecondition, "LEASE_LOST"),
+            (app::Error::SessionLost, Code::FailedPrecondition, "SESSION_LOST"),
+            (app::Error::Superseded, Code::Aborted, "SUPERSEDED"),
+            (app::Error::CursorExpired, Code::OutOfRange, "CURSOR_EXPIRED"),
+            (app::Error::QueueFull { queue_max: 1 }, Code::ResourceExhausted, "QUEUE_FULL"),
+            (app::Error::LimitExceeded("full".to_owned()), Code::ResourceExhausted, "LIMIT_EXCEEDED"),
+            (app::Error::RequestIdReused, Code::AlreadyExists, "REQUEST_ID_REUSED"),
+            (app::Error::WorkspaceReplaced, Code::AlreadyExists, "WORKSPACE_REPLACED"),
+            (app::Error::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN"),
+            (app::Error::Internal(store::Error::RowInvalid), Code::Internal, "INTERNAL"),
+        ] {
+            assert_eq!(shown(error), (code, reason.to_owned()));
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! What has changed in a chat since a position.
 
 mod position;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, io, time::Duration};
 

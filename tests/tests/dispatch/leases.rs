@@ -210,7 +210,7 @@ async fn a_chat_that_cannot_be_read_fails_and_keeps_nobody_waiting() {
     let unknown = format!("update messages set content_version = 99 where chat_id = '{}'", broken.chat_id);
     execute(&mut database, unknown).await;
 
-    let mut worker = Worker::open(&replica, &world.worker_token, 1).await;
+    let mut worker = Worker::open(&replica, &world.worker_token, 2).await;
 
     assert_eq!(worker.lease().await.chat, healthy.chat_id);
     let failed = comes_to(&mut client, &broken.chat_id, chat::ChatState::Error).await;

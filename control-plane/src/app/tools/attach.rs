@@ -64,7 +64,7 @@ impl App {
     ) -> Result<(Attached, mpsc::Receiver<ToAgent>), Error> {
         authz::may(actor, Action::AttachWorkspace, Resource::Deployment).map_err(Error::workspace_denied)?;
         let Actor::WorkspaceAgent(workspace) = *actor else {
-            return Err(Error::ActionForbidden);
+            return Err(Error::wrong_kind());
         };
         let inner = &self.inner;
         let introduced = tokio::select! {
