@@ -57,7 +57,7 @@ impl From<store::Error> for AdminError {
 /// What the database says.
 pub async fn connect(database_url: &str) -> Result<Admin, AdminError> {
     let store = Store::connect(database_url, CONNECTIONS).await?;
-    store.migrate().await?;
+    Store::migrate(database_url).await?;
     Ok(Admin { store })
 }
 

@@ -66,7 +66,7 @@ pub async fn run_with(
     let tls = config.identity(address)?;
     let model = config.model()?;
     let store = Store::connect(&config.database_url, config.database_connections).await?;
-    store.migrate().await?;
+    Store::migrate(&config.database_url).await?;
     if let Some(model) = &model {
         store.put_model(DEFAULT_ORGANIZATION, model).await?;
     }

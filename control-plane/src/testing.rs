@@ -21,9 +21,7 @@ pub(crate) async fn database() -> String {
     let create = format!("create database {name} encoding 'UTF8' template template0");
     connection.execute(sqlx::AssertSqlSafe(create)).await.expect("the database is new");
     let url = url(&name).await;
-    let store = Store::connect(&url, 1).await.expect("the database answers");
-    store.migrate().await.expect("the migrations apply");
-    store.close().await;
+    Store::migrate(&url).await.expect("the migrations apply");
     url
 }
 

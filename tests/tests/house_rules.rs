@@ -44,7 +44,7 @@ fn nobody_uses_what_they_may_not() {
         ("control-plane/src/scheduler", &["tonic", "chatplane_proto", "sqlx", "crate::grpc"]),
         ("control-plane/src/relay", &["tonic", "chatplane_proto", "sqlx", "crate::grpc", "crate::store"]),
         ("control-plane/src/watch", &["tonic", "chatplane_proto", "sqlx", "tokio", "crate::grpc"]),
-        ("control-plane/src/grpc", &["sqlx"]),
+        ("control-plane/src/grpc", &["sqlx", "crate::store"]),
         ("worker/src/llm", &["tonic", "chatplane_proto"]),
         ("worker/src/tools", &["tonic", "chatplane_proto"]),
         ("worker/src/step", &["tonic", "chatplane_proto", "tokio"]),
@@ -54,6 +54,14 @@ fn nobody_uses_what_they_may_not() {
     for (under, forbidden) in rules {
         for path in sources(under) {
             let text = fs::read_to_string(&path).expect("the source can be read");
+            // Tests may bring together what the house keeps apart.
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            if path.components().any(|part| part.as_os_str() == "simulation" || part.as_os_str() == "tests")
+                || path.ends_with("simulation.rs")
+                || path.ends_with("tests.rs")
+            {
+                continue;
+            }
             for word in *forbidden {
                 let names = |line: &str| {
                     let code = line.split("//").next().unwrap_or_default();

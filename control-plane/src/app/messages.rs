@@ -1,6 +1,6 @@
 //! Reading messages.
 
-use chatplane_domain::ChatId;
+use chatplane_domain::{Body, ChatId};
 
 use super::{App, Effected, Error};
 use crate::{
@@ -39,13 +39,15 @@ impl App {
         query: MessageQuery,
     ) -> Result<MessageReply, Error> {
         let view = self.get_chat(actor, query.chat).await?;
-        let page = self.inner.store.messages(query.chat, query.bounds, query.limit).await?;
         let unbounded = query.bounds == MessageBounds::default();
-        let queue = if unbounded && view.queue_length > 0 {
+        // The queue first: what enters the history in between is then in both, and never in neither.
+        let mut queue = if unbounded && view.queue_length > 0 {
             self.inner.store.queue(query.chat).await?
         } else {
             Vec::new()
         };
+        let page = self.inner.store.messages(query.chat, query.bounds, query.limit).await?;
+        queue.retain(|queued| !page.messages.iter().any(|message| was_queued(message, queued)));
         Ok(MessageReply { page, queue })
     }
 
@@ -70,4 +72,9 @@ impl App {
         }
         Ok(messages)
     }
+}
+
+/// Whether the message is what became of the queue entry.
+fn was_queued(message: &MessageView, queued: &QueuedView) -> bool {
+    matches!(&message.body, Body::User(user) if user.queued_message_id == Some(queued.id))
 }

@@ -30,7 +30,13 @@ use crate::{
     pubsub::Hub,
     relay::Relay,
     scheduler::{Promise, Scheduler},
-    store::{Applied, Ask, Reply, Request, Snapshot, Store, Transacted},
+    store::{Applied, Ask, Reply, Snapshot, Store, Transacted},
+};
+
+// What the use cases take and answer; `grpc` knows the store by these alone.
+pub(crate) use crate::store::{
+    ChatPosition, ChatView, MessageBounds, MessageView, ModelCall, ModelRow, QueuedView, Request,
+    ToolDefinition, WorkspaceListing,
 };
 
 pub(crate) use authenticate::hash_token;
@@ -138,7 +144,7 @@ impl App {
         decide: impl Fn(&Snapshot, Context) -> Result<Decision, Error>,
     ) -> Result<Effected, Error> {
         let inner = &self.inner;
-        let promise = inner.scheduler.promise(None);
+        let promise = inner.scheduler.promise(Some(chat));
         let lease_offer = promise.as_ref().map(Promise::session);
         let ask = Ask {
             request: call.request.clone(),

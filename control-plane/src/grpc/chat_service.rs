@@ -7,10 +7,9 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, page_token, watch_chat::WatchStream};
 use crate::{
-    app::{App, Error, MessageQuery},
+    app::{App, ChatPosition, Error, MessageBounds, MessageQuery},
     authz::Actor,
     limits::pages,
-    store::{ChatPosition, MessageBounds},
 };
 
 /// The handlers.
@@ -68,14 +67,15 @@ impl ChatService for ChatHandlers {
         let limit = convert::page_size(request.page_size, pages::CHATS_DEFAULT, pages::CHATS_MAX)?;
         let after = page_token::chats(&request.page_token, request.archived)?;
         let page = self.app.list_chats(&actor, request.archived, after, limit).await?;
-        let next_page_token = match page.chats.last() {
-            Some(last) if page.has_more => page_token::of_chats(
+        let (chats, cut) = convert::fitting(page.chats, convert::chat);
+        let next_page_token = match chats.last() {
+            Some((last, _)) if page.has_more || cut => page_token::of_chats(
                 request.archived,
                 ChatPosition { update_time: last.update_time, chat_id: last.chat_id },
             ),
             Some(_) | None => String::new(),
         };
-        let chats = page.chats.into_iter().map(convert::chat).collect();
+        let chats = chats.into_iter().map(|(_, chat)| chat).collect();
         Ok(Response::new(proto::ListChatsResponse { chats, next_page_token }))
     }
 
@@ -178,11 +178,12 @@ impl ChatService for ChatHandlers {
         let limit = convert::page_size(request.page_size, pages::CATALOG_DEFAULT, pages::CATALOG_MAX)?;
         let after = page_token::workspaces(&request.page_token)?;
         let page = self.app.list_workspaces(&actor, after, limit).await?;
-        let next_page_token = match page.workspaces.last() {
-            Some((last, _)) if page.has_more => page_token::of_workspaces(last.workspace_id),
+        let (workspaces, cut) = convert::fitting(page.workspaces, convert::workspace);
+        let next_page_token = match workspaces.last() {
+            Some(((last, _), _)) if page.has_more || cut => page_token::of_workspaces(last.workspace_id),
             Some(_) | None => String::new(),
         };
-        let workspaces = page.workspaces.into_iter().map(convert::workspace).collect();
+        let workspaces = workspaces.into_iter().map(|(_, workspace)| workspace).collect();
         Ok(Response::new(proto::ListWorkspacesResponse { workspaces, next_page_token }))
     }
 

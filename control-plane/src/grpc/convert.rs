@@ -14,10 +14,12 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    app::{Call, CreateChat, Error, FieldViolation, SendMessage},
+    app::{
+        Call, ChatView, CreateChat, Error, FieldViolation, MessageView, ModelRow, QueuedView, Request,
+        SendMessage, ToolDefinition, WorkspaceListing,
+    },
     authz::Actor,
     limits::labels,
-    store::{ChatView, MessageView, ModelRow, QueuedView, Request, ToolDefinition, WorkspaceListing},
 };
 
 // From clients.
@@ -179,6 +181,27 @@ pub(crate) fn message_bound(field: &str, asked: i64) -> Result<Option<MessageId>
 }
 
 // To clients.
+
+/// A page is cut where it would no longer fit a message; its first entry always does.
+const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// As many entries as fit a message, and whether there were more.
+pub(crate) fn fitting<T: Clone, M: prost::Message>(
+    entries: Vec<T>,
+    convert: impl Fn(T) -> M,
+) -> (Vec<(T, M)>, bool) {
+    let mut bytes = 0;
+    let mut page: Vec<(T, M)> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let message = convert(entry.clone());
+        bytes += message.encoded_len();
+        if !page.is_empty() && bytes > PAGE_BYTES_MAX {
+            return (page, true);
+        }
+        page.push((entry, message));
+    }
+    (page, false)
+}
 
 pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {
     let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or(0);

@@ -2,11 +2,11 @@
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chatplane_domain::{ChatId, WorkspaceId};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use crate::{app::Error, store::ChatPosition};
+use crate::app::{ChatPosition, Error};
 
 /// No token of ours is longer.
 const TOKEN_BYTES_MAX: usize = 1024;
@@ -39,6 +39,10 @@ pub(crate) fn chats(token: &str, archived: bool) -> Result<Option<ChatPosition>,
     if chats.archived != archived {
         return Err(Error::invalid("page_token", "it belongs to a list with another `archived`"));
     }
+    // A forged time beyond these is none that PostgreSQL takes.
+    if !(1970..=9999).contains(&chats.update_time.year()) {
+        return Err(invalid());
+    }
     Ok(Some(ChatPosition { update_time: chats.update_time, chat_id: chats.chat_id }))
 }
 
@@ -58,6 +62,10 @@ pub(crate) fn workspaces(token: &str) -> Result<Option<WorkspaceId>, Error> {
     Ok(read::<Workspaces>(token)?.map(|token| WorkspaceId(token.workspace_id)))
 }
 
+fn invalid() -> Error {
+    Error::invalid("page_token", "use the next_page_token of the page before, unchanged")
+}
+
 fn write<T: Serialize>(position: &T) -> String {
     let json = serde_json::to_vec(position).expect("positions are plain structs");
     BASE64_URL_SAFE_NO_PAD.encode(json)
@@ -67,7 +75,6 @@ fn read<T: DeserializeOwned>(token: &str) -> Result<Option<T>, Error> {
     if token.is_empty() {
         return Ok(None);
     }
-    let invalid = || Error::invalid("page_token", "use the next_page_token of the page before, unchanged");
     if token.len() > TOKEN_BYTES_MAX {
         return Err(invalid());
     }

@@ -19,8 +19,9 @@ use uuid::Uuid;
 
 use super::{chat_service::take, convert};
 use crate::{
-    app::{App, CallKey, Error, FieldViolation, FromAgent, RegisterAgent, Sending, ToAgent, ToolEnd},
-    store::ToolDefinition,
+    app::{
+        App, CallKey, Error, FieldViolation, FromAgent, RegisterAgent, Sending, ToAgent, ToolDefinition, ToolEnd,
+    },
 };
 
 /// Tools of a workspace, as many as a prompt bears.

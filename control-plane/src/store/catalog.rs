@@ -56,6 +56,10 @@ impl Store {
         model: &ModelRow,
     ) -> Result<(), Error> {
         let mut transaction = self.pool.begin().await?;
+        // Replicas that start together write the same default; one after the other.
+        sqlx::query!("select pg_advisory_xact_lock(hashtext('chatplane.models')) as \"locked!: ()\"")
+            .fetch_one(&mut *transaction)
+            .await?;
         if model.is_default {
             sqlx::query!(
                 "update models \

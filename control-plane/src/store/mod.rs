@@ -21,7 +21,10 @@ mod views;
 use std::time::Duration;
 
 use chatplane_domain::OrganizationId;
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use uuid::Uuid;
 
 pub(crate) use catalog::{ModelRow, WorkspaceListing};
@@ -44,6 +47,14 @@ pub(crate) const DEFAULT_ORGANIZATION: OrganizationId =
 
 /// A connection is waited for this long: a caller had better hear UNAVAILABLE.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bounds on every statement: what waits longer is UNAVAILABLE and tried again. The
+/// last one frees the rows of a replica that was stopped in mid-transaction.
+const TIMEOUTS: [(&str, &str); 3] = [
+    ("statement_timeout", "10s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+];
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +88,15 @@ pub enum Error {
     Migrate(#[source] sqlx::migrate::MigrateError),
 }
 
+/// SQLSTATEs of what will pass: connection (08), resources (53), shutting down or
+/// starting up (57P), a timeout or a cancel (57014), a lock that is held (55P03), a
+/// deadlock or a lost race (40), a standby after a failover (25006), a plan that a
+/// migration made stale (0A000).
+fn passes(code: &str) -> bool {
+    ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))
+        || ["57014", "55P03", "25006", "0A000"].contains(&code)
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let unavailable = match &error {
@@ -86,10 +106,7 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
-            // 08: connection; 53: out of resources; 57P: shutting down or starting up.
-            sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-                code.starts_with("08") || code.starts_with("53") || code.starts_with("57P")
-            }),
+            sqlx::Error::Database(database) => database.code().is_some_and(|code| passes(&code)),
             _ => false,
         };
         if unavailable { Self::Unavailable(error) } else { Self::Sql(error) }
@@ -109,12 +126,13 @@ impl Store {
     ///
     /// `Unavailable`, or `Unusable` with a sentence.
     pub(crate) async fn connect(url: &str, connections_max: u32) -> Result<Self, Error> {
+        let options = url.parse::<PgConnectOptions>()?.options(TIMEOUTS);
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             // A ping before each use is a round trip; a dead connection shows at its use.
             .test_before_acquire(false)
-            .connect(url)
+            .connect_with(options)
             .await?;
         let store = Self { pool };
         let encoding = sqlx::query_scalar!("select current_setting('server_encoding') as \"encoding!\"")
@@ -128,13 +146,17 @@ impl Store {
         Ok(store)
     }
 
-    /// Brings the schema up to date; any number of replicas may do so at once.
+    /// Brings the schema up to date; any number of replicas may do so at once. On a
+    /// connection of its own, without timeouts: a migration takes the time it takes.
     ///
     /// # Errors
     ///
     /// `Migrate`.
-    pub(crate) async fn migrate(&self) -> Result<(), Error> {
-        sqlx::migrate!("../migrations").run(&self.pool).await.map_err(Error::Migrate)
+    pub(crate) async fn migrate(url: &str) -> Result<(), Error> {
+        let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
+        let migrated = sqlx::migrate!("../migrations").run(&pool).await.map_err(Error::Migrate);
+        pool.close().await;
+        migrated
     }
 
     /// Closes every connection.

@@ -112,12 +112,10 @@ pub(crate) struct Watcher {
 enum Begin {
     /// With the present, not read yet.
     Start { history_limit: Option<u32> },
-    /// With the present, as of this snapshot: what was removed by then was never sent.
-    Started { snapshot: i64 },
     /// With a cursor; the client may hold previews of an earlier stream.
     Resume,
-    /// With a cursor; the client holds what it was sent here.
-    Resumed,
+    /// It has begun: the client holds what it was sent here.
+    Begun,
 }
 
 #[derive(Debug, Default)]
@@ -182,11 +180,11 @@ impl Watcher {
             return;
         };
         if let Begin::Start { .. } = self.begin {
-            let snapshot = page.chat.versions.snapshot;
-            self.begin = Begin::Started { snapshot };
+            self.begin = Begin::Begun;
+            self.cursor.begun = page.chat.versions.snapshot;
             self.cursor.position.row = page.start;
         }
-        if self.cursor.position.is_ahead_of(&page.chat) {
+        if self.cursor.is_ahead_of(&page.chat) {
             self.end = Some(End::CursorExpired);
             return;
         }
@@ -277,22 +275,20 @@ impl Watcher {
         self.sync.is_running = true;
         self.sync.is_wanted = false;
         self.previews.sync_begins(live);
-        let removed_after = match self.begin {
-            Begin::Start { history_limit } => return Some(SyncFrom::Start { history_limit }),
-            Begin::Started { snapshot } => snapshot,
-            Begin::Resume | Begin::Resumed => 0,
-        };
+        if let Begin::Start { history_limit } = self.begin {
+            return Some(SyncFrom::Start { history_limit });
+        }
         Some(SyncFrom::After {
             row: self.cursor.position.row,
             queue: self.cursor.position.queue,
-            removed_after,
+            removed_after: self.cursor.removed_after(),
         })
     }
 
     fn next_live(&mut self, live: &LiveStreams) -> Option<LiveEvent> {
         let picture = self.picture.as_ref().filter(|_| !self.sync.is_partial)?;
         if self.begin == Begin::Resume {
-            self.begin = Begin::Resumed;
+            self.begin = Begin::Begun;
             return Some(LiveEvent::PreviewReset(None));
         }
         self.previews.next(live, picture)

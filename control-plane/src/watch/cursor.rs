@@ -45,19 +45,6 @@ impl Position {
         settings: 0,
         snapshot: 0,
     };
-
-    /// Whether it has seen what the database has not, which happens when an older copy
-    /// of the database was put back.
-    pub(crate) fn is_ahead_of(&self, chat: &ChatView) -> bool {
-        let versions = &chat.versions;
-        self.row.revision > versions.history
-            || self.queue.revision > versions.queue
-            || self.retry > versions.retry
-            || self.error > versions.error
-            || self.metadata > chat.metadata.metadata_version
-            || self.settings > versions.snapshot
-            || self.snapshot > versions.snapshot
-    }
 }
 
 /// A position with what else equal folds need.
@@ -66,6 +53,9 @@ pub(crate) struct Cursor {
     chat: u32,
     /// How far.
     pub(crate) position: Position,
+    /// Until the first complete picture: the snapshot from which it is read. What was
+    /// removed by then was never sent.
+    pub(crate) begun: i64,
     /// The settings that were sent: they have no version of their own.
     pub(crate) settings: u64,
     /// Within the changes of a queue: how they were read. A change that is overtaken
@@ -81,7 +71,7 @@ pub(crate) struct Malformed;
 
 impl Cursor {
     pub(crate) fn start(chat: ChatId) -> Self {
-        Self { chat: tag(chat), position: Position::START, settings: 0, queue_reading: 0 }
+        Self { chat: tag(chat), position: Position::START, begun: 0, settings: 0, queue_reading: 0 }
     }
 
     pub(crate) fn decode(chat: ChatId, text: &str) -> Result<Self, Malformed> {
@@ -106,6 +96,7 @@ impl Cursor {
             settings: reader.number()?,
             snapshot: reader.number()?,
         };
+        let begun = if position.snapshot == 0 { reader.number()? } else { 0 };
         let settings = u64::from_be_bytes(reader.array()?);
         let queue_reading = match through {
             QueueThrough::Entry(_) => u64::from_be_bytes(reader.array()?),
@@ -114,7 +105,7 @@ impl Cursor {
         if !reader.0.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self { chat: tag(chat), position, settings, queue_reading })
+        Ok(Self { chat: tag(chat), position, begun, settings, queue_reading })
     }
 
     pub(crate) fn encode(&self) -> String {
@@ -136,11 +127,33 @@ impl Cursor {
         {
             write_number(&mut bytes, number);
         }
+        if position.snapshot == 0 {
+            write_number(&mut bytes, self.begun);
+        }
         bytes.extend(self.settings.to_be_bytes());
         if let QueueThrough::Entry(_) = position.queue.through {
             bytes.extend(self.queue_reading.to_be_bytes());
         }
         URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Whether it has seen what the database has not, which happens when an older copy
+    /// of the database was put back.
+    pub(crate) fn is_ahead_of(&self, chat: &ChatView) -> bool {
+        let (position, versions) = (&self.position, &chat.versions);
+        position.row.revision > versions.history
+            || position.queue.revision > versions.queue
+            || position.retry > versions.retry
+            || position.error > versions.error
+            || position.metadata > chat.metadata.metadata_version
+            || position.settings > versions.snapshot
+            || position.snapshot > versions.snapshot
+            || self.begun > versions.snapshot
+    }
+
+    /// What was removed in this snapshot or before is known or was never sent.
+    pub(crate) fn removed_after(&self) -> i64 {
+        self.begun.max(self.position.snapshot)
     }
 
     /// A change of the queue is sent.

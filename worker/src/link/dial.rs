@@ -64,9 +64,17 @@ mod tests {
     use super::*;
 
     fn dial(addresses: &[&str], allow_plaintext: bool) -> Result<usize, ConfigError> {
+        dial_with(addresses, allow_plaintext, None)
+    }
+
+    fn dial_with(
+        addresses: &[&str],
+        allow_plaintext: bool,
+        ca_cert: Option<&str>,
+    ) -> Result<usize, ConfigError> {
         let addresses: Vec<String> = addresses.iter().map(|&address| address.to_owned()).collect();
         let timeout = Duration::from_secs(1);
-        let dial = Dial { addresses: &addresses, ca_cert: None, allow_plaintext, timeout };
+        let dial = Dial { addresses: &addresses, ca_cert, allow_plaintext, timeout };
         dial.channels().map(|channels| channels.len())
     }
 
@@ -90,7 +98,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tls_needs_something_to_check_against() {
-        assert!(matches!(dial(&["https://example.test"], false), Err(ConfigError::CaCertMissing(_))));
+    async fn tls_is_checked_against_public_authorities_unless_others_are_named() {
+        assert_eq!(dial(&["https://example.test", "https://127.0.0.1:1"], false).unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_certificate_file_must_hold_a_certificate() {
+        let refused = dial_with(&["https://example.test"], false, Some("no certificate"));
+
+        assert!(matches!(refused, Err(ConfigError::CaCertInvalid(_))));
     }
 }

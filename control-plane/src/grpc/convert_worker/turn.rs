@@ -12,9 +12,10 @@ use prost::bytes::Bytes;
 
 use super::{call_id, convert, fence, key_of, millis, positive, session_id};
 use crate::{
-    app::{CallTool, Error, GetTurn, HolderCall, HolderReply, ToolPiece, TurnPiece, suspend},
+    app::{
+        CallTool, Error, GetTurn, HolderCall, HolderReply, MessageView, ModelCall, ToolPiece, TurnPiece, suspend,
+    },
     scheduler::{LeaseKey, ModelConfig, Turn, TurnHeader},
-    store::{MessageView, ModelCall},
 };
 
 /// One commit hands in at most this many results.

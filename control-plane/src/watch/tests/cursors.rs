@@ -39,6 +39,7 @@ fn cursor(position: Position, settings: u64, queue_reading: u64) -> Cursor {
     };
     let mut cursor = Cursor::start(CHAT);
     cursor.position = position;
+    cursor.begun = if position.snapshot == 0 { 7 } else { 0 };
     cursor.settings = settings;
     cursor.queue_reading = queue_reading;
     cursor

@@ -79,7 +79,7 @@ fn a_resumed_watcher_begins_behind_its_cursor_and_resets_previews_once() {
 
     let row = RowPosition { revision: 2, id: MessageId(2) };
     let queue = QueuePosition { revision: 0, through: QueueThrough::All };
-    assert_eq!(watch.run(), [Did::Asked(SyncFrom::After { row, queue, removed_after: 0 })]);
+    assert_eq!(watch.run(), [Did::Asked(SyncFrom::After { row, queue, removed_after: 3 })]);
     first.messages.clear();
     watch.watcher.on_page(Some(first));
     assert_eq!(watch.run(), [Did::PreviewReset(None)]);
@@ -142,6 +142,21 @@ fn the_rest_of_the_chat_waits_for_the_last_page() {
     let mut expected = vec![Did::Message(2), Did::Told("chat"), Did::Told("state")];
     expected.extend(live);
     assert_eq!(watch.run(), expected);
+}
+
+#[test]
+fn a_watcher_cut_in_its_first_picture_is_told_of_no_earlier_removals() {
+    let mut watch = Watch::start(None);
+    watch.run();
+    let mut first = page(9, 9, None);
+    first.messages = vec![user(1, 1)];
+    first.more = true;
+    watch.watcher.on_page(Some(first));
+    watch.run();
+
+    let mut resumed = Watch::resume(&watch.cursor);
+
+    assert!(matches!(resumed.run()[..], [Did::Asked(SyncFrom::After { removed_after: 9, .. })]));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use chatplane_proto::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -28,6 +28,8 @@ use super::service::Service;
 
 pub(super) const CHAT_ID: &str = "0198c5a0-0000-7000-8000-000000000001";
 pub(super) const TOKEN: &str = "cp_worker_token";
+/// Tries of one model call, on both sides.
+pub(super) const ATTEMPTS_MAX: i32 = 3;
 
 /// What happens to the next write.
 pub(super) enum Fault {
@@ -46,6 +48,8 @@ pub(super) enum Tool {
     Ends(&'static str),
     /// Writes, and does not end.
     Hangs(&'static str),
+    /// Writes once the test lets it, and does not end.
+    Waits(Arc<Semaphore>, &'static str),
     /// Breaks off once, then ends.
     BreaksOnce(&'static str),
 }
@@ -73,6 +77,10 @@ pub(super) struct State {
     pub(super) usage: Vec<proto::ReportUsageRequest>,
     pub(super) tool_calls: Vec<proto::CallToolRequest>,
     pub(super) turns_read: usize,
+    /// Reads of the turn get no answer.
+    pub(super) reads_hang: bool,
+    /// What the user writes instead of the first message, each in the middle of a read.
+    pub(super) edits_during_reads: VecDeque<&'static str>,
     /// What came up each connection, the latest last.
     pub(super) connections: Vec<Vec<Up>>,
     pub(super) deleted_from: Option<(i64, i64)>,
@@ -133,6 +141,15 @@ impl ControlPlane {
         self.state().lease();
     }
 
+    /// The same, without the messages.
+    pub(super) async fn lease_incomplete(&self) {
+        self.until("a session", |state| state.down.is_some()).await;
+        let mut state = self.state();
+        state.take_lease();
+        let (lease, header) = (state.key(), Some(state.header()));
+        state.send(Down::Lease(proto::Lease { lease, header, complete: false, messages: Vec::new() }));
+    }
+
     /// Delivers the lease once more.
     pub(super) fn deliver_again(&self) {
         self.state().deliver();
@@ -153,12 +170,16 @@ impl ControlPlane {
     /// The user replaces the history from a message on.
     pub(super) fn edit(&self, from_id: i64, text: &str) -> proto::Reload {
         let mut state = self.state();
+        state.edit(from_id, text);
+        proto::Reload { lease: state.key(), snapshot_version: state.snapshot }
+    }
+
+    /// The user chooses another model.
+    pub(super) fn new_settings(&self, model: &str) -> proto::Reload {
+        let mut state = self.state();
         state.snapshot += 1;
-        let snapshot = state.snapshot;
-        state.messages.retain(|message| message.message.as_ref().unwrap().message_id < from_id);
-        state.deleted_from = Some((snapshot, from_id));
-        state.user(text);
-        proto::Reload { lease: state.key(), snapshot_version: snapshot }
+        state.model = model.to_owned();
+        proto::Reload { lease: state.key(), snapshot_version: state.snapshot }
     }
 
     /// The stream breaks.
@@ -189,6 +210,8 @@ impl State {
             usage: Vec::new(),
             tool_calls: Vec::new(),
             turns_read: 0,
+            reads_hang: false,
+            edits_during_reads: VecDeque::new(),
             connections: Vec::new(),
             deleted_from: None,
             last_write_no: 0,
@@ -199,14 +222,33 @@ impl State {
         state
     }
 
+    pub(super) fn edit(&mut self, from_id: i64, text: &str) {
+        self.snapshot += 1;
+        self.messages.retain(|message| message.message.as_ref().unwrap().message_id < from_id);
+        self.deleted_from = Some((self.snapshot, from_id));
+        self.user(text);
+        self.keep_trying();
+    }
+
+    /// Where a holder goes on, its next model call is under way.
+    fn keep_trying(&mut self) {
+        if self.leased && !self.interrupting {
+            self.attempt = self.attempt.max(1);
+        }
+    }
+
     fn lease(&mut self) {
+        self.take_lease();
+        self.deliver();
+    }
+
+    fn take_lease(&mut self) {
         self.snapshot += 1;
         self.fence += 1;
         self.attempt += 1;
         self.leased = true;
         self.last_write_no = 0;
         self.last_outcome = proto::WriteOutcome::default();
-        self.deliver();
     }
 
     fn deliver(&self) {
@@ -223,6 +265,18 @@ impl State {
             format!("{}{}", if message.interrupted { "interrupted " } else { "" }, parts.join(" | "))
         });
         parts.collect()
+    }
+
+    /// The live streams of a connection, by what names them.
+    pub(super) fn streams(&self, connection: usize) -> Vec<(i64, i64)> {
+        let started = self.connections[connection].iter().filter_map(|message| match message {
+            Up::LivePartStarted(started) if started.part_started.as_ref().unwrap().part == 0 => {
+                let stream = started.part_started.as_ref().unwrap().stream.unwrap();
+                Some((stream.base_version, stream.index))
+            }
+            _ => None,
+        });
+        started.collect()
     }
 
     /// Live appends of a connection, joined by part, and how streams ended.
@@ -383,6 +437,7 @@ impl State {
         let mut outcome = proto::WriteOutcome::default();
         outcome.set_disposition(proto::Disposition::Continues);
         apply(self, &mut outcome);
+        self.keep_trying();
         outcome.snapshot_version = self.snapshot;
         outcome.history_version = self.history;
         self.last_write_no = header.write_no;

@@ -3,6 +3,7 @@
 mod control_plane;
 mod interruptions;
 mod model;
+mod reads;
 mod service;
 mod steps;
 mod stops;
@@ -20,7 +21,7 @@ use crate::{
     llm::Provider,
     run::{RunError, run_with},
 };
-use control_plane::{ControlPlane, TOKEN};
+use control_plane::{ATTEMPTS_MAX, ControlPlane, TOKEN};
 use model::ScriptedModel;
 
 #[derive(Parser)]
@@ -79,7 +80,7 @@ fn quick_limits() -> Limits {
         redial: quick,
         rewrite: quick,
         recall: quick,
-        attempts_max: 3,
+        attempts_max: ATTEMPTS_MAX,
         ..Limits::default()
     }
 }

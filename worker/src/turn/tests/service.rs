@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::control_plane::{Fault, Shared, State, TOKEN, Tool, refusal};
+use super::control_plane::{ATTEMPTS_MAX, Fault, Shared, State, TOKEN, Tool, refusal};
 
 pub(super) struct Service(pub(super) Arc<Shared>);
 
@@ -74,9 +74,14 @@ impl WorkerService for Service {
         request: Request<proto::GetTurnRequest>,
     ) -> Result<Response<Self::GetTurnStream>, Status> {
         let after = request.into_inner().after_revision;
-        let pieces = self.change(|state| {
-            use proto::get_turn_response::Piece;
+        if self.change(|state| {
             state.turns_read += 1;
+            state.reads_hang
+        }) {
+            std::future::pending::<()>().await;
+        }
+        let (pieces, is_superseded) = self.change(|state| {
+            use proto::get_turn_response::Piece;
             let mut pieces = vec![Piece::Header(state.header())];
             pieces.extend(
                 state
@@ -88,9 +93,15 @@ impl WorkerService for Service {
             for message in state.messages.iter().filter(is_new) {
                 pieces.push(Piece::Messages(proto::TurnMessages { messages: vec![message.clone()] }));
             }
-            pieces
+            let edit = state.edits_during_reads.pop_front();
+            if let Some(text) = edit {
+                state.edit(1, text);
+            }
+            (pieces, edit.is_some())
         });
         let responses = pieces.into_iter().map(|piece| Ok(proto::GetTurnResponse { piece: Some(piece) }));
+        let end = is_superseded.then(|| Err(refusal(Code::Aborted, "SUPERSEDED")));
+        let responses = responses.chain(end).collect::<Vec<_>>();
         Ok(Response::new(Box::pin(tokio_stream::iter(responses))))
     }
 
@@ -134,7 +145,15 @@ impl WorkerService for Service {
         let request = request.into_inner();
         let outcome = self.change(|state| {
             state.retries.push(request.clone());
-            state.write("RecordRetry", request.header, |state, _| state.attempt += 1)
+            state.write("RecordRetry", request.header, |state, outcome| {
+                if state.attempt < ATTEMPTS_MAX {
+                    state.attempt += 1;
+                } else {
+                    // The net for a worker that counts otherwise; no test wants to see it.
+                    state.leased = false;
+                    outcome.set_disposition(proto::Disposition::Released);
+                }
+            })
         })?;
         Ok(Response::new(proto::RecordRetryResponse { outcome }))
     }
@@ -213,9 +232,13 @@ impl WorkerService for Service {
             Ok(Piece::Result(proto::CallToolResult { output: output.to_owned(), is_error: false }))
         };
         let output = |output: &'static str| Ok(Piece::Output(output.as_bytes().into()));
-        let pieces = match tool.expect("a known tool") {
+        let tool = tool.expect("a known tool");
+        if let Tool::Waits(gate, _) = &tool {
+            gate.acquire().await.unwrap().forget();
+        }
+        let pieces = match tool {
             Tool::Ends(text) => vec![output(text), result(text)],
-            Tool::Hangs(text) => vec![output(text)],
+            Tool::Hangs(text) | Tool::Waits(_, text) => vec![output(text)],
             Tool::BreaksOnce(text) => vec![output(text), Err(Status::unavailable("gone"))],
         };
         let hangs = !matches!(pieces.last(), Some(Ok(Piece::Result(_)) | Err(_)));

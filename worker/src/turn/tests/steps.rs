@@ -174,16 +174,7 @@ async fn new_settings_count_from_the_next_model_call_on() {
     control_plane.lease().await;
     control_plane.until("the answer", |state| !state.live(0).is_empty()).await;
 
-    let reload = {
-        let mut state = control_plane.state();
-        state.snapshot += 1;
-        state.model = "smarter".to_owned();
-        let lease = Some(chatplane_proto::worker::v1::LeaseKey {
-            chat_id: super::control_plane::CHAT_ID.to_owned(),
-            fence: state.fence,
-        });
-        chatplane_proto::worker::v1::Reload { lease, snapshot_version: state.snapshot }
-    };
+    let reload = control_plane.new_settings("smarter");
     control_plane.send(Down::Reload(reload));
     control_plane.until("the read", |state| state.turns_read == 1).await;
     gate.add_permits(1);
@@ -227,6 +218,24 @@ async fn a_call_that_keeps_failing_ends_with_what_it_met_last() {
     let error = control_plane.state().error.clone().unwrap();
     assert_eq!(error.kind(), chat::ErrorKind::AttemptsExhausted);
     assert_eq!((error.detail.as_str(), error.status_code), ("because", 503));
+}
+
+#[tokio::test]
+async fn a_later_step_has_as_many_tries_and_its_last_failure_is_told_by_the_worker() {
+    let control_plane = ControlPlane::start().await;
+    let first = [say("so far"), end(StopReason::PauseTurn)].concat();
+    let failing = (0..3).map(|_| fail(ErrorKind::Overloaded, true));
+    let model = ScriptedModel::new([first].into_iter().chain(failing));
+    let _worker = RunningWorker::start(&control_plane, &model);
+
+    control_plane.lease().await;
+    control_plane.until("the end", |state| state.fence == 1 && !state.leased).await;
+
+    let writes = [("CommitStep", 1), ("RecordRetry", 2), ("RecordRetry", 3), ("Fail", 4)];
+    assert_eq!(control_plane.state().writes, writes);
+    let error = control_plane.state().error.clone().unwrap();
+    assert_eq!(error.kind(), chat::ErrorKind::AttemptsExhausted);
+    assert_eq!(error.message, "The model call failed 3 times, at last with: It failed.");
 }
 
 #[tokio::test]

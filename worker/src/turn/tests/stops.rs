@@ -98,31 +98,6 @@ async fn a_lease_delivered_twice_is_run_once() {
 }
 
 #[tokio::test]
-async fn an_incomplete_lease_is_read_before_it_is_run() {
-    let control_plane = ControlPlane::start().await;
-    let model = ScriptedModel::new([answer("read")]);
-    let _worker = RunningWorker::start(&control_plane, &model);
-    control_plane.until("a session", |state| !state.connections.is_empty()).await;
-
-    let lease = {
-        let mut state = control_plane.state();
-        (state.snapshot, state.fence, state.leased, state.attempt) = (2, 1, true, 1);
-        let header = proto::TurnHeader {
-            snapshot_version: 2,
-            history_version: 1,
-            model: Some(proto::ModelConfig::default()),
-            ..Default::default()
-        };
-        proto::Lease { lease: lease_key(1), header: Some(header), complete: false, messages: vec![] }
-    };
-    control_plane.send(Down::Lease(lease));
-    control_plane.until("the end", |state| !state.leased).await;
-
-    assert_eq!(control_plane.state().told(), ["hi", "read"]);
-    assert_eq!(control_plane.state().turns_read, 1);
-}
-
-#[tokio::test]
 async fn a_stopping_worker_ends_its_step_and_gives_the_lease_back() {
     let control_plane = ControlPlane::start().await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
