@@ -1,7 +1,8 @@
 //! Watching a chat: the shell around the watcher's core.
 //!
 //! It is a stream that is pulled: nothing runs for a watcher but what its client waits
-//! for, and a client that does not read holds one page and one event here.
+//! for, and at most one read of the database. A client that does not read holds one page
+//! and one event here, and no connection.
 
 use std::{collections::HashMap, mem, time::Duration};
 
@@ -12,6 +13,7 @@ use futures::{
     stream,
 };
 use tokio::time::{self, Instant};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{App, Error};
 use crate::{
@@ -162,9 +164,22 @@ impl Shell {
         }
     }
 
+    /// Reads in a task of its own: a client that does not take its events, and for whom
+    /// this stream is not polled, must not hold a connection to the database.
     fn read(&self, from: SyncFrom) -> BoxFuture<'static, Read> {
         let (store, chat) = (self.app.inner.store.clone(), self.chat);
-        async move { store.sync(chat, from).await }.boxed()
+        let reading = AbortOnDropHandle::new(tokio::spawn(async move { store.sync(chat, from).await }));
+        async move {
+            match reading.await {
+                Ok(read) => read,
+                Err(ended) => match ended.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // Only dropping the handle cancels the task, and then nobody waits here.
+                    Err(_) => future::pending().await,
+                },
+            }
+        }
+        .boxed()
     }
 
     /// Live events may flow without a pause; a sync and hints get their turn all the same.
