@@ -47,6 +47,7 @@ pub struct Config {
     pub allow_plaintext: bool,
 
     /// PEM file with the certificates that a control plane at `https://` is checked against.
+    /// By default those of the public authorities.
     #[arg(long, env = "CHATPLANE_CA_CERT")]
     pub ca_cert: Option<PathBuf>,
 }
@@ -99,12 +100,6 @@ pub enum ConfigError {
         "--control-plane {0:?} is not on this host: use https://, or --allow-plaintext on a trusted network"
     )]
     PlaintextRefused(String),
-    /// Nothing to check the server's certificate against.
-    #[error(
-        "--control-plane {0:?} needs --ca-cert, the certificates to check it against; for a \
-         public authority that is the system's own bundle"
-    )]
-    CaCertMissing(String),
     /// The certificates could not be used.
     #[error("--ca-cert holds no certificates that can be used")]
     CaCertInvalid(#[source] Box<dyn std::error::Error + Send + Sync>),

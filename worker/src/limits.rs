@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chatplane_domain::ATTEMPTS_MAX;
+
 use crate::backoff::Backoff;
 
 /// Bounds of a worker.
@@ -27,7 +29,7 @@ pub(crate) struct Limits {
     pub(crate) recall: Backoff,
     /// A provider that wants a longer pause than this has failed for good.
     pub(crate) retry_after_max: Duration,
-    /// Tries of one model call, over all leases.
+    /// Tries of one model call, over all leases; the control plane ends a chat that has more.
     pub(crate) attempts_max: i32,
     /// Model calls of one turn.
     pub(crate) model_calls_max: usize,
@@ -58,7 +60,7 @@ impl Default for Limits {
             rewrite: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
             recall: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) },
             retry_after_max: Duration::from_secs(600),
-            attempts_max: 25,
+            attempts_max: ATTEMPTS_MAX.cast_signed(),
             model_calls_max: 200,
             answer_duration_max: Duration::from_secs(3600),
             parallel_calls_max: 16,

@@ -47,8 +47,14 @@ impl Dial<'_> {
 
     fn with_tls(&self, address: &str, endpoint: Endpoint) -> Result<Endpoint, ConfigError> {
         let Some(pem) = self.ca_cert else {
-            return Err(ConfigError::CaCertMissing(address.to_owned()));
+            let tls = ClientTlsConfig::new().with_webpki_roots();
+            // Only its name may be none that a certificate can be for.
+            return endpoint.tls_config(tls).map_err(|_| ConfigError::AddressInvalid(address.to_owned()));
         };
+        // A file without any would be taken, and then no server be trusted.
+        if !pem.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(ConfigError::CaCertInvalid("it holds no PEM certificate".into()));
+        }
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
         endpoint.tls_config(tls).map_err(|source| ConfigError::CaCertInvalid(Box::new(source)))
     }

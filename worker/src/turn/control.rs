@@ -33,12 +33,7 @@ impl Turn {
         }
     }
 
-    /// Waits until something is wanted.
-    pub(super) async fn next_signal(&mut self) -> Signal {
-        self.next_signal_but(None).await
-    }
-
-    /// Waits until something else is wanted than what is being done.
+    /// Waits until something is wanted, and something else than what is being done.
     pub(super) async fn next_signal_but(&mut self, known: Option<Signal>) -> Signal {
         loop {
             if let Some(signal) = self.signal()

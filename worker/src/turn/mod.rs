@@ -27,7 +27,10 @@ mod write;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, pending},
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -48,6 +51,13 @@ use control::Signal;
 pub(crate) use usage::{UsageReports, report_all};
 use versions::Versions;
 pub(crate) use write::give_back;
+
+/// How many writes in a row, or tries of one read, may find the chat changed: more means
+/// that this worker and the control plane do not understand each other.
+const STALE_MAX: u32 = 100;
+
+/// A read of the turn that goes on beside other work.
+type Reading = BoxFuture<'static, Result<TurnNews, Exit>>;
 
 /// Finds the wire format of a provider by its name.
 pub(crate) type Providers = Arc<dyn Fn(&str) -> Option<Arc<dyn Provider>> + Send + Sync>;
@@ -207,11 +217,12 @@ impl Turn {
     }
 
     /// A read that goes on beside other work, repeated until there is a reply.
-    fn reading(&self) -> BoxFuture<'static, Result<TurnNews, Exit>> {
+    fn reading(&self) -> Reading {
         let after_revision = self.unread_after.unwrap_or(self.versions.history);
         let (context, holder) = (self.context.clone(), self.holder.clone());
         let read = async move {
             let mut failures = 0;
+            let mut stale = 0;
             loop {
                 match context.client.get_turn(&holder, after_revision).await {
                     Ok(news) => return Ok(news),
@@ -219,6 +230,11 @@ impl Turn {
                     Err(CallError::Unavailable { pause, .. }) => {
                         failures += 1;
                         sleep(context.pause_before_repeat(failures, pause)).await;
+                    }
+                    // Changed while it was read, and what has come of it is of two histories.
+                    Err(CallError::Stale) if stale < STALE_MAX => {
+                        stale += 1;
+                        sleep(context.pause_before_repeat(stale, None)).await;
                     }
                     Err(error @ (CallError::Stale | CallError::Refused { .. })) => {
                         tracing::error!(chat_id = %holder.key.chat_id, %error, "the turn cannot be read");
@@ -247,5 +263,13 @@ impl Turn {
         self.interrupting = header.interrupting;
         self.attempt = header.attempt;
         self.settings = header.settings;
+    }
+}
+
+/// Waits for work that there may be.
+async fn wait_for<T>(work: Option<&mut BoxFuture<'static, T>>) -> T {
+    match work {
+        Some(work) => work.await,
+        None => pending().await,
     }
 }

@@ -1,17 +1,14 @@
 //! One model call: stream the answer, show it as it grows, commit it.
 
 use chatplane_domain::{ChatError, ErrorKind};
-use futures::{
-    StreamExt,
-    future::{BoxFuture, pending},
-    stream::BoxStream,
-};
+use futures::{StreamExt, stream::BoxStream};
 use tokio::time::Instant;
 
 use super::{
     Exit, Turn,
     control::Signal,
     usage::UsageGuard,
+    wait_for,
     write::{Written, settle},
 };
 use crate::{
@@ -112,7 +109,7 @@ impl Turn {
                     Signal::GiveBack => return Ok(CallEnd::Dropped),
                     Signal::Reload => reading = Some(self.reading()),
                 },
-                news = wait_for(&mut reading) => {
+                news = wait_for(reading.as_mut()) => {
                     reading = None;
                     let known_history = self.versions.history;
                     self.learn(news?);
@@ -199,13 +196,6 @@ impl AnswerInProgress {
     fn stored(self) {
         self.usage.stored();
         self.live.commit();
-    }
-}
-
-async fn wait_for<T>(work: &mut Option<BoxFuture<'static, T>>) -> T {
-    match work {
-        Some(work) => work.await,
-        None => pending().await,
     }
 }
 

@@ -10,13 +10,14 @@ use tokio::{
 };
 
 use super::{
-    Context, Exit, Turn,
+    Context, Exit, Reading, Turn,
     control::Signal,
+    wait_for,
     write::{Delivered, Written, settle},
 };
 use crate::{
     limits::{RESULTS_BYTES_MAX, RESULTS_MAX},
-    link::{CallError, Holder, LivePartKind, LiveStream, NewResult, Outcome, StreamOpener, Write},
+    link::{CallError, Holder, LivePartKind, LiveStream, NewResult, Outcome, StreamOpener, TurnNews, Write},
     llm::{ToolDefinition, ToolResult},
     session::Control,
     step::{Content, Message, OpenCall},
@@ -42,6 +43,8 @@ struct Calls {
     all_ended: bool,
     finished: Vec<Finished>,
     writing: Option<Writing>,
+    /// Never beside a write: of their two answers nobody could tell which is the newer.
+    reading: Option<Reading>,
     /// What is wanted of the loop, to be done when no write is on its way.
     wanted: Option<Signal>,
     /// Tells running calls which history is known; it moves with every result.
@@ -51,6 +54,7 @@ struct Calls {
 /// What happens beside the calls.
 enum Happening {
     Delivered(Box<(Write, Delivered)>),
+    Read(Box<Result<TurnNews, Exit>>),
     Wanted(Signal),
     Ended(Option<Result<Finished, Exit>>),
 }
@@ -60,28 +64,31 @@ impl Turn {
     pub(super) async fn run_tools(&mut self, open: Vec<OpenCall>) -> Result<(), Exit> {
         let mut calls = self.start_calls(open);
         loop {
-            if calls.writing.is_none() {
+            if calls.writing.is_none() && calls.reading.is_none() {
                 match calls.wanted {
                     Some(Signal::Interrupt) => return self.hand_in_interrupted(calls.finished).await,
-                    Some(Signal::Reload) => {
-                        calls.wanted = None;
-                        let known_history = self.versions.history;
-                        self.read().await?;
-                        if self.versions.history != known_history {
-                            return Ok(());
-                        }
+                    // Beside the calls: a control plane that is slow to tell the news must
+                    // hold up neither what tools write nor a stop.
+                    Some(Signal::Reload) => calls.reading = Some(self.reading()),
+                    Some(Signal::GiveBack) | None if !calls.finished.is_empty() => {
+                        self.start_writing(&mut calls);
                     }
+                    Some(Signal::GiveBack) | None if calls.all_ended => return Ok(()),
                     Some(Signal::GiveBack) | None => {}
-                }
-                if !calls.finished.is_empty() {
-                    self.start_writing(&mut calls);
-                } else if calls.all_ended {
-                    return Ok(());
                 }
             }
             match self.calls_happening(&mut calls).await {
                 Happening::Delivered(delivered) => {
                     if !self.results_delivered(&mut calls, *delivered)? {
+                        return Ok(());
+                    }
+                }
+                Happening::Read(news) => {
+                    calls.reading = None;
+                    calls.wanted = None;
+                    let known_history = self.versions.history;
+                    self.learn((*news)?);
+                    if self.versions.history != known_history {
                         return Ok(());
                     }
                 }
@@ -108,21 +115,25 @@ impl Turn {
         };
         let parallel = self.context.limits.parallel_calls_max;
         let running = futures::stream::iter(open).map(run).buffer_unordered(parallel).boxed();
-        Calls { running, all_ended: false, finished: Vec::new(), writing: None, wanted: None, history }
+        Calls {
+            running,
+            all_ended: false,
+            finished: Vec::new(),
+            writing: None,
+            reading: None,
+            wanted: None,
+            history,
+        }
     }
 
     async fn calls_happening(&mut self, calls: &mut Calls) -> Happening {
-        let (ended, has_wish) = (calls.all_ended, calls.wanted.is_some());
-        let writing = async {
-            match &mut calls.writing {
-                Some(writing) => (&mut writing.delivered).await,
-                None => futures::future::pending().await,
-            }
-        };
+        let (ended, wanted) = (calls.all_ended, calls.wanted);
+        let writing = calls.writing.as_mut().map(|writing| &mut writing.delivered);
         tokio::select! {
             biased;
-            delivered = writing => Happening::Delivered(Box::new(delivered)),
-            signal = self.next_signal(), if !has_wish => Happening::Wanted(signal),
+            delivered = wait_for(writing) => Happening::Delivered(Box::new(delivered)),
+            signal = self.next_signal_but(wanted) => Happening::Wanted(signal),
+            news = wait_for(calls.reading.as_mut()) => Happening::Read(Box::new(news)),
             finished = calls.running.next(), if !ended => Happening::Ended(finished),
         }
     }
@@ -203,6 +214,7 @@ impl Calls {
     fn want(&mut self, signal: Signal) {
         self.wanted = Some(signal);
         if signal != Signal::Reload {
+            self.reading = None;
             // Dropping a call lets go of it; what becomes of it is the control plane's to say.
             self.running = futures::stream::empty().boxed();
             self.all_ended = true;

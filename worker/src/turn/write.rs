@@ -3,15 +3,11 @@
 use chatplane_domain::{ChatError, ErrorKind};
 use tokio::time::sleep;
 
-use super::{Context, Exit, Tries, Turn};
+use super::{Context, Exit, STALE_MAX, Tries, Turn};
 use crate::{
     limits::Limits,
     link::{CallError, Disposition, Holder, NewAnswer, NewResult, Outcome, TurnHeader, Write, WriteNo},
 };
-
-/// How many writes in a row may find the chat changed: more means that this worker and
-/// the control plane do not understand each other.
-const STALE_WRITES_MAX: u32 = 100;
 
 /// How often a lease that cannot be taken is given back before its next delivery decides.
 const GIVE_BACK_TRIES: u32 = 5;
@@ -138,7 +134,7 @@ impl Turn {
             Delivered::Stale => {
                 self.stale_writes += 1;
                 self.unread_after = Some(self.versions.history);
-                if self.stale_writes > STALE_WRITES_MAX { Err(Exit::Refused) } else { Ok(Written::Not) }
+                if self.stale_writes > STALE_MAX { Err(Exit::Refused) } else { Ok(Written::Not) }
             }
             Delivered::LeaseLost => Err(Exit::Lost),
             Delivered::Refused => Err(Exit::Refused),
@@ -161,7 +157,9 @@ impl Turn {
             }
         }
         if outcome.history_version != known_history {
-            self.attempt = 0;
+            // As the control plane counts: where the lease goes on, the next model call is
+            // under way with the write.
+            self.attempt = 1;
             self.tries = Tries::default();
         }
         if outcome.has_added {
