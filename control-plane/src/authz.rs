@@ -83,32 +83,32 @@ impl Actor {
 ///
 /// Why not.
 pub(crate) fn may(actor: &Actor, action: Action, resource: Resource) -> Result<(), Denial> {
-    match (action, actor) {
-        (Action::Dispatch, Actor::Worker) | (Action::AttachWorkspace, Actor::WorkspaceAgent(_)) => Ok(()),
-        (
-            Action::CreateChat
-            | Action::ReadChat
-            | Action::WriteChat
-            | Action::ListModels
-            | Action::ListWorkspaces
-            | Action::UseWorkspace,
-            Actor::User { id, .. },
-        ) => match resource {
-            Resource::Deployment => Ok(()),
-            // Owners of the deployment see no more chats than others: roles come later.
-            Resource::Chat(owner) | Resource::Workspace(owner) if owner == *id => Ok(()),
-            Resource::Chat(_) | Resource::Workspace(_) => Err(Denial::NotFound),
+    match action {
+        Action::Dispatch => match actor {
+            Actor::Worker => Ok(()),
+            Actor::User { .. } | Actor::WorkspaceAgent(_) => Err(Denial::WrongKind),
         },
-        (
-            Action::CreateChat
-            | Action::ReadChat
-            | Action::WriteChat
-            | Action::ListModels
-            | Action::ListWorkspaces
-            | Action::UseWorkspace,
-            Actor::Worker | Actor::WorkspaceAgent(_),
-        )
-        | (Action::Dispatch, Actor::User { .. } | Actor::WorkspaceAgent(_))
-        | (Action::AttachWorkspace, Actor::User { .. } | Actor::Worker) => Err(Denial::WrongKind),
+        Action::AttachWorkspace => match actor {
+            Actor::WorkspaceAgent(_) => Ok(()),
+            Actor::User { .. } | Actor::Worker => Err(Denial::WrongKind),
+        },
+        Action::CreateChat
+        | Action::ReadChat
+        | Action::WriteChat
+        | Action::ListModels
+        | Action::ListWorkspaces
+        | Action::UseWorkspace => match actor {
+            Actor::User { id, .. } => owns(*id, resource),
+            Actor::Worker | Actor::WorkspaceAgent(_) => Err(Denial::WrongKind),
+        },
+    }
+}
+
+/// Owners of the deployment see no more chats than others: roles come later.
+fn owns(user: UserId, resource: Resource) -> Result<(), Denial> {
+    match resource {
+        Resource::Deployment => Ok(()),
+        Resource::Chat(owner) | Resource::Workspace(owner) if owner == user => Ok(()),
+        Resource::Chat(_) | Resource::Workspace(_) => Err(Denial::NotFound),
     }
 }
