@@ -2,8 +2,11 @@
 
 use chatplane_proto::chat::v1 as proto;
 use chatplane_tests::{Cluster, Options};
+use futures::stream;
+use prost::Message;
 use sqlx::Executor;
-use tonic::Code;
+use tonic::{Code, Request, codegen::http::uri::PathAndQuery, transport::Endpoint};
+use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
 
 #[tokio::test]
@@ -68,4 +71,41 @@ async fn a_database_that_cannot_hold_every_text_is_refused() {
     let refused = chatplane_control_plane::admin::connect(&url).await.expect_err("it is not UTF-8");
 
     assert!(refused.to_string().contains("UTF8"), "{refused}");
+}
+
+/// Sends these bytes as a message of this method, and answers the refusal.
+async fn refusal_of(cluster: &Cluster, method: &str, bytes: Vec<u8>) -> tonic::Status {
+    let channel = Endpoint::from_shared(cluster.url()).expect("the URL is one").connect_lazy();
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.expect("the server is there");
+    // A string field 1 with the bytes has the shape of most of our requests.
+    let mut request = Request::new(stream::iter([Raw { bytes }]));
+    let token = format!("Bearer {}", cluster.tokens.user);
+    request.metadata_mut().insert("authorization", token.parse().expect("it is ASCII"));
+    let path = PathAndQuery::try_from(method).expect("a method is a path");
+    let answered = grpc.streaming(request, path, ProstCodec::<Raw, Raw>::default()).await;
+    match answered {
+        Err(status) => status,
+        Ok(answer) => answer.into_inner().message().await.expect_err("it is refused"),
+    }
+}
+
+/// A message with one field of bytes, sent where a string is expected.
+#[derive(Clone, PartialEq, Message)]
+struct Raw {
+    #[prost(bytes = "vec", tag = "1")]
+    bytes: Vec<u8>,
+}
+
+#[tokio::test]
+async fn messages_that_cannot_be_decoded_are_refused_with_a_reason() {
+    let cluster = Cluster::start(Options::default()).await;
+
+    let method = "/chatplane.chat.v1.ChatService/GetChat";
+    let garbled = refusal_of(&cluster, method, vec![0xff, 0xfe]).await;
+    let large = refusal_of(&cluster, method, vec![b'x'; 5 * 1024 * 1024]).await;
+
+    let reason = |status: &tonic::Status| status.get_details_error_info().expect("a reason").reason;
+    assert_eq!((garbled.code(), reason(&garbled).as_str()), (Code::InvalidArgument, "FIELD_INVALID"));
+    assert_eq!((large.code(), reason(&large).as_str()), (Code::ResourceExhausted, "LIMIT_EXCEEDED"));
 }

@@ -290,9 +290,23 @@ async fn a_refused_key_ends_the_turn_with_a_typed_error_and_a_message_starts_it_
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_no_provider_is_told_at_once() {
+    let model = ModelServer::start(|_| vec![Action::html("<html>surprise</html>")]).await;
+    let (_cluster, mut client) = cluster(&model, false).await;
+
+    let chat = client.create_chat("Go.").await;
+    client.watch_to_rest(&chat.chat_id).await;
+
+    let failed = client.chat(&chat.chat_id).await.expect("it is there");
+    let error = failed.last_error.expect("an error");
+    assert_eq!(error.kind(), proto::ErrorKind::MalformedResponse);
+    assert!(!error.retryable && error.message.contains("endpoint"), "{error:?}");
+    assert_eq!(model.calls().len(), 1);
+}
+
+#[tokio::test]
 async fn hostile_providers_end_in_typed_errors_or_retries_never_in_a_stuck_chat() {
     let hostile = [
-        vec![Action::html("<html>surprise</html>")],
         vec![Action::text("half an ans"), Action::Cut],
         vec![Action::Bytes("event: message_start\ndata: {not json\n\n".into())],
         vec![Action::error_event("api_error", "broken in mid-stream")],

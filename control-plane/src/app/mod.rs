@@ -5,6 +5,7 @@
 
 mod authenticate;
 mod catalog;
+mod chain;
 mod chats;
 mod create_chat;
 mod dispatch;

@@ -8,14 +8,15 @@ use chatplane_domain::{
 };
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 
-use super::{App, Error};
+use super::{App, Error, chain::chain};
 use crate::{
     authz::{self, Action, Actor, Resource},
     scheduler::{LeaseKey, ModelConfig, SettingsMark, Turn, TurnHeader, TurnInput},
-    store::{Ask, MessageView, TurnBounds},
+    store::{self, Ask, MessageView, TurnBounds},
 };
 
-/// A piece of a turn's input has at most this many bytes of content, or one message.
+/// A piece of a turn's input has at most this many bytes of content, or one message. The
+/// store bounds its messages too.
 const PIECE_BYTES_MAX: i64 = 1024 * 1024;
 
 /// Asks for a turn's input.
@@ -128,7 +129,13 @@ impl App {
         let first = Some(MessageId(0));
         let pages = stream::try_unfold((self, first), move |(app, after)| async move {
             let Some(after) = after else { return Ok(None) };
-            let page = app.inner.store.turn_page(bounds, after, PIECE_BYTES_MAX).await?;
+            let page = match app.inner.store.turn_page(bounds, after, PIECE_BYTES_MAX).await {
+                Ok(page) => page,
+                Err(error) => {
+                    let key = LeaseKey { chat: bounds.chat, fence: bounds.fence };
+                    return Err(app.not_read(bounds.session, key, error).await.into());
+                }
+            };
             // Whether the lease or only the history went, asking again will tell.
             let page = page.ok_or(Error::Superseded)?;
             let last = page.messages.last().map(|message| message.id);
@@ -146,19 +153,29 @@ impl App {
         bytes_max: Option<i64>,
     ) -> Result<TurnInput, NoTurn> {
         let ask = Ask { turn_bytes_max: bytes_max, ..Ask::default() };
-        let snapshot = match self.inner.store.read(key.chat, &ask).await.map_err(Error::from) {
+        let snapshot = match self.inner.store.read(key.chat, &ask).await {
             Ok(snapshot) => snapshot.ok_or(NoTurn::LeaseLost)?,
-            Err(error @ Error::Internal(_)) => return Err(self.fail_unreadable(session, key, error).await),
-            Err(error) => return Err(NoTurn::Failed(error)),
+            Err(error) => return Err(self.not_read(session, key, error).await),
         };
         let input = TurnInput::read(snapshot);
         if input.is_leased(session, key.fence) { Ok(input) } else { Err(NoTurn::LeaseLost) }
     }
 
     /// Ends a turn whose history this release does not understand: reading it again would
-    /// not help.
-    async fn fail_unreadable(&self, session: SessionId, key: LeaseKey, cause: Error) -> NoTurn {
-        tracing::error!(chat_id = %key.chat, cause = ?cause, "a turn ended because its history cannot be read");
+    /// not help. Whatever else went wrong may pass.
+    async fn not_read(&self, session: SessionId, key: LeaseKey, cause: store::Error) -> NoTurn {
+        match cause {
+            store::Error::ContentVersion { .. }
+            | store::Error::ContentMalformed
+            | store::Error::RowInvalid => {}
+            store::Error::Unavailable(_)
+            | store::Error::NameTaken
+            | store::Error::Unusable(_)
+            | store::Error::Sql(_)
+            | store::Error::Migrate(_) => return NoTurn::Failed(cause.into()),
+        }
+        let cause = chain(&cause);
+        tracing::error!(chat_id = %key.chat, %cause, "a turn ended because its history cannot be read");
         let error = ChatError {
             kind: ErrorKind::Internal,
             message: "The chat's history cannot be read; the control plane's log says why.".to_owned(),
@@ -257,7 +274,7 @@ impl App {
                 },
             )
             .await?;
-        if let crate::store::Transacted::Applied(applied) = transacted {
+        if let store::Transacted::Applied(applied) = transacted {
             self.after_commit(&applied, None).await;
         }
         Ok(())

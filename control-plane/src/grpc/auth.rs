@@ -11,6 +11,7 @@ use http::{Request, Response};
 use tonic::{Status, body::Body, server::NamedService};
 use tower::{Layer, Service};
 
+use super::status;
 use crate::{
     app::{App, Error},
     authz::{self, Action, Actor, Resource},
@@ -78,7 +79,7 @@ where
             match enter(&app, action, token.as_deref()).await {
                 Ok(actor) => {
                     request.extensions_mut().insert(actor);
-                    inner.call(request).await
+                    inner.call(request).await.map(status::with_reason)
                 }
                 Err(error) => Ok(Status::from(error).into_http()),
             }

@@ -38,6 +38,10 @@ const DECODED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Streams of one connection: a worker has one session and a call per running tool.
 const STREAMS_PER_CONNECTION_MAX: u32 = 2048;
 
+/// Streams that may be given up before a paused replica has seen them: as many as a
+/// connection has, or a proxy's whole connection would be cut.
+const RESET_STREAMS_MAX: usize = STREAMS_PER_CONNECTION_MAX as usize;
+
 /// How the server is reached.
 pub(crate) struct Serving {
     pub(crate) listener: TcpListener,
@@ -58,6 +62,7 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
+        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
         .tcp_nodelay(true)
         .layer(authenticate);
     if let Some(identity) = tls {

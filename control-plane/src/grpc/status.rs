@@ -6,7 +6,8 @@
 use std::{collections::HashMap, error::Error as _, time::Duration};
 
 use chatplane_proto::chat::v1::ErrorReason;
-use tonic::{Code, Status};
+use http::Response;
+use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt};
 use uuid::Uuid;
 
@@ -99,6 +100,33 @@ fn sentence(error: &app::Error) -> (Code, ErrorReason, &'static str) {
         | app::Error::Unavailable(_)
         | app::Error::ShuttingDown
         | app::Error::Internal(_) => unreachable!("these carry more than a sentence"),
+    }
+}
+
+/// What the transport says of a message that it cannot take: its own statuses carry no
+/// reason. None for a stream that just broke.
+pub(crate) fn undecodable(code: Code) -> Option<app::Error> {
+    match code {
+        Code::OutOfRange => {
+            Some(app::Error::LimitExceeded("a message has at most 4 MiB; split what you send".to_owned()))
+        }
+        Code::Internal => {
+            Some(app::Error::invalid("message", "it cannot be decoded as this method's request"))
+        }
+        _ => None,
+    }
+}
+
+/// Gives a refusal of the transport itself a reason, as every other has.
+pub(crate) fn with_reason(response: Response<Body>) -> Response<Body> {
+    let headers = response.headers();
+    if headers.contains_key("grpc-status-details-bin") {
+        return response;
+    }
+    let code = headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()));
+    match code.and_then(undecodable) {
+        Some(error) => Status::from(error).into_http(),
+        None => response,
     }
 }
 

@@ -3,15 +3,16 @@
 use std::{pin::Pin, time::Duration};
 
 use chatplane_proto::worker::v1::{self as proto, worker_service_server::WorkerService};
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use tokio::time;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{chat_service::take, convert_worker as convert};
+use super::{chat_service::take, convert_worker as convert, status};
 use crate::{
     app::{App, Error, HolderCall},
     authz::Actor,
+    scheduler::FromWorker,
 };
 
 /// A worker that has opened a stream says who it is within this time.
@@ -48,10 +49,7 @@ impl WorkerService for WorkerHandlers {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let (actor, mut requests) = take(request)?;
         let open = convert::open(first_of(&mut requests).await?)?;
-        // A transport that breaks is the end of the stream, whatever broke it.
-        let from_worker =
-            tokio_stream::StreamExt::map_while(requests, |request| request.ok().map(convert::from_worker));
-        let to_worker = self.app.open_session(&actor, open, from_worker).await?;
+        let to_worker = self.app.open_session(&actor, open, Box::pin(said(requests))).await?;
         let replies = ReceiverStream::new(to_worker)
             .map(|message| message.map(convert::to_worker).map_err(Status::from));
         Ok(Response::new(Box::pin(replies)))
@@ -140,6 +138,23 @@ impl WorkerService for WorkerHandlers {
         let replies = pieces.map(|piece| piece.map(convert::tool_piece).map_err(Status::from));
         Ok(Response::new(Box::pin(replies)))
     }
+}
+
+/// What the worker says after `Open`, until its side ends or breaks. A message that
+/// cannot be decoded is said to be so, and is the last.
+fn said(requests: Streaming<proto::SessionRequest>) -> impl Stream<Item = Result<FromWorker, Error>> + Send {
+    stream::unfold(Some(requests), |requests| async move {
+        let mut requests = requests?;
+        match requests.message().await {
+            Ok(Some(request)) => Some((convert::from_worker(request), Some(requests))),
+            Ok(None) => None,
+            Err(broken) => {
+                let error = status::undecodable(broken.code())?;
+                tracing::warn!(cause = broken.message(), "a worker sent what cannot be decoded");
+                Some((Err(error), None))
+            }
+        }
+    })
 }
 
 /// The first message of a session, which says who opens it.

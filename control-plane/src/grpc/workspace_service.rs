@@ -17,11 +17,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
-use super::{chat_service::take, convert};
-use crate::{
-    app::{
-        App, CallKey, Error, FieldViolation, FromAgent, RegisterAgent, Sending, ToAgent, ToolDefinition, ToolEnd,
-    },
+use super::{chat_service::take, convert, status};
+use crate::app::{
+    App, CallKey, Error, FieldViolation, FromAgent, RegisterAgent, Sending, ToAgent, ToolDefinition, ToolEnd,
 };
 
 /// Tools of a workspace, as many as a prompt bears.
@@ -102,17 +100,19 @@ async fn introduction(incoming: &mut Streaming<AttachRequest>) -> Result<Registe
 
 /// What the agent says after its introduction, until its side ends or breaks.
 fn said(incoming: Streaming<AttachRequest>) -> impl Stream<Item = Result<FromAgent, Error>> + Send {
-    let requests = stream::unfold(incoming, |mut incoming| async move {
+    let requests = stream::unfold(Some(incoming), |incoming| async move {
+        let mut incoming = incoming?;
         match incoming.message().await {
-            Ok(Some(request)) => Some((request, incoming)),
+            Ok(Some(request)) => Some((from_agent(request), Some(incoming))),
             Ok(None) => None,
-            Err(status) => {
-                tracing::debug!(code = ?status.code(), "the stream of a workspace agent broke");
-                None
+            Err(broken) => {
+                let error = status::undecodable(broken.code())?;
+                tracing::warn!(cause = broken.message(), "a workspace agent sent what cannot be decoded");
+                Some((Err(error), None))
             }
         }
     });
-    requests.filter_map(|request| async move { from_agent(request).transpose() })
+    requests.filter_map(|request| async move { request.transpose() })
 }
 
 // From agents.

@@ -14,7 +14,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -45,7 +45,8 @@ pub struct SchedulerLimits {
     pub renew_every: Duration,
     /// Between two sweeps.
     pub sweep_every: Duration,
-    /// How long a renewal or a sweep may wait for the database.
+    /// How long one statement or one chat of a renewal, a sweep or a claim may keep the
+    /// others waiting.
     pub statement_timeout: Duration,
 }
 
@@ -76,6 +77,8 @@ struct Inner {
     runnable: Notify,
     /// Chats may be waiting that no slot was free for, or that nobody has looked for yet.
     has_backlog: AtomicBool,
+    /// Workers that came back after the grace, since the start.
+    came_too_late: AtomicU64,
     tasks: TaskTracker,
 }
 
@@ -127,6 +130,7 @@ impl Scheduler {
             state: Mutex::new(state),
             runnable: Notify::new(),
             has_backlog: AtomicBool::new(false),
+            came_too_late: AtomicU64::new(0),
             tasks: TaskTracker::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -205,8 +209,13 @@ impl Scheduler {
         let wake = Arc::new(Notify::new());
         {
             let mut state = self.lock();
+            let keys: Vec<LeaseKey> = opening.rows.iter().map(|row| row.key).collect();
             if !state.roster.open(self.now(), session, opening) {
                 return None;
+            }
+            // What an earlier connection did not come to send may be old by now.
+            for key in keys {
+                state.prepared.remove(&key);
             }
             if let Some(previous) = state.wakes.insert(session, Arc::clone(&wake)) {
                 previous.notify_one();
@@ -310,6 +319,20 @@ impl Scheduler {
         is_free
     }
 
+    /// A chat that was looked at still waits: the next free slot is for it, and nobody
+    /// overtakes it.
+    pub(crate) fn still_waiting(&self) {
+        self.inner.has_backlog.store(true, SeqCst);
+        // A slot that came free since it was looked for has found no backlog.
+        self.serve_backlog();
+    }
+
+    /// A worker came back after the grace. Answers how many have since the start: where
+    /// it grows, the grace is too short.
+    pub(crate) fn came_too_late(&self) -> u64 {
+        self.inner.came_too_late.fetch_add(1, SeqCst) + 1
+    }
+
     pub(crate) fn limits(&self) -> &SchedulerLimits {
         &self.inner.limits
     }
@@ -343,5 +366,43 @@ impl Scheduler {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves the roster whole: its rules do not panic.
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use futures::FutureExt as _;
+    use uuid::Uuid;
+
+    use super::{Opening, Scheduler, SchedulerLimits, SessionId};
+
+    #[tokio::test]
+    async fn a_chat_that_found_no_slot_wakes_the_claim_when_one_is_free() {
+        let scheduler = Scheduler::new(SchedulerLimits::default());
+        let opening = Opening { connection: 1, slots_total: 1, listed: BTreeSet::new(), rows: Vec::new() };
+        scheduler.open(SessionId(Uuid::max()), opening).expect("it is new");
+        assert!(scheduler.begin_claim());
+        let taken = scheduler.promise(None).expect("the slot is free while the claim looks");
+        assert!(scheduler.promise_for(None, None).is_none());
+
+        scheduler.still_waiting();
+        assert!(scheduler.runnable().now_or_never().is_none(), "no slot is free yet");
+        drop(taken);
+
+        assert!(scheduler.promise(None).is_none(), "nobody overtakes it");
+        assert!(scheduler.runnable().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_slot_that_came_free_before_the_chat_was_said_to_wait_wakes_the_claim_too() {
+        let scheduler = Scheduler::new(SchedulerLimits::default());
+        let opening = Opening { connection: 1, slots_total: 1, listed: BTreeSet::new(), rows: Vec::new() };
+        scheduler.open(SessionId(Uuid::max()), opening).expect("it is new");
+
+        scheduler.still_waiting();
+
+        assert!(scheduler.runnable().now_or_never().is_some());
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use chatplane_domain::{Body, Chat, Effort, Fence, Inserted, SessionId, State, Visibility, WorkspaceId};
 
 use super::{LeaseKey, SettingsMark};
-use crate::store::{Applied, MessageView, Snapshot, ToolDefinition, WorkspaceRow};
+use crate::store::{Applied, MessageView, Snapshot, TURN_ROWS_MAX, ToolDefinition, WorkspaceRow};
 
 /// A lease with its turn's input.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,7 +106,9 @@ impl TurnInput {
             }
         }
         let bytes: i64 = messages.iter().map(|message| message.content_bytes).sum();
-        (bytes <= bytes_max).then(|| Self {
+        let is_small = bytes <= bytes_max
+            && usize::try_from(TURN_ROWS_MAX).is_ok_and(|rows_max| messages.len() <= rows_max);
+        is_small.then(|| Self {
             chat: chat.clone(),
             workspace: snapshot.workspace.clone(),
             messages: Some(messages),

@@ -6,6 +6,7 @@
 mod apply;
 mod catalog;
 mod chats;
+mod claim;
 mod content;
 mod identity;
 mod messages;
@@ -29,14 +30,15 @@ use uuid::Uuid;
 
 pub(crate) use catalog::{ModelRow, WorkspaceListing};
 pub(crate) use chats::{ChatPage, ChatPosition};
+pub(crate) use claim::{Claim, ClaimError};
 pub use identity::TokenKind;
 pub(crate) use identity::TokenSubject;
 pub(crate) use messages::{MessageBounds, MessagePage};
 pub(crate) use rows::{ToolDefinition, WorkspaceRow};
-pub(crate) use sessions::{Overdue, RenewedSession, SessionLease, SessionOpening, SessionRenewal};
+pub(crate) use sessions::{Overdue, RenewedSession, Resumed, SessionLease, SessionOpening, SessionRenewal};
 pub(crate) use sync::*;
 pub(crate) use transact::{Applied, Ask, ModelCall, Reply, Request, Snapshot, TransactError, Transacted};
-pub(crate) use turn::TurnBounds;
+pub(crate) use turn::{TURN_ROWS_MAX, TurnBounds};
 pub(crate) use views::{
     ChatView, MessageChange, MessageView, MetadataView, QueueChange, QueuedView, SyncPage,
 };
@@ -50,11 +52,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bounds on every statement: what waits longer is UNAVAILABLE and tried again. The
 /// last one frees the rows of a replica that was stopped in mid-transaction.
-const TIMEOUTS: [(&str, &str); 3] = [
-    ("statement_timeout", "10s"),
-    ("lock_timeout", "5s"),
-    ("idle_in_transaction_session_timeout", "10s"),
-];
+const TIMEOUTS: [(&str, &str); 3] =
+    [("statement_timeout", "10s"), ("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "10s")];
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]

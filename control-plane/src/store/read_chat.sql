@@ -1,6 +1,6 @@
 -- Everything a decision may need, in one snapshot and one round trip.
 -- $1 chat, $2 actor, $3 request id, $4 bytes of history to hand out with a lease
--- (null: none).
+-- (null: none), $5 rows of it at most.
 select
     c.chat_id,
     c.organization_id,
@@ -79,12 +79,18 @@ select
         where r.actor_id = $2
         and r.request_id = $3
     ) end as "request: Json<StoredRequest>",
-    case when c.history_bytes <= $4 then (
-        select coalesce(jsonb_agg(to_jsonb(m) order by m.id), '[]')
-        from messages m
-        where m.chat_id = c.chat_id
-        and not m.deleted
-        and m.visibility <> 'user'
+    case when c.history_bytes <= $4 and not c.leased then (
+        -- One row more than may be handed out tells that there are more.
+        select case when count(*) <= $5::bigint then coalesce(jsonb_agg(to_jsonb(m) order by m.id), '[]') end
+        from (
+            select m.*
+            from messages m
+            where m.chat_id = c.chat_id
+            and not m.deleted
+            and m.visibility <> 'user'
+            order by m.id
+            limit $5::bigint + 1
+        ) m
     ) end as "turn_input: Json<Vec<MessageRow>>",
     case when c.workspace_id is not null then (
         select jsonb_build_object(

@@ -33,13 +33,23 @@ pub(crate) struct SessionOpening<'a> {
     pub(crate) ttl: Duration,
 }
 
-/// A session that was resumed.
+/// What came of resuming a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ResumedSession {
-    /// Counts its openings.
-    pub(crate) connection: i64,
-    /// Its leases.
-    pub(crate) leases: Vec<SessionLease>,
+pub(crate) enum Resumed {
+    /// It goes on.
+    Open {
+        /// Counts its openings.
+        connection: i64,
+        /// Its leases.
+        leases: Vec<SessionLease>,
+    },
+    /// It was closed within its time: its worker came back after the grace.
+    TooLate {
+        /// The replica that had it last, and closed it.
+        closed_by: ReplicaId,
+    },
+    /// It was closed by the clock, or there was none.
+    Lost,
 }
 
 /// A session that shall be renewed.
@@ -120,10 +130,7 @@ impl Store {
     /// # Errors
     ///
     /// What the database says.
-    pub(crate) async fn resume_session(
-        &self,
-        opening: SessionOpening<'_>,
-    ) -> Result<Option<ResumedSession>, Error> {
+    pub(crate) async fn resume_session(&self, opening: SessionOpening<'_>) -> Result<Resumed, Error> {
         let connection = sqlx::query_scalar!(
             "update sessions \
              set replica_id = $2, \
@@ -143,11 +150,26 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         let Some(connection) = connection else {
-            return Ok(None);
+            return self.why_closed(opening.session).await;
         };
         // The update may have waited: what it did not lock is read by a later statement.
         let leases = self.session_leases(opening.session).await?;
-        Ok(Some(ResumedSession { connection, leases }))
+        Ok(Resumed::Open { connection, leases })
+    }
+
+    /// Only a replica that waited out the grace closes a session within its time; the
+    /// clock closes it after.
+    async fn why_closed(&self, session: SessionId) -> Result<Resumed, Error> {
+        let closed_by = sqlx::query_scalar!(
+            "select s.replica_id \
+             from sessions s \
+             where s.session_id = $1 \
+             and s.close_time < s.expire_time",
+            session.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(closed_by.map_or(Resumed::Lost, |replica| Resumed::TooLate { closed_by: ReplicaId(replica) }))
     }
 
     /// The leases of a session.
@@ -417,4 +439,42 @@ fn millis(duration: Duration) -> i64 {
 
 fn slots(slots_total: usize) -> i32 {
     i32::try_from(slots_total).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, ReplicaId, Resumed, SessionId, SessionOpening, Store, Uuid};
+    use crate::testing::database;
+
+    const TTL: Duration = Duration::from_secs(8);
+
+    fn opening(session: SessionId, ttl: Duration) -> SessionOpening<'static> {
+        SessionOpening { session, replica: ReplicaId(Uuid::max()), worker_name: "", slots_total: 1, ttl }
+    }
+
+    async fn opened(store: &Store, ttl: Duration) -> SessionId {
+        let session = SessionId(Uuid::new_v4());
+        store.open_session(opening(session, ttl)).await.expect("it is new");
+        session
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_comes_back_too_late_is_told_from_one_that_was_given_up() {
+        let store = Store::connect(&database().await, 2).await.expect("the database answers");
+        let replica = ReplicaId(Uuid::max());
+        let within = opened(&store, TTL).await;
+        let past = opened(&store, Duration::ZERO).await;
+        let open = opened(&store, TTL).await;
+        assert!(store.close_session(within, replica, 1).await.expect("it answers"));
+        assert_eq!(store.close_expired_sessions().await.expect("it answers"), 1);
+
+        let mut resumed = Vec::new();
+        for session in [within, past, SessionId(Uuid::new_v4()), open] {
+            resumed.push(store.resume_session(opening(session, TTL)).await.expect("it answers"));
+        }
+
+        let too_late = Resumed::TooLate { closed_by: replica };
+        let goes_on = Resumed::Open { connection: 2, leases: Vec::new() };
+        assert_eq!(resumed, [too_late, Resumed::Lost, Resumed::Lost, goes_on]);
+    }
 }

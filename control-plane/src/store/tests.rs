@@ -8,8 +8,8 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{
-    Applied, Ask, DEFAULT_ORGANIZATION, Error, MetadataView, Request, Snapshot, Store, TransactError,
-    Transacted,
+    Applied, Ask, Claim, ClaimError, DEFAULT_ORGANIZATION, Error, MetadataView, Request, Snapshot, Store,
+    TransactError, Transacted,
 };
 use crate::testing::database;
 
@@ -104,6 +104,13 @@ fn applied(outcome: Outcome) -> Box<Applied> {
     match outcome.expect("it is applied") {
         Transacted::Applied(applied) => applied,
         Transacted::Replayed(_) => panic!("it is no repeat"),
+    }
+}
+
+fn leased(claimed: Result<Claim, ClaimError<Rejection>>) -> Box<Applied> {
+    match claimed {
+        Ok(Claim::Leased(applied)) => applied,
+        other => panic!("nothing was claimed: {other:?}"),
     }
 }
 
@@ -229,14 +236,15 @@ async fn a_claim_takes_no_chat_that_somebody_is_taking_and_reads_it_after_its_lo
         .expect("the row is locked");
 
     let lease = |snapshot: &Snapshot| run(snapshot, Command::Lease(session));
-    let claimed =
-        world.store.claim::<Rejection>(1024, lease).await.expect("it answers").expect("one is free");
+    let claimed = leased(world.store.claim(1024, &[], lease).await);
     assert_eq!(claimed.decision.chat.id, second);
-    assert!(world.store.claim::<Rejection>(1024, lease).await.expect("it answers").is_none());
+    let none = world.store.claim(1024, &[], lease).await;
+    assert!(matches!(none, Ok(Claim::Nothing)), "{none:?}");
 
     other.rollback().await.expect("the lock is given back");
-    let claimed =
-        world.store.claim::<Rejection>(1024, lease).await.expect("it answers").expect("one is free");
+    let none = world.store.claim(1024, &[first], lease).await;
+    assert!(matches!(none, Ok(Claim::Nothing)), "{none:?}");
+    let claimed = leased(world.store.claim(1024, &[second], lease).await);
     assert_eq!(claimed.decision.chat.id, first);
     assert_eq!(claimed.snapshot.turn_input.as_ref().map(Vec::len), Some(1));
 }

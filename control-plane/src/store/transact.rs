@@ -18,6 +18,7 @@ use super::{
     ChatView, Error, MessageView, MetadataView, QueuedView, Store, WorkspaceRow,
     apply::{self, Write},
     rows::{CallRow, ChatRow, MessageRow, QueueRow, StoredRequest},
+    turn::TURN_ROWS_MAX,
 };
 
 /// Compares lost before the row is locked.
@@ -161,7 +162,7 @@ pub(crate) enum TransactError<E> {
 }
 
 /// What became of a compare-and-set.
-enum Attempt {
+pub(super) enum Attempt {
     Applied,
     Lost,
 }
@@ -207,47 +208,6 @@ impl Store {
             }
         }
         Err(Error::Unavailable(sqlx::Error::PoolTimedOut).into())
-    }
-
-    /// Takes the chat that has been runnable for the longest time and that nobody else
-    /// is taking, and leases it to a session. Answers none when there is none.
-    ///
-    /// # Errors
-    ///
-    /// What the closure refuses, or what the database says.
-    pub(crate) async fn claim<E>(
-        &self,
-        turn_bytes_max: i64,
-        decide: impl Fn(&Snapshot) -> Result<Decision, E>,
-    ) -> Result<Option<Box<Applied>>, TransactError<E>> {
-        let mut transaction = self.pool.begin().await.map_err(Error::from)?;
-        // Only the locked row's own columns may be used: after a wait PostgreSQL
-        // re-checks no other row.
-        let claimed = sqlx::query_scalar!(
-            "select c.chat_id \
-             from chats c \
-             where c.runnable_since is not null \
-             order by c.runnable_since, c.chat_id \
-             limit 1 \
-             for update skip locked"
-        )
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(Error::from)?;
-        let Some(claimed) = claimed else { return Ok(None) };
-        let ask = Ask { turn_bytes_max: Some(turn_bytes_max), ..Ask::default() };
-        let read = read(&mut transaction, ChatId(claimed), &ask).await?;
-        let (snapshot, _) = read.ok_or(TransactError::ChatNotFound)?;
-        let decision = decide(&snapshot).map_err(TransactError::Refused)?;
-        let reply = reply_of(&snapshot, &decision);
-        let write = Write { snapshot: &snapshot, decision: &decision, ask: &ask, reply: &reply };
-        match attempt(&mut transaction, &write).await? {
-            Attempt::Lost => Ok(None),
-            Attempt::Applied => {
-                transaction.commit().await.map_err(Error::from)?;
-                Ok(Some(Box::new(Applied { snapshot, decision, reply })))
-            }
-        }
     }
 
     /// Stores a chat that was just decided. A repeat gets the reply of then.
@@ -391,7 +351,7 @@ async fn lock(
     Ok(transaction)
 }
 
-async fn read(
+pub(super) async fn read(
     connection: &mut PgConnection,
     chat: ChatId,
     ask: &Ask,
@@ -403,9 +363,11 @@ async fn read(
         ask.request.as_ref().map(|request| request.actor),
         ask.request.as_ref().map(|request| request.id.0),
         ask.turn_bytes_max,
+        TURN_ROWS_MAX,
     )
     .fetch_optional(connection)
-    .await?;
+    .await
+    .map_err(read_error)?;
     let Some(mut row) = row else { return Ok(None) };
     let turn_input = row.turn_input.take().map(|rows| rows.0.into_iter().map(MessageRow::view).collect());
     let snapshot = Snapshot {
@@ -420,7 +382,19 @@ async fn read(
     Ok(Some((snapshot, row.request.map(|request| request.0))))
 }
 
-async fn attempt(connection: &mut PgConnection, write: &Write<'_>) -> Result<Attempt, Error> {
+/// A column that is not what it says makes its row invalid. What the decoder says of it
+/// quotes the value, and goes nowhere.
+pub(super) fn read_error(error: sqlx::Error) -> Error {
+    match error {
+        sqlx::Error::ColumnDecode { index, .. } => {
+            tracing::error!(column = %index, "a column cannot be decoded");
+            Error::RowInvalid
+        }
+        error => error.into(),
+    }
+}
+
+pub(super) async fn attempt(connection: &mut PgConnection, write: &Write<'_>) -> Result<Attempt, Error> {
     match apply::update(connection, write).await {
         Ok(true) => Ok(Attempt::Applied),
         Ok(false) => Ok(Attempt::Lost),
@@ -449,7 +423,7 @@ fn replay<E>(stored: StoredRequest, request: &Request) -> Result<Transacted, Tra
     Ok(Transacted::Replayed(Box::new(stored.reply)))
 }
 
-fn reply_of(snapshot: &Snapshot, decision: &Decision) -> Reply {
+pub(super) fn reply_of(snapshot: &Snapshot, decision: &Decision) -> Reply {
     let update_time = if decision.change.is_some() { snapshot.now } else { snapshot.update_time };
     let chat = ChatView::of(&decision.chat, snapshot.metadata.clone(), snapshot.create_time, update_time);
     let (entered, queued) = match &decision.outcome {

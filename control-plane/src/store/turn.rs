@@ -7,10 +7,12 @@
 use chatplane_domain::{ChatId, Fence, MessageId, SessionId};
 use sqlx::types::Json;
 
-use super::{Error, MessageView, ModelCall, Store, rows::MessageRow};
+use super::{Error, MessageView, ModelCall, Store, rows::MessageRow, transact::read_error};
 
-/// How many messages a page reads at most before its bytes are counted.
-const PAGE_ROWS_MAX: i64 = 500;
+/// A piece of a turn's input has at most this many messages, whatever their content: it
+/// does not count ids, names and numbers, up to 2.5 KiB of them in an answer of 100
+/// parts. With 1 MiB of content or of tools a piece stays below 3 MiB.
+pub(crate) const TURN_ROWS_MAX: i64 = 500;
 
 /// Which part of which turn's input is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,14 +124,15 @@ impl Store {
             after.0,
             bounds.after_revision,
             bounds.resent_from.map_or(i64::MAX, |id| id.0),
-            PAGE_ROWS_MAX,
+            TURN_ROWS_MAX,
             bytes_max,
         )
         .fetch_optional(&self.pool)
-        .await?;
+        .await
+        .map_err(read_error)?;
         let Some(row) = row else { return Ok(None) };
         let messages = row.messages.0.into_iter().map(MessageRow::view).collect::<Result<_, _>>()?;
-        let is_last = row.fitting == row.found && row.found < PAGE_ROWS_MAX;
+        let is_last = row.fitting == row.found && row.found < TURN_ROWS_MAX;
         Ok(Some(TurnPage { messages, is_last }))
     }
 

@@ -3,6 +3,7 @@
 //! Replicas run in this process with shortened limits; workers are the tests themselves,
 //! so that every order of events can be forced.
 
+mod held_up;
 mod leases;
 mod live;
 mod races;

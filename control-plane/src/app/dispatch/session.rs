@@ -10,24 +10,26 @@ use std::{
 };
 
 use chatplane_domain::SessionId;
-use futures::{Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{Stream, StreamExt};
 use tokio::{
     sync::{Notify, mpsc},
+    task::JoinError,
     time,
 };
 use uuid::Uuid;
 
-use super::{OpenSession, lease_row};
+use super::{OpenSession, lease_row, reads::Reads};
 use crate::{
     app::{
         App, Error,
+        chain::chain,
         turn::{NoTurn, ReadTurn},
     },
     authz::{self, Action as Permission, Actor, Resource},
     scheduler::{
         Action, AliveLease, Event, FromWorker, HangUp, LeaseKey, Opened, Opening, ResumedLease, ToWorker,
     },
-    store::{SessionLease, SessionOpening},
+    store::{Resumed, SessionLease, SessionOpening},
 };
 
 /// Messages on their way to the transport. It has buffers of its own.
@@ -35,9 +37,6 @@ const DOWN_MESSAGES_MAX: usize = 16;
 
 /// The way down to a worker.
 type Down = mpsc::Sender<Result<ToWorker, Error>>;
-
-/// A lease whose input was read, or was not.
-type Reading = BoxFuture<'static, (LeaseKey, Result<ReadTurn, NoTurn>)>;
 
 impl App {
     /// Opens or resumes a session here. What the worker sends is handled until it ends;
@@ -78,7 +77,7 @@ impl App {
             session,
             connection,
             wake,
-            reading: FuturesUnordered::new(),
+            reads: Reads::new(),
             waiting: VecDeque::from([ToWorker::Opened(opened)]),
         };
         self.inner.scheduler.tasks().spawn(task.run(down, from_worker));
@@ -101,8 +100,20 @@ impl App {
             self.inner.store.open_session(opening).await?;
             return Ok((1, Vec::new()));
         }
-        let resumed = self.inner.store.resume_session(opening).await?.ok_or(Error::SessionLost)?;
-        Ok((resumed.connection, resumed.leases))
+        match self.inner.store.resume_session(opening).await? {
+            Resumed::Open { connection, leases } => Ok((connection, leases)),
+            Resumed::TooLate { closed_by } => {
+                let total = self.inner.scheduler.came_too_late();
+                tracing::warn!(
+                    worker = %open.worker_name,
+                    closed_here = closed_by == self.inner.replica,
+                    total,
+                    "a worker came back after the grace, when its session was closed"
+                );
+                Err(Error::SessionLost)
+            }
+            Resumed::Lost => Err(Error::SessionLost),
+        }
     }
 
     /// What became of each lease that the worker named.
@@ -143,7 +154,7 @@ struct Connection {
     session: SessionId,
     connection: i64,
     wake: Arc<Notify>,
-    reading: FuturesUnordered<Reading>,
+    reads: Reads<Result<ReadTurn, NoTurn>>,
     /// What is to be sent, in order.
     waiting: VecDeque<ToWorker>,
 }
@@ -158,7 +169,7 @@ impl Connection {
             Next::Broken => {
                 tracing::info!(connection = self.connection, "a worker's stream has ended");
                 self.waiting.clear();
-                self.reading.clear();
+                self.reads = Reads::new();
                 self.handle(Event::StreamBroken);
                 self.wait_for_return().await;
             }
@@ -179,6 +190,7 @@ impl Connection {
                     next @ (Next::Broken | Next::Over) => return next,
                 }
             }
+            self.begin_reads();
             let deadline = scheduler.deadline(self.session, self.connection);
             tokio::select! {
                 biased;
@@ -194,9 +206,7 @@ impl Connection {
                     (Err(_), _) => return Next::Broken,
                 },
                 () = down.closed(), if self.waiting.is_empty() => return Next::Broken,
-                Some((key, read)) = self.reading.next(), if self.waiting.is_empty() && !self.reading.is_empty() => {
-                    self.read(key, read);
-                }
+                Some((key, read)) = self.reads.next(), if self.waiting.is_empty() => self.read(key, read),
                 message = from_worker.next() => match message {
                     Some(Ok(message)) => self.receive(message),
                     Some(Err(error)) => {
@@ -223,7 +233,7 @@ impl Connection {
                 Action::SendPing { ping_no, renewed_age } => {
                     self.waiting.push_back(ToWorker::Ping { ping_no, renewed_age });
                 }
-                Action::Deliver(key) => self.begin_reading(key),
+                Action::Deliver(key) => self.reads.add(key),
                 Action::SendInterrupt { key, version } => {
                     self.waiting.push_back(ToWorker::Interrupt { key, version });
                 }
@@ -246,15 +256,21 @@ impl Connection {
         Next::Connected
     }
 
-    fn begin_reading(&mut self, key: LeaseKey) {
-        let (app, session) = (self.app.clone(), self.session);
-        let prepared = app.inner.scheduler.take_prepared(key);
-        self.reading.push(Box::pin(async move { (key, app.turn_of(session, key, prepared).await) }));
+    fn begin_reads(&mut self) {
+        let (app, session, connection) = (&self.app, self.session, self.connection);
+        let scheduler = &app.inner.scheduler;
+        self.reads.begin(
+            |key| scheduler.awaits(session, connection, key),
+            |key| {
+                let (app, prepared) = (app.clone(), scheduler.take_prepared(key));
+                async move { app.turn_of(session, key, prepared).await }
+            },
+        );
     }
 
-    fn read(&mut self, key: LeaseKey, read: Result<ReadTurn, NoTurn>) {
+    fn read(&mut self, key: LeaseKey, read: Result<Result<ReadTurn, NoTurn>, JoinError>) {
         match read {
-            Ok(ReadTurn { turn, settings }) => {
+            Ok(Ok(ReadTurn { turn, settings })) => {
                 if !self.app.inner.scheduler.awaits(self.session, self.connection, key) {
                     return;
                 }
@@ -262,9 +278,14 @@ impl Connection {
                 self.waiting.push_back(ToWorker::Lease(turn));
                 self.handle(Event::Sent { key, snapshot_version, settings });
             }
-            Err(NoTurn::LeaseLost) => self.handle(Event::Gone(key)),
-            Err(NoTurn::Failed(error)) => {
-                tracing::warn!(chat_id = %key.chat, %error, "a lease could not be read; it is tried again");
+            Ok(Err(NoTurn::LeaseLost)) => self.handle(Event::Gone(key)),
+            Ok(Err(NoTurn::Failed(error))) => {
+                let cause = chain(&error);
+                tracing::warn!(chat_id = %key.chat, %cause, "a lease could not be read; it is tried again");
+                self.handle(Event::NotSent(key));
+            }
+            Err(error) => {
+                tracing::error!(chat_id = %key.chat, %error, "the read of a lease ended by a defect");
                 self.handle(Event::NotSent(key));
             }
         }
@@ -343,22 +364,10 @@ impl Connection {
         }
     }
 
-    async fn close(&mut self) {
-        let App { inner } = &self.app;
-        let closed = inner.store.close_session(self.session, inner.replica, self.connection).await;
-        let ended = match closed {
-            Ok(false) => return,
-            Ok(true) => {
-                tracing::info!(
-                    connection = self.connection,
-                    "a worker did not come back; its session is closed"
-                );
-                self.app.expire_leases_of(self.session).await
-            }
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = ended {
-            tracing::warn!(%error, "a session's end was not written; the sweeps end it");
+    async fn close(&self) {
+        if let Err(error) = self.app.close_session(self.session, self.connection).await {
+            let cause = chain(&error);
+            tracing::warn!(%cause, "a session's end was not written; the sweeps end it");
         }
     }
 }

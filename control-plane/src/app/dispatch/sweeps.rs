@@ -1,28 +1,39 @@
 //! Renewals and sweeps: what keeps the sessions of this replica alive, and what ends the
 //! leases of those that are gone, whoever's they were.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
 
 use chatplane_domain::{Command, ExpireCause, ExpireLease, SessionId};
+use futures::{StreamExt as _, stream};
 use tokio::time::{self, Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::lease_row;
 use crate::{
-    app::{App, Error},
+    app::{App, Error, chain::chain},
     scheduler::{Event, LeaseRow, Renewal},
     store::{self, Overdue, RenewedSession, SessionRenewal},
 };
 
+/// So many chats are swept at once: a row that somebody holds delays the others little,
+/// and sweeps leave most of the database's connections to everybody else.
+const EXPIRIES_MAX: usize = 2;
+/// When so many chats could not be swept, more than single rows is wrong, and the rest is
+/// left to the next sweep.
+const FAILURES_MAX: usize = 8;
+
 /// Why a look at the database came to nothing.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("the database did not answer in time")]
     Timeout,
     #[error(transparent)]
     Store(#[from] store::Error),
-    #[error(transparent)]
-    Act(#[from] Error),
 }
 
 /// Whether sessions may be closed by the clock: only after one TTL of unbroken successful
@@ -73,7 +84,8 @@ impl App {
                 continue;
             }
             if let Err(error) = self.renew(&renewals).await {
-                tracing::warn!(%error, sessions = renewals.len(), "sessions could not be renewed");
+                let cause = chain(&error);
+                tracing::warn!(%cause, sessions = renewals.len(), "sessions could not be renewed");
             }
         }
     }
@@ -91,8 +103,7 @@ impl App {
             .collect();
         let asked_at = scheduler.now();
         let renewed = self.inner.store.renew_sessions(self.inner.replica, limits.session_ttl, &asked);
-        let renewed =
-            time::timeout(limits.statement_timeout, renewed).await.map_err(|_| Failure::Timeout)??;
+        let renewed = self.in_time(renewed).await?;
         let mut rows: HashMap<SessionId, Vec<LeaseRow>> = renewed
             .into_iter()
             .map(|RenewedSession { session, leases }| (session, leases.iter().map(lease_row).collect()))
@@ -119,11 +130,15 @@ impl App {
                 _ = due.tick() => {}
             }
             let may_close = clock.may_close(Instant::now());
-            match self.sweep_once(may_close, &stop).await {
-                Ok(()) => clock.succeeded(Instant::now()),
+            match self.look_for_overdue(may_close).await {
+                Ok(overdue) => {
+                    // One chat that cannot be swept says nothing of who could renew.
+                    clock.succeeded(Instant::now());
+                    self.expire_all(overdue, &stop).await;
+                }
                 Err(error) => {
                     clock.failed();
-                    tracing::warn!(%error, "a sweep failed; the next one goes on");
+                    tracing::warn!(cause = %chain(&error), "a sweep failed; the next one goes on");
                 }
             }
             // The net for chats whose hint was lost.
@@ -131,38 +146,45 @@ impl App {
         }
     }
 
-    async fn sweep_once(&self, may_close: bool, stop: &CancellationToken) -> Result<(), Failure> {
-        let timeout = self.inner.scheduler.limits().statement_timeout;
+    async fn look_for_overdue(&self, may_close: bool) -> Result<Vec<Overdue>, Failure> {
         let store = &self.inner.store;
-        let look = async {
-            if may_close {
-                let closed = store.close_expired_sessions().await?;
-                if closed > 0 {
-                    tracing::info!(sessions = closed, "sessions were closed that nobody renewed");
-                }
+        if may_close {
+            let closed = self.in_time(store.close_expired_sessions()).await?;
+            if closed > 0 {
+                tracing::info!(sessions = closed, "sessions were closed that nobody renewed");
             }
-            store.overdue().await
+        }
+        self.in_time(store.overdue()).await
+    }
+
+    /// Closes a session whose worker did not come back, where it is still this connection's,
+    /// and ends its leases without waiting for a sweep.
+    pub(super) async fn close_session(&self, session: SessionId, connection: i64) -> Result<(), Failure> {
+        let store = &self.inner.store;
+        if self.in_time(store.close_session(session, self.inner.replica, connection)).await? {
+            tracing::info!(connection, "a worker did not come back; its session is closed");
+            let overdue = self.in_time(store.leases_of_closed(session)).await?;
+            self.expire_all(overdue, &self.inner.shutdown).await;
+        }
+        Ok(())
+    }
+
+    /// Ends what is overdue, a few at a time. What could not be ended is left to the next
+    /// sweep.
+    async fn expire_all(&self, overdue: Vec<Overdue>, stop: &CancellationToken) {
+        let failures = AtomicUsize::new(0);
+        let expire = async |overdue| {
+            let has_ended = stop.is_cancelled() || failures.load(Relaxed) >= FAILURES_MAX;
+            if !has_ended && !self.expire(overdue).await {
+                failures.fetch_add(1, Relaxed);
+            }
         };
-        let overdue = time::timeout(timeout, look).await.map_err(|_| Failure::Timeout)??;
-        for overdue in overdue {
-            if stop.is_cancelled() {
-                break;
-            }
-            self.expire(overdue).await?;
-        }
-        Ok(())
+        stream::iter(overdue).for_each_concurrent(EXPIRIES_MAX, expire).await;
     }
 
-    /// Ends the leases of a session that has just been closed, without waiting for a sweep.
-    pub(super) async fn expire_leases_of(&self, session: SessionId) -> Result<(), Error> {
-        for overdue in self.inner.store.leases_of_closed(session).await? {
-            self.expire(overdue).await?;
-        }
-        Ok(())
-    }
-
-    /// Ends one thing that is overdue, if it still is.
-    async fn expire(&self, overdue: Overdue) -> Result<(), Error> {
+    /// Ends one thing that is overdue, if it still is. Answers false when the database did
+    /// not do it.
+    async fn expire(&self, overdue: Overdue) -> bool {
         let (chat, command) = match overdue {
             Overdue::Lease(chat, fence) => {
                 (chat, Command::ExpireLease(ExpireLease { fence, cause: ExpireCause::SessionEnded }))
@@ -173,17 +195,30 @@ impl App {
             }
             Overdue::Calls(chat) => (chat, Command::ExpireCalls),
         };
-        match self.act(chat, |_| command.clone()).await {
-            Ok(()) => Ok(()),
+        let act = self.act(chat, |_| command.clone());
+        match time::timeout(self.inner.scheduler.limits().statement_timeout, act).await {
             // Another replica was faster, or the holder was.
-            Err(Error::Superseded | Error::StateForbids { .. } | Error::ChatNotFound) => Ok(()),
-            // One chat that cannot be read must not keep the others waiting.
-            Err(Error::Internal(error)) => {
-                tracing::error!(chat_id = %chat, %error, "a chat could not be swept");
-                Ok(())
+            Ok(Ok(()) | Err(Error::Superseded | Error::StateForbids { .. } | Error::ChatNotFound)) => true,
+            // One chat that cannot be read says nothing of the others.
+            Ok(Err(Error::Internal(error))) => {
+                tracing::error!(chat_id = %chat, cause = %chain(&error), "a chat could not be swept");
+                true
             }
-            Err(error) => Err(error),
+            Ok(Err(error)) => {
+                let cause = chain(&error);
+                tracing::warn!(chat_id = %chat, %cause, "a chat could not be swept; the next sweep tries again");
+                false
+            }
+            Err(_) => {
+                tracing::warn!(chat_id = %chat, "a chat could not be swept in time; the next sweep tries again");
+                false
+            }
         }
+    }
+
+    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, store::Error>>) -> Result<T, Failure> {
+        let answered = time::timeout(self.inner.scheduler.limits().statement_timeout, asked).await;
+        Ok(answered.map_err(|_| Failure::Timeout)??)
     }
 }
 

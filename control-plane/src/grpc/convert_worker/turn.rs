@@ -13,7 +13,8 @@ use prost::bytes::Bytes;
 use super::{call_id, convert, fence, key_of, millis, positive, session_id};
 use crate::{
     app::{
-        CallTool, Error, GetTurn, HolderCall, HolderReply, MessageView, ModelCall, ToolPiece, TurnPiece, suspend,
+        CallTool, Error, GetTurn, HolderCall, HolderReply, MessageView, ModelCall, ToolPiece, TurnPiece,
+        suspend,
     },
     scheduler::{LeaseKey, ModelConfig, Turn, TurnHeader},
 };
@@ -280,7 +281,9 @@ fn error_kind(kind: chat::ErrorKind) -> Option<ErrorKind> {
     })
 }
 
-fn cut(mut text: String, chars_max: usize) -> String {
+/// Names and sentences of workers, as PostgreSQL can keep them.
+fn cut(text: String, chars_max: usize) -> String {
+    let mut text = if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
     if let Some((end, _)) = text.char_indices().nth(chars_max) {
         text.truncate(end);
     }

@@ -257,18 +257,18 @@ impl Session {
     fn end(&mut self) {
         self.phase = Phase::Ended;
         self.outbox.retain(|action| matches!(action, Action::DropStreams(_)));
-        for key in mem::take(&mut self.leases).into_keys() {
-            self.push(Action::DropStreams(key));
+        for (key, held) in mem::take(&mut self.leases) {
+            self.drop_streams(key, &held);
         }
     }
 
     /// The worker has come back to this replica: what the earlier connection kept goes
     /// on, but for leases that have ended.
     pub(crate) fn succeed(&mut self, mut previous: Self) {
-        let left: Vec<LeaseKey> =
-            previous.leases.keys().filter(|key| !self.leases.contains_key(key)).copied().collect();
-        for key in left {
-            previous.push(Action::DropStreams(key));
+        for (key, held) in mem::take(&mut previous.leases) {
+            if !self.leases.contains_key(&key) {
+                previous.drop_streams(key, &held);
+            }
         }
         let kept =
             |action: &Action| matches!(action, Action::DropStreams(key) if !self.leases.contains_key(key));
@@ -360,6 +360,14 @@ impl Session {
         }
     }
 
+    /// What a worker merely says it holds may be another session's: its streams are not
+    /// this session's to end.
+    fn drop_streams(&mut self, key: LeaseKey, held: &Held) {
+        if held.is_given {
+            self.push(Action::DropStreams(key));
+        }
+    }
+
     /// The lease has ended; the worker may or may not know.
     fn lose(&mut self, key: LeaseKey) {
         if self.forget(key).is_some_and(|held| held.standing.was_sent()) {
@@ -370,7 +378,7 @@ impl Session {
     fn forget(&mut self, key: LeaseKey) -> Option<Held> {
         let held = self.leases.remove(&key)?;
         self.outbox.retain(|action| action.lease() != Some(key));
-        self.push(Action::DropStreams(key));
+        self.drop_streams(key, &held);
         Some(held)
     }
 

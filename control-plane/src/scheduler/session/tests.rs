@@ -319,7 +319,7 @@ fn a_lease_that_only_the_worker_knows_of_is_not_one() {
 
     session.handle(at(500), Event::Renewed { asked_at: at(499), rows: Vec::new() });
 
-    assert_eq!(session.take_actions(), [Action::DropStreams(key(1)), Action::SendLost(key(1))]);
+    assert_eq!(session.take_actions(), [Action::SendLost(key(1))]);
 }
 
 #[test]
@@ -338,4 +338,17 @@ fn of_many_messages_of_a_kind_only_the_latest_waits_for_a_slow_worker() {
             Action::SendReload { key: key(1), version: 999 },
         ]
     );
+}
+
+#[test]
+fn a_lease_that_is_merely_claimed_ends_nobodys_streams() {
+    let given = key(1);
+    let claimed = LeaseKey { fence: Fence(i64::MAX), ..key(2) };
+    let mut session = holding(given);
+
+    session.handle(at(1), Event::LeasesChanged(set(&[given, claimed])));
+    session.handle(at(2), Event::LeasesChanged(set(&[given])));
+    session.handle(at(3), Event::Lost(claimed));
+
+    assert!(!session.take_actions().contains(&Action::DropStreams(claimed)));
 }

@@ -78,6 +78,14 @@ impl Failures {
         let mut failure = self.failure(kind, Some(refusal.status), &detail);
         failure.error.retryable &= !refusal.never_retry;
         failure.retry_after = refusal.retry_after;
+        if refusal.status == 200 {
+            // No provider's hiccup: whoever answers there does not speak its language.
+            failure.error.retryable = false;
+            failure.error.message = format!(
+                "The server at {} does not answer as this model's provider: check the model's endpoint.",
+                self.host
+            );
+        }
         if (300..400).contains(&refusal.status) {
             failure.error.message = format!(
                 "The model provider at {} sends calls elsewhere: set the model's endpoint to its final address.",

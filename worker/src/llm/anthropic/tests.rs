@@ -213,12 +213,21 @@ async fn a_redirect_is_not_followed_with_the_key() {
 }
 
 #[tokio::test]
+async fn a_server_that_answers_with_a_page_is_not_asked_again() {
+    let page = answer_with_status("200 OK", "content-type: text/html\r\n", "<html>Log in, please</html>");
+
+    let failure = failure_of(page, |_| {}).await;
+
+    assert_eq!((failure.error.kind, failure.error.retryable), (ErrorKind::MalformedResponse, false));
+    assert!(failure.error.message.contains("endpoint"), "{}", failure.error.message);
+    assert!(!failure.error.detail.contains("Log in"), "{}", failure.error.detail);
+}
+
+#[tokio::test]
 async fn whatever_is_no_event_stream_is_malformed() {
-    let html = answer_with_status("200 OK", "content-type: text/html\r\n", "<html>Log in, please</html>");
     let json = "data: {\"type\":\n\n";
     let number = "data: 7\n\n";
     for script in [
-        html,
         pieces(&["HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n<html></html>"]),
         pieces(&[OK, START, json]),
         pieces(&[OK, number]),

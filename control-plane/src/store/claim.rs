@@ -1,0 +1,92 @@
+//! Leasing a chat that waits: one transaction that locks the row it takes, so that
+//! replicas which claim at the same time take different chats.
+
+use chatplane_domain::{ChatId, Decision};
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use super::{
+    Applied, Ask, Error, Snapshot, Store, TransactError,
+    apply::Write,
+    transact::{Attempt, attempt, read, reply_of},
+};
+
+/// What came of a claim.
+#[derive(Clone, Debug)]
+pub(crate) enum Claim {
+    /// A chat was leased.
+    Leased(Box<Applied>),
+    /// Somebody else's write was in the way: there may be more to claim.
+    Lost,
+    /// No chat waits that could be taken.
+    Nothing,
+}
+
+/// A claim that failed.
+#[derive(Debug)]
+pub(crate) struct ClaimError<E> {
+    /// The chat that was to be leased, once it was known.
+    pub chat: Option<ChatId>,
+    /// What went wrong.
+    pub error: TransactError<E>,
+}
+
+impl Store {
+    /// Takes the chat that has been runnable for the longest time, that nobody else is
+    /// taking and that is none of `but`, and leases it to a session.
+    ///
+    /// # Errors
+    ///
+    /// What the closure refuses, or what the database says; with the chat, so that one
+    /// that cannot be leased does not stand in the way of those behind it.
+    pub(crate) async fn claim<E>(
+        &self,
+        turn_bytes_max: i64,
+        but: &[ChatId],
+        decide: impl Fn(&Snapshot) -> Result<Decision, E>,
+    ) -> Result<Claim, ClaimError<E>> {
+        let of_none = |error: sqlx::Error| ClaimError { chat: None, error: Error::from(error).into() };
+        let but: Vec<Uuid> = but.iter().map(|chat| chat.0).collect();
+        let mut transaction = self.pool.begin().await.map_err(of_none)?;
+        // Only the locked row's own columns may be used: after a wait PostgreSQL
+        // re-checks no other row.
+        let claimed = sqlx::query_scalar!(
+            "select c.chat_id \
+             from chats c \
+             where c.runnable_since is not null \
+             and c.chat_id <> all($1) \
+             order by c.runnable_since, c.chat_id \
+             limit 1 \
+             for update skip locked",
+            &but,
+        )
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(of_none)?;
+        let Some(chat) = claimed.map(ChatId) else { return Ok(Claim::Nothing) };
+        let ask = Ask { turn_bytes_max: Some(turn_bytes_max), ..Ask::default() };
+        let leased = lease_locked(transaction, chat, &ask, decide).await;
+        leased.map_err(|error| ClaimError { chat: Some(chat), error })
+    }
+}
+
+/// Leases a chat whose row the transaction has locked.
+async fn lease_locked<E>(
+    mut transaction: Transaction<'static, Postgres>,
+    chat: ChatId,
+    ask: &Ask,
+    decide: impl Fn(&Snapshot) -> Result<Decision, E>,
+) -> Result<Claim, TransactError<E>> {
+    let read = read(&mut transaction, chat, ask).await?;
+    let (snapshot, _) = read.ok_or(TransactError::ChatNotFound)?;
+    let decision = decide(&snapshot).map_err(TransactError::Refused)?;
+    let reply = reply_of(&snapshot, &decision);
+    let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
+    match attempt(&mut transaction, &write).await? {
+        Attempt::Lost => Ok(Claim::Lost),
+        Attempt::Applied => {
+            transaction.commit().await.map_err(Error::from)?;
+            Ok(Claim::Leased(Box::new(Applied { snapshot, decision, reply })))
+        }
+    }
+}
