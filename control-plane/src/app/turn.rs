@@ -152,7 +152,7 @@ impl App {
         key: LeaseKey,
         bytes_max: Option<i64>,
     ) -> Result<TurnInput, NoTurn> {
-        let ask = Ask { turn_bytes_max: bytes_max, ..Ask::default() };
+        let ask = Ask { turn_bytes_max: bytes_max, for_holder: true, ..Ask::default() };
         let snapshot = match self.inner.store.read(key.chat, &ask).await {
             Ok(snapshot) => snapshot.ok_or(NoTurn::LeaseLost)?,
             Err(error) => return Err(self.not_read(session, key, error).await),

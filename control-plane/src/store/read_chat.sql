@@ -1,6 +1,7 @@
 -- Everything a decision may need, in one snapshot and one round trip.
 -- $1 chat, $2 actor, $3 request id, $4 bytes of history to hand out with a lease
--- (null: none), $5 rows of it at most.
+-- (null: none), $5 rows of it at most, $6 whether it is for the holder of a lease: a
+-- write gives none to a chat that has one, and needs no history then.
 select
     c.chat_id,
     c.organization_id,
@@ -79,7 +80,7 @@ select
         where r.actor_id = $2
         and r.request_id = $3
     ) end as "request: Json<StoredRequest>",
-    case when c.history_bytes <= $4 and not c.leased then (
+    case when c.history_bytes <= $4 and c.leased = $6 then (
         -- One row more than may be handed out tells that there are more.
         select case when count(*) <= $5::bigint then coalesce(jsonb_agg(to_jsonb(m) order by m.id), '[]') end
         from (

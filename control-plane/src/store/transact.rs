@@ -34,6 +34,8 @@ pub(crate) struct Ask {
     pub request: Option<Request>,
     /// Hand out the turn's input with a lease, if it has at most this many bytes.
     pub turn_bytes_max: Option<i64>,
+    /// The input is for the holder of a lease, and not for a write that may give one.
+    pub for_holder: bool,
     /// A model call that the write accounts for.
     pub model_call: Option<ModelCall>,
 }
@@ -364,6 +366,7 @@ pub(super) async fn read(
         ask.request.as_ref().map(|request| request.id.0),
         ask.turn_bytes_max,
         TURN_ROWS_MAX,
+        ask.for_holder,
     )
     .fetch_optional(connection)
     .await
