@@ -1,15 +1,16 @@
 //! The write against a real PostgreSQL, with two connections in a forced order.
 
 use chatplane_domain::{
-    BusyBehavior, ChatId, Command, Context, Decision, QueuedMessageId, Rejection, RequestId, SessionId,
-    UserId, UserMessage, create, decide,
+    Answer, AnswerContent, AnswerPart, BusyBehavior, CallKind, ChatId, Command, CommitStep, Context,
+    Decision, Fence, HolderCommand, HolderWrite, NextStep, QueuedMessageId, Rejection, RequestId, SessionId,
+    ToolCall, Usage, UserId, UserMessage, WriteHeader, create, decide,
 };
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{
-    Applied, Ask, Claim, ClaimError, DEFAULT_ORGANIZATION, Error, MetadataView, Request, Snapshot, Store,
-    TransactError, Transacted,
+    Applied, Ask, Claim, ClaimError, DEFAULT_ORGANIZATION, Error, MetadataView, ModelCall, Request, Snapshot,
+    Store, TransactError, Transacted,
 };
 use crate::testing::database;
 
@@ -131,6 +132,55 @@ async fn a_lost_compare_writes_nothing_the_request_id_included() {
     assert_eq!(world.count("select count(*) from requests").await, 0);
     assert_eq!(world.count("select count(*) from queued_messages").await, 1);
     assert_eq!(world.count("select snapshot_version from chats").await, 2);
+}
+
+#[tokio::test]
+async fn a_lost_compare_of_a_commit_writes_no_message_no_call_and_no_usage() {
+    let world = world().await;
+    let chat = world.new_chat().await;
+    let session = SessionId(Uuid::now_v7());
+    applied(world.transact(chat, &Ask::default(), Command::Lease(session)).await);
+    let call = ModelCall {
+        fence: Fence::FIRST,
+        number: 1,
+        model: "test".to_owned(),
+        usage: Usage { output_tokens: 7, ..Usage::default() },
+    };
+    let ask = Ask { model_call: Some(call), ..Ask::default() };
+    let snapshot = world.store.read(chat, &ask).await.expect("it answers").expect("it is there");
+    let stale = run(&snapshot, commit_with_a_call(session)).expect("it is allowed");
+
+    // Somebody queues a message between the read and the write.
+    applied(world.transact(chat, &Ask::default(), world.send("faster")).await);
+    let wrote = world.store.write(&snapshot, &stale, &ask).await.expect("it answers");
+
+    assert!(!wrote);
+    assert_eq!(world.count("select count(*) from messages").await, 1);
+    assert_eq!(world.count("select count(*) from calls").await, 0);
+    assert_eq!(world.count("select count(*) from model_calls").await, 0);
+    let again = world.transact(chat, &ask, commit_with_a_call(session)).await;
+    applied(again);
+    assert_eq!(world.count("select count(*) from messages").await, 2);
+    assert_eq!(world.count("select count(*) from calls where not settled").await, 1);
+    assert_eq!(world.count("select sum(output_tokens)::bigint from model_calls").await, 7);
+}
+
+fn commit_with_a_call(session: SessionId) -> Command {
+    let call = ToolCall {
+        tool_name: "list_dir".to_owned(),
+        arguments_json: "{}".to_owned(),
+        kind: CallKind::Worker,
+    };
+    let answer = Answer {
+        parts: vec![AnswerPart { content: AnswerContent::ToolCall(call), provider_state: Vec::new() }],
+        model: "test".to_owned(),
+        usage: Usage::default(),
+        runtime_ms: 1,
+        interrupted: false,
+    };
+    let step = CommitStep { answer: Some(answer), next: NextStep::Continue, journal: None };
+    let header = WriteHeader { session, fence: Fence::FIRST, write_no: 1, history_version: 1 };
+    Command::Holder(HolderCommand { header, write: HolderWrite::CommitStep(step) })
 }
 
 #[tokio::test]
