@@ -41,6 +41,7 @@ pub(crate) use crate::store::{
 };
 
 pub(crate) use authenticate::hash_token;
+pub(crate) use chain::chain;
 pub(crate) use create_chat::CreateChat;
 pub(crate) use dispatch::*;
 pub(crate) use error::{Error, FieldViolation};

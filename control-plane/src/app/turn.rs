@@ -8,7 +8,7 @@ use chatplane_domain::{
 };
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 
-use super::{App, Error, chain::chain};
+use super::{App, Error, chain};
 use crate::{
     authz::{self, Action, Actor, Resource},
     scheduler::{LeaseKey, ModelConfig, SettingsMark, Turn, TurnHeader, TurnInput},

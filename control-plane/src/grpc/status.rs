@@ -3,7 +3,7 @@
 //! Every error carries `google.rpc.ErrorInfo` with a reason of the contract's
 //! `ErrorReason`, and where it helps the details that say what to do.
 
-use std::{collections::HashMap, error::Error as _, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use chatplane_proto::chat::v1::ErrorReason;
 use http::Response;
@@ -32,7 +32,7 @@ impl From<app::Error> for Status {
             ),
             app::Error::LimitExceeded(sentence) => limit(ErrorReason::LimitExceeded, &sentence),
             app::Error::Unavailable(_) => {
-                tracing::warn!(cause = %chain(&error), "a call failed for want of the database");
+                tracing::warn!(cause = %app::chain(&error), "a call failed for want of the database");
                 retry(ErrorReason::Unavailable, "the database does not answer; try again")
             }
             app::Error::ShuttingDown => {
@@ -174,26 +174,13 @@ fn state_forbids(state: &str, archived: bool, command: &str) -> Status {
 /// The client gets an id, the log gets the chain.
 fn internal(error: &app::Error) -> Status {
     let error_id = Uuid::now_v7();
-    tracing::error!(%error_id, cause = %chain(error), "a call failed by a defect");
+    tracing::error!(%error_id, cause = %app::chain(error), "a call failed by a defect");
     let metadata = HashMap::from([("error_id".to_owned(), error_id.to_string())]);
     Status::with_error_details(
         Code::Internal,
         format!("a defect of chatplane; the log has more under {error_id}"),
         info(ErrorReason::Internal, metadata),
     )
-}
-
-/// An error with its sources. Messages of the database name constraints and columns;
-/// its detail lines, which may quote values, are no part of them.
-fn chain(error: &app::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
