@@ -1,14 +1,14 @@
 //! Settings of a replica. Every flag is an environment variable too.
 
-use std::{collections::BTreeMap, fmt, fs, io, net::SocketAddr, path::PathBuf};
+mod provider;
+
+use std::{fmt, fs, io, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use tonic::transport::Identity;
 
+use self::provider::{ANTHROPIC_BASE_URL, OPENAI_BASE_URL, ProviderName};
 use crate::{app::Credentials, store::ModelRow};
-
-/// Anthropic's own address.
-const ANTHROPIC_BASE_URL: &str = "https://api.anthropic.com";
 
 /// Settings of `chatplane serve`.
 #[derive(Args, Clone)]
@@ -34,6 +34,21 @@ pub struct Config {
     /// Address of Anthropic's API, or of a server that speaks like it.
     #[arg(long, env = "ANTHROPIC_BASE_URL", default_value = ANTHROPIC_BASE_URL, value_name = "URL")]
     pub anthropic_base_url: String,
+
+    /// Key of OpenAI's API, or of a server that speaks like it; such a server may take any. Kept in memory;
+    /// workers get it with a lease.
+    #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub openai_api_key: Option<String>,
+
+    /// Address of OpenAI's API, or of a server that speaks its Chat Completions, with the `/v1` that most
+    /// have.
+    #[arg(long, env = "OPENAI_BASE_URL", default_value = OPENAI_BASE_URL, value_name = "URL")]
+    pub openai_base_url: String,
+
+    /// Provider of --model: `anthropic` or `openai`. By default the one whose key is given; with both keys,
+    /// or none, Anthropic.
+    #[arg(long, env = "CHATPLANE_PROVIDER", value_name = "PROVIDER")]
+    pub provider: Option<String>,
 
     /// The provider's name of the model that chats use by default. It is written to the table of models at
     /// each start; without it the table stays as it is.
@@ -106,8 +121,16 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// A base URL that is none.
-    #[error("--anthropic-base-url (ANTHROPIC_BASE_URL) must begin with http:// or https://")]
-    BaseUrl,
+    #[error("{flag} ({variable}) must begin with http:// or https:// and name a host")]
+    BaseUrl {
+        /// The flag.
+        flag: &'static str,
+        /// Its variable.
+        variable: &'static str,
+    },
+    /// A provider that is none.
+    #[error("--provider (CHATPLANE_PROVIDER) must be anthropic or openai, not {0:?}")]
+    Provider(String),
 }
 
 impl Config {
@@ -124,20 +147,19 @@ impl Config {
 
     /// The model that the flags name.
     pub(crate) fn model(&self) -> Result<Option<ModelRow>, ConfigError> {
+        let provider = self.model_provider()?;
         let Some(name) = given(self.model.as_ref()) else {
             return Ok(None);
         };
-        let endpoint = match self.anthropic_base_url.trim_end_matches('/') {
-            "" => ANTHROPIC_BASE_URL,
-            url => url,
-        };
-        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
-            return Err(ConfigError::BaseUrl);
+        let endpoint = provider.endpoint(self)?;
+        tracing::info!(model = name, provider = provider.name(), "chats use this model by default");
+        if provider.key(self).is_none() {
+            tracing::warn!(variable = provider.key_variable(), "the default model's provider has no key");
         }
         Ok(Some(ModelRow {
             name: name.clone(),
-            provider: "anthropic".to_owned(),
-            endpoint: endpoint.to_owned(),
+            provider: provider.name().to_owned(),
+            endpoint,
             provider_model: name.clone(),
             is_default: true,
             context_tokens_max: self.model_context_tokens,
@@ -147,12 +169,29 @@ impl Config {
         }))
     }
 
+    /// The provider that `--model` belongs to.
+    fn model_provider(&self) -> Result<ProviderName, ConfigError> {
+        if let Some(name) = given(self.provider.as_ref()) {
+            return ProviderName::parse(name.trim()).ok_or_else(|| ConfigError::Provider(name.clone()));
+        }
+        let anthropic = ProviderName::Anthropic.key(self).is_some();
+        let openai = ProviderName::OpenAi.key(self).is_some();
+        if anthropic && openai && given(self.model.as_ref()).is_some() {
+            tracing::info!(
+                "ANTHROPIC_API_KEY and OPENAI_API_KEY are both given: --model is Anthropic's, \
+                 --provider (CHATPLANE_PROVIDER) chooses another"
+            );
+        }
+        Ok(if openai && !anthropic { ProviderName::OpenAi } else { ProviderName::Anthropic })
+    }
+
     /// The keys that the flags name.
     pub(crate) fn credentials(&self) -> Credentials {
-        let key = given(self.anthropic_api_key.as_ref());
-        let keys: BTreeMap<String, String> =
-            key.map(|key| ("anthropic".to_owned(), key.trim().to_owned())).into_iter().collect();
-        Credentials::new(keys)
+        let keys = ProviderName::ALL.into_iter().filter_map(|provider| {
+            let key = provider.key(self)?;
+            Some((provider.name().to_owned(), key.to_owned()))
+        });
+        Credentials::new(keys.collect())
     }
 }
 
@@ -167,11 +206,14 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // URL and key are secrets.
+        // The database's URL and the keys are secrets; a base URL may hold a password.
         f.debug_struct("Config")
             .field("listen", &self.listen)
             .field("model", &self.model)
-            .field("anthropic_base_url", &self.anthropic_base_url)
+            .field("provider", &self.provider)
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

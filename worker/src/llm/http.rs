@@ -92,6 +92,17 @@ fn is_loopback(url: &Url) -> bool {
     named || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// The URL of a path below a base URL, whose query is kept; `None` when the base is
+/// no http or https URL.
+pub(super) fn url_below(base: &str, path: &[&str]) -> Option<Url> {
+    let mut url = Url::parse(base).ok()?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return None;
+    }
+    url.path_segments_mut().ok()?.pop_if_empty().extend(path);
+    Some(url)
+}
+
 /// Host and port, for sentences; leaves out user names and passwords.
 pub(super) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
@@ -131,8 +142,13 @@ pub(super) async fn error_body(mut response: Response) -> Bytes {
     body.freeze()
 }
 
-/// How long the provider asks to wait: seconds, or a date.
+/// How long the provider asks to wait: milliseconds in a header of their own, which
+/// is the more exact one, or seconds, or a date.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let exact = headers.get("retry-after-ms").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    if let Some(wait) = exact.map(Duration::from_millis) {
+        return Some(wait.min(RETRY_AFTER_MAX));
+    }
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match value.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -180,6 +196,34 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, value.parse().unwrap());
             assert_eq!(retry_after(&headers, now), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn milliseconds_are_more_exact_than_seconds() {
+        for (value, expected) in [("1500", 1500), ("x", 7000), ("99999999999999", 86_400_000)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, "7".parse().unwrap());
+            headers.insert("retry-after-ms", value.parse().unwrap());
+            let wait = retry_after(&headers, SystemTime::UNIX_EPOCH);
+            assert_eq!(wait, Some(Duration::from_millis(expected)), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_path_goes_below_the_base_url_and_before_its_query() {
+        for (base, expected) in [
+            ("https://api.example.com", Some("https://api.example.com/chat/new")),
+            ("https://api.example.com/v1/", Some("https://api.example.com/v1/chat/new")),
+            ("http://[::1]:9/v1?version=2", Some("http://[::1]:9/v1/chat/new?version=2")),
+            ("file:///v1", None),
+            ("http://", None),
+            ("mailto:a@b", None),
+            ("nonsense", None),
+            ("", None),
+        ] {
+            let url = url_below(base, &["chat", "new"]).map(String::from);
+            assert_eq!(url.as_deref(), expected, "{base:?}");
         }
     }
 

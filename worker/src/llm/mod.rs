@@ -2,8 +2,18 @@
 
 mod answer;
 mod anthropic;
+mod assembly;
+mod call;
+#[cfg(test)]
+mod conformance;
+mod failure;
+mod history;
 mod http;
+mod openai;
+mod reading;
 mod sse;
+mod state;
+mod tools;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +22,12 @@ use bytes::Bytes;
 use chatplane_domain::{ChatError, Effort, Usage};
 use futures::stream::BoxStream;
 
-pub use answer::Answer;
-pub use http::install_crypto_provider;
+use self::anthropic::Anthropic;
+use self::call::{HttpProvider, WireFormat};
+use self::openai::OpenAi;
+
+pub use self::answer::Answer;
+pub use self::http::install_crypto_provider;
 
 /// One call of a model: everything a provider needs, nothing it may look up.
 #[derive(Clone)]
@@ -188,7 +202,8 @@ pub trait Provider: Send + Sync {
 /// a process and shared by its turns.
 #[derive(Default)]
 pub struct Providers {
-    anthropic: Arc<anthropic::Anthropic>,
+    anthropic: Arc<HttpProvider<Anthropic>>,
+    openai: Arc<HttpProvider<OpenAi>>,
 }
 
 impl Providers {
@@ -196,7 +211,8 @@ impl Providers {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<dyn Provider>> {
         match name {
-            anthropic::NAME => Some(Arc::clone(&self.anthropic) as Arc<dyn Provider>),
+            Anthropic::NAME => Some(Arc::clone(&self.anthropic) as Arc<dyn Provider>),
+            OpenAi::NAME => Some(Arc::clone(&self.openai) as Arc<dyn Provider>),
             _ => None,
         }
     }

@@ -5,33 +5,17 @@
 //! not kept for replay either: what its deltas mean is not known, the known ones
 //! come in pairs, and they are only sent to callers that asked for them.
 
-use chatplane_domain::Usage;
-use serde::Deserialize;
+use chatplane_domain::{ErrorKind, Usage};
 
+use super::super::assembly::{Assembly, Budget, Fault, PART_BYTES, Progress, parse};
 use super::super::sse::Event;
+use super::super::state::{Fields, State, raw_text, text_field};
 use super::super::{ModelEvent, PartKind, StopReason};
-use super::state::{Fields, State, raw_text, text_field};
+use super::FORMAT;
+use super::failure::kind_of_type;
 use super::wire::{
     BlockDelta, BlockStart, BlockStop, Delta, ErrorEvent, Head, MessageDelta, MessageStart, WireUsage,
 };
-
-/// What a part costs beside its text, so that no number of empty parts is free.
-const PART_BYTES: usize = 64;
-
-/// Why a stream cannot go on.
-#[derive(Debug, PartialEq)]
-pub(super) enum Fault {
-    /// It is not what the protocol says; the text says where, without content.
-    Malformed(&'static str),
-    /// The provider gave up; its `error.type`.
-    Provider(String),
-    /// The answer is larger than a message may be.
-    TooLarge,
-    /// The model declined; the provider's category, possibly empty.
-    Refused(String),
-    /// The answer has filled the model's context.
-    ContextFull,
-}
 
 /// The block that is being written.
 struct OpenBlock {
@@ -53,59 +37,30 @@ enum OpenKind {
 }
 
 /// Adds up one stream.
-pub(super) struct Assembly {
+pub(in crate::llm) struct MessageAssembly {
     model: String,
-    bytes_left: usize,
+    budget: Budget,
     open: Option<OpenBlock>,
     usage: Usage,
     stop_reason: Option<String>,
     refusal_category: String,
     has_calls: bool,
     /// Whether the model has begun to answer.
-    pub(super) begun: bool,
+    begun: bool,
 }
 
-impl Assembly {
+impl MessageAssembly {
     /// An answer of `model` with parts of at most `answer_bytes_max`.
     pub(super) fn new(model: String, answer_bytes_max: usize) -> Self {
         Self {
             model,
-            bytes_left: answer_bytes_max,
+            budget: Budget::new(answer_bytes_max),
             open: None,
             usage: Usage::default(),
             stop_reason: None,
             refusal_category: String::new(),
             has_calls: false,
             begun: false,
-        }
-    }
-
-    /// Takes the next event. [`ModelEvent::Finished`] is the last of the stream.
-    pub(super) fn event(&mut self, event: &Event) -> Result<Vec<ModelEvent>, Fault> {
-        let head: Head = parse(&event.data, "an event is not a JSON object")?;
-        let kind = if head.kind.is_empty() { &event.name } else { &head.kind };
-        match kind.as_str() {
-            "message_start" => {
-                let start: MessageStart = parse(&event.data, "message_start")?;
-                Ok(start.message.usage.map(|usage| self.report_usage(usage)).unwrap_or_default())
-            }
-            "content_block_start" => self.start_block(parse(&event.data, "content_block_start")?),
-            "content_block_delta" => self.grow_block(parse(&event.data, "content_block_delta")?),
-            "content_block_stop" => self.stop_block(&parse(&event.data, "content_block_stop")?),
-            "message_delta" => {
-                let delta: MessageDelta = parse(&event.data, "message_delta")?;
-                self.begun = true;
-                self.stop_reason = delta.delta.stop_reason.or(self.stop_reason.take());
-                let category = delta.delta.stop_details.and_then(|details| details.category);
-                self.refusal_category = category.unwrap_or_default();
-                Ok(delta.usage.map(|usage| self.report_usage(usage)).unwrap_or_default())
-            }
-            "message_stop" => self.finish(),
-            "error" => {
-                let error: ErrorEvent = parse(&event.data, "error")?;
-                Err(Fault::Provider(error.error.kind))
-            }
-            _ => Ok(Vec::new()),
         }
     }
 
@@ -136,7 +91,7 @@ impl Assembly {
             Some("redacted_thinking") => (OpenKind::RedactedThinking, Some(PartKind::Reasoning), None),
             Some("tool_use") => {
                 let tool_name = text_field(&fields, "name").unwrap_or_default();
-                self.spend(tool_name.len())?;
+                self.budget.spend(tool_name.len())?;
                 self.has_calls = true;
                 (OpenKind::ToolUse, Some(PartKind::ToolCall { tool_name }), None)
             }
@@ -144,7 +99,7 @@ impl Assembly {
         };
         self.open = Some(OpenBlock { index: start.index, kind, fields, grown: false });
         let Some(part) = part else { return Ok(Vec::new()) };
-        self.spend(PART_BYTES)?;
+        self.budget.spend(PART_BYTES)?;
         let mut events = vec![ModelEvent::PartStarted(part)];
         events.extend(self.grow(text.unwrap_or_default())?);
         Ok(events)
@@ -174,7 +129,7 @@ impl Assembly {
         if text.is_empty() {
             return Ok(None);
         }
-        self.spend(text.len())?;
+        self.budget.spend(text.len())?;
         if let Some(open) = &mut self.open {
             open.grown = true;
         }
@@ -198,8 +153,9 @@ impl Assembly {
                 Some(without(open.fields, "input"))
             }
         };
-        let provider_state = block.map(|block| State::new(&self.model, block).encode()).unwrap_or_default();
-        self.spend(provider_state.len())?;
+        let provider_state =
+            block.map(|block| State::new(FORMAT, &self.model, block).encode()).unwrap_or_default();
+        self.budget.spend(provider_state.len())?;
         events.push(ModelEvent::PartFinished { provider_state });
         Ok(events)
     }
@@ -220,15 +176,46 @@ impl Assembly {
         };
         Ok(vec![ModelEvent::Finished(reason)])
     }
-
-    fn spend(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or(Fault::TooLarge)?;
-        Ok(())
-    }
 }
 
-fn parse<'a, T: Deserialize<'a>>(data: &'a str, what: &'static str) -> Result<T, Fault> {
-    serde_json::from_str(data).map_err(|_| Fault::Malformed(what))
+impl Assembly for MessageAssembly {
+    fn event(&mut self, event: &Event) -> Result<Vec<ModelEvent>, Fault> {
+        let head: Head = parse(&event.data, "an event is not a JSON object")?;
+        let kind = if head.kind.is_empty() { &event.name } else { &head.kind };
+        match kind.as_str() {
+            "message_start" => {
+                let start: MessageStart = parse(&event.data, "message_start")?;
+                Ok(start.message.usage.map(|usage| self.report_usage(usage)).unwrap_or_default())
+            }
+            "content_block_start" => self.start_block(parse(&event.data, "content_block_start")?),
+            "content_block_delta" => self.grow_block(parse(&event.data, "content_block_delta")?),
+            "content_block_stop" => self.stop_block(&parse(&event.data, "content_block_stop")?),
+            "message_delta" => {
+                let delta: MessageDelta = parse(&event.data, "message_delta")?;
+                self.begun = true;
+                self.stop_reason = delta.delta.stop_reason.or(self.stop_reason.take());
+                let category = delta.delta.stop_details.and_then(|details| details.category);
+                self.refusal_category = category.unwrap_or_default();
+                Ok(delta.usage.map(|usage| self.report_usage(usage)).unwrap_or_default())
+            }
+            "message_stop" => self.finish(),
+            "error" => {
+                let error: ErrorEvent = parse(&event.data, "error")?;
+                let label = error.error.kind;
+                let kind = kind_of_type(&label).unwrap_or(ErrorKind::ProviderUnavailable);
+                Err(Fault::Provider { kind, label })
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn end(&mut self) -> Result<Vec<ModelEvent>, Fault> {
+        Err(Fault::Malformed("the stream ended before the message did"))
+    }
+
+    fn progress(&self) -> Progress {
+        if self.begun { Progress::Begun } else { Progress::Waiting }
+    }
 }
 
 fn without(mut fields: Fields, name: &str) -> Fields {

@@ -8,7 +8,7 @@ fn event(data: &serde_json::Value) -> Event {
 }
 
 fn run(events: &[serde_json::Value]) -> Result<Answer, Fault> {
-    let mut assembly = Assembly::new("model".to_owned(), 10_000);
+    let mut assembly = MessageAssembly::new("model".to_owned(), 10_000);
     let mut answer = Answer::default();
     for data in events {
         for event in assembly.event(&event(data))? {
@@ -35,7 +35,7 @@ fn end(reason: &str) -> [serde_json::Value; 2] {
 }
 
 fn state_of(part: &AnswerPart) -> State {
-    State::decode(&part.provider_state).expect("the part has a state")
+    State::decode(FORMAT, &part.provider_state).expect("the part has a state")
 }
 
 /// An answer with every kind of block, and with things that are not known yet.
@@ -128,7 +128,7 @@ fn every_stop_reason_becomes_one_of_ours_or_a_fault() {
 
 #[test]
 fn a_refusal_comes_after_the_usage_that_was_paid_for_and_names_its_category() {
-    let mut assembly = Assembly::new("model".to_owned(), 100);
+    let mut assembly = MessageAssembly::new("model".to_owned(), 100);
     let refused = json!({"type": "message_delta", "usage": {"output_tokens": 3},
         "delta": {"stop_reason": "refusal", "stop_details": {"type": "refusal", "category": "cyber"}}});
 
@@ -187,14 +187,17 @@ fn whatever_breaks_the_protocol_is_malformed() {
         assert!(matches!(run(&events), Err(Fault::Malformed(_))), "{events:?}");
     }
     let no_json = Event { name: "content_block_delta".into(), data: "<html>".into() };
-    let outcome = Assembly::new(String::new(), 1).event(&no_json);
+    let outcome = MessageAssembly::new(String::new(), 1).event(&no_json);
     assert!(matches!(outcome, Err(Fault::Malformed(_))));
 }
 
 #[test]
 fn an_error_in_mid_stream_keeps_its_type_only() {
     let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "secret"}});
-    assert_eq!(run(&[error]), Err(Fault::Provider("overloaded_error".into())));
+    assert_eq!(
+        run(&[error]),
+        Err(Fault::Provider { kind: ErrorKind::Overloaded, label: "overloaded_error".into() })
+    );
 }
 
 #[test]

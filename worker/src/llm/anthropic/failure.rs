@@ -1,35 +1,9 @@
-//! What Anthropic's errors mean, from its typed fields and status codes.
+//! What Anthropic's errors mean, from their typed fields.
 
-use std::time::Duration;
-
-use chatplane_domain::{ChatError, DETAIL_CHARS_MAX, ErrorKind};
+use chatplane_domain::ErrorKind;
 use serde::Deserialize;
 
-use super::super::CallFailure;
-use super::assembly::Fault;
-
-/// A message that has this many characters in common with the request repeats it.
-/// Half of it is the step at which windows are looked up, so no shorter run hides.
-const ECHO_CHARS: usize = 48;
-
-/// What failures of one call need to know.
-#[derive(Clone, Debug)]
-pub(super) struct Failures {
-    /// Host of the provider, for sentences.
-    pub(super) host: String,
-    /// The key, which no detail may contain.
-    pub(super) api_key: String,
-}
-
-/// The answer of a provider that refused a call.
-pub(super) struct Refusal<'a> {
-    pub(super) status: u16,
-    pub(super) body: &'a [u8],
-    pub(super) content_type: &'a str,
-    pub(super) retry_after: Option<Duration>,
-    /// The provider's own word that the call would fail again.
-    pub(super) never_retry: bool,
-}
+use super::super::failure::Reported;
 
 #[derive(Deserialize)]
 struct ErrorBody {
@@ -44,146 +18,21 @@ struct ErrorFields {
     message: String,
 }
 
-impl Failures {
-    /// A failure of any kind, with a cleaned detail.
-    pub(super) fn failure(&self, kind: ErrorKind, status_code: Option<u16>, detail: &str) -> CallFailure {
-        let error = ChatError {
-            kind,
-            message: self.sentence(kind),
-            detail: self.clean(detail),
-            provider: super::NAME.to_owned(),
-            status_code,
-            retryable: is_retryable(kind),
-        };
-        CallFailure { error, retry_after: None }
-    }
-
-    /// The provider answered with an error status. `request` is the body that was
-    /// sent: a detail that repeats it is left out.
-    pub(super) fn refusal(&self, refusal: &Refusal<'_>, request: &str) -> CallFailure {
-        let fields = serde_json::from_slice::<ErrorBody>(refusal.body).ok().map(|body| body.error);
-        let (error_type, message) =
-            fields.as_ref().map_or(("", ""), |fields| (fields.kind.as_str(), fields.message.as_str()));
-        let kind = kind_of_type(error_type).unwrap_or_else(|| kind_of_status(refusal.status));
+/// The error that the body of an answer reports.
+pub(super) fn reported(body: &[u8]) -> Option<Reported> {
+    let ErrorFields { kind: label, message } = serde_json::from_slice::<ErrorBody>(body).ok()?.error;
+    let kind = match kind_of_type(&label) {
         // The one case that has no field of its own.
-        let too_long = kind == ErrorKind::InvalidRequest && message.contains("prompt is too long");
-        let kind = if too_long { ErrorKind::ContextLength } else { kind };
-        let detail = match &fields {
-            None => format!("HTTP {} with content type {:?}", refusal.status, refusal.content_type),
-            Some(_) if repeats(message, request) => {
-                format!("{error_type}: the provider's message repeats parts of the request")
-            }
-            Some(_) => format!("{error_type}: {message}"),
-        };
-        let mut failure = self.failure(kind, Some(refusal.status), &detail);
-        failure.error.retryable &= !refusal.never_retry;
-        failure.retry_after = refusal.retry_after;
-        if refusal.status == 200 {
-            // No provider's hiccup: whoever answers there does not speak its language.
-            failure.error.retryable = false;
-            failure.error.message = format!(
-                "The server at {} does not answer as this model's provider: check the model's endpoint.",
-                self.host
-            );
+        None | Some(ErrorKind::InvalidRequest) if message.contains("prompt is too long") => {
+            Some(ErrorKind::ContextLength)
         }
-        if (300..400).contains(&refusal.status) {
-            failure.error.message = format!(
-                "The model provider at {} sends calls elsewhere: set the model's endpoint to its final address.",
-                self.host
-            );
-        }
-        failure
-    }
-
-    /// The stream went wrong. What a provider says in mid-stream is not repeated,
-    /// only its type.
-    pub(super) fn fault(&self, fault: &Fault) -> CallFailure {
-        match fault {
-            Fault::Malformed(place) => self.failure(ErrorKind::MalformedResponse, Some(200), place),
-            Fault::Provider(error_type) => {
-                let kind = kind_of_type(error_type).unwrap_or(ErrorKind::ProviderUnavailable);
-                self.failure(kind, Some(200), error_type)
-            }
-            Fault::TooLarge => self.failure(ErrorKind::AnswerTooLarge, Some(200), ""),
-            Fault::Refused(category) => self.failure(ErrorKind::Refused, Some(200), category),
-            Fault::ContextFull => {
-                self.failure(ErrorKind::ContextLength, Some(200), "model_context_window_exceeded")
-            }
-        }
-    }
-
-    fn sentence(&self, kind: ErrorKind) -> String {
-        let host = &self.host;
-        match kind {
-            ErrorKind::RateLimited => format!("{host} asks for fewer calls: wait, or raise the account's limit."),
-            ErrorKind::Overloaded => format!("The model provider at {host} is overloaded: try again later."),
-            ErrorKind::ProviderUnavailable => format!(
-                "The model provider at {host} failed or cannot be reached: check the network and the model's \
-                 endpoint, or try again later."
-            ),
-            ErrorKind::Timeout => {
-                format!("The model provider at {host} was silent for too long: try again, or raise the model's timeouts.")
-            }
-            ErrorKind::Authentication => {
-                format!("The model provider at {host} refused the key: check the model's key and its account.")
-            }
-            ErrorKind::ContextLength => {
-                "The chat no longer fits the model's context: start a new chat, or use a model with a larger one."
-                    .to_owned()
-            }
-            ErrorKind::MalformedResponse => format!(
-                "{host} did not answer as a model provider does: check the model's endpoint, or try again."
-            ),
-            ErrorKind::AnswerTooLarge => {
-                "The answer grew too large or took too long: ask for a shorter one, or in smaller steps.".to_owned()
-            }
-            ErrorKind::Refused => "The model declined to answer: ask differently.".to_owned(),
-            ErrorKind::ModelUnusable => "The model's endpoint or key cannot be used: correct the model.".to_owned(),
-            ErrorKind::InvalidRequest
-            | ErrorKind::TurnLimit
-            | ErrorKind::AttemptsExhausted
-            | ErrorKind::Internal => {
-                format!("The model provider at {host} refused the call: check the model's name and settings.")
-            }
-        }
-    }
-
-    fn clean(&self, detail: &str) -> String {
-        let cleaned = match self.api_key.as_str() {
-            "" => detail.to_owned(),
-            key => detail.replace(key, "[key]"),
-        };
-        cleaned.chars().take(DETAIL_CHARS_MAX).collect()
-    }
+        kind => kind,
+    };
+    Some(Reported { kind, label, message })
 }
 
-/// Whether a message has a run of [`ECHO_CHARS`] in common with the request.
-fn repeats(message: &str, request: &str) -> bool {
-    let message: Vec<char> = message.chars().take(DETAIL_CHARS_MAX).collect();
-    // Any run of that length contains a whole window of half of it.
-    message.chunks_exact(ECHO_CHARS / 2).any(|window| request.contains(&window.iter().collect::<String>()))
-}
-
-fn is_retryable(kind: ErrorKind) -> bool {
-    match kind {
-        ErrorKind::RateLimited
-        | ErrorKind::Overloaded
-        | ErrorKind::ProviderUnavailable
-        | ErrorKind::Timeout
-        | ErrorKind::MalformedResponse => true,
-        ErrorKind::Authentication
-        | ErrorKind::InvalidRequest
-        | ErrorKind::ContextLength
-        | ErrorKind::AnswerTooLarge
-        | ErrorKind::TurnLimit
-        | ErrorKind::AttemptsExhausted
-        | ErrorKind::ModelUnusable
-        | ErrorKind::Refused
-        | ErrorKind::Internal => false,
-    }
-}
-
-fn kind_of_type(error_type: &str) -> Option<ErrorKind> {
+/// What an error's type means.
+pub(super) fn kind_of_type(error_type: &str) -> Option<ErrorKind> {
     Some(match error_type {
         "authentication_error" | "permission_error" | "billing_error" => ErrorKind::Authentication,
         "rate_limit_error" => ErrorKind::RateLimited,
@@ -195,19 +44,48 @@ fn kind_of_type(error_type: &str) -> Option<ErrorKind> {
     })
 }
 
-fn kind_of_status(status: u16) -> ErrorKind {
-    match status {
-        401..=403 => ErrorKind::Authentication,
-        408 => ErrorKind::ProviderUnavailable,
-        413 => ErrorKind::ContextLength,
-        429 => ErrorKind::RateLimited,
-        503 | 529 => ErrorKind::Overloaded,
-        500.. => ErrorKind::ProviderUnavailable,
-        300..500 => ErrorKind::InvalidRequest,
-        _ => ErrorKind::MalformedResponse,
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind(error_type: &str, message: &str) -> Option<ErrorKind> {
+        let body = json!({"type": "error", "error": {"type": error_type, "message": message}});
+        reported(body.to_string().as_bytes()).expect("the body is an error").kind
+    }
+
+    #[test]
+    fn types_mean_what_anthropic_says() {
+        for (error_type, expected) in [
+            ("authentication_error", Some(ErrorKind::Authentication)),
+            ("permission_error", Some(ErrorKind::Authentication)),
+            ("billing_error", Some(ErrorKind::Authentication)),
+            ("rate_limit_error", Some(ErrorKind::RateLimited)),
+            ("overloaded_error", Some(ErrorKind::Overloaded)),
+            ("api_error", Some(ErrorKind::ProviderUnavailable)),
+            ("timeout_error", Some(ErrorKind::ProviderUnavailable)),
+            ("request_too_large", Some(ErrorKind::ContextLength)),
+            ("invalid_request_error", Some(ErrorKind::InvalidRequest)),
+            ("not_found_error", Some(ErrorKind::InvalidRequest)),
+            ("unheard_of", None),
+            ("", None),
+        ] {
+            assert_eq!(kind(error_type, "no"), expected, "{error_type}");
+        }
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_is_told_by_its_text_as_a_last_resort() {
+        let message = "prompt is too long: 210000 tokens > 200000";
+        assert_eq!(kind("invalid_request_error", message), Some(ErrorKind::ContextLength));
+        assert_eq!(kind("overloaded_error", message), Some(ErrorKind::Overloaded));
+    }
+
+    #[test]
+    fn a_body_that_is_no_error_reports_none() {
+        for body in ["<html>sorry</html>", "", "{\"error\":\"text\"}", "[1", "\u{0}", "{}"] {
+            assert_eq!(reported(body.as_bytes()), None, "{body}");
+        }
     }
 }
-
-#[cfg(test)]
-#[path = "failure_tests.rs"]
-mod tests;

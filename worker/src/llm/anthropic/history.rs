@@ -1,35 +1,15 @@
-//! Turns any history that the state machine can produce into a conversation
-//! that Anthropic accepts.
+//! A conversation in Anthropic's words.
 //!
-//! Its rules: user and assistant alternate, a user begins and a user ends; every
-//! call of an answer has exactly one result at the beginning of the user message
-//! that follows; no text is blank; ids of calls are unique; the last block of an
-//! answer is not thinking. Newer models refuse a conversation that ends with the
-//! model's own words, so an answer that was cut and goes on is followed by a
-//! user's [`CONTINUE`], both in the call that continues it and in every later one:
-//! what has been sent once stays a prefix of what is sent next, and the cache holds.
-
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+//! Beside what all providers ask for: user and assistant alternate; results stand at
+//! the beginning of the user message that follows their calls; the last block of an
+//! answer is not thinking.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
-use super::super::{AnswerPart, PartContent, PromptMessage, ToolResult};
-use super::state::{Fields, State, raw_text, text_field};
-
-/// Stands where a user would have to speak between two answers, or after the last.
-pub(super) const CONTINUE: &str = "Continue.";
-/// Stands in place of a first user message that is missing or blank.
-const OPENING: &str = "(This message has no text.)";
-/// The result of a call that has none. The state machine gives every call one;
-/// a single missing result would make the provider refuse the chat for ever.
-const RESULT_MISSING: &str = "The result of this call is not available.";
-/// The result of a tool that wrote nothing; a blank one is refused.
-const RESULT_EMPTY: &str = "(no output)";
-/// Anthropic's bound for names and ids, and of our own tool names.
-const NAME_CHARS_MAX: usize = 64;
+use super::super::history::{self, Outcome, PastAnswer, Speech};
+use super::super::state::{Fields, State, raw_text, text_field};
+use super::super::{AnswerPart, PartContent, PromptMessage};
+use super::FORMAT;
 
 /// One message of the conversation.
 #[derive(Serialize)]
@@ -77,7 +57,7 @@ pub(super) enum Block<'a> {
 impl<'a> Block<'a> {
     /// A text block, unless the text is blank.
     pub(super) fn text(text: &'a str) -> Option<Self> {
-        (!text.trim().is_empty()).then_some(Self::Text { text, cache_control: None })
+        (!history::is_blank(text)).then_some(Self::Text { text, cache_control: None })
     }
 
     /// Lets the cache end here.
@@ -93,120 +73,47 @@ impl<'a> Block<'a> {
 
 /// The conversation as Anthropic accepts it, to be answered by `model`.
 pub(super) fn conversation<'a>(messages: &'a [PromptMessage], model: &str) -> Vec<Turn<'a>> {
-    let mut conversation = Conversation { model, turns: Vec::new(), ids: HashSet::new() };
-    for (position, message) in messages.iter().enumerate() {
-        match message {
-            PromptMessage::User { texts } => {
-                conversation.user(texts.iter().filter_map(|text| Block::text(text)));
-            }
-            PromptMessage::Assistant { message_id, parts } => {
-                let results = results_that_follow(&messages[position + 1..]);
-                conversation.answer(*message_id, parts, &results);
-            }
-            // Read together with the answer that asked for them. A result that
-            // belongs to no call before it would be refused, and is left out.
-            PromptMessage::Tool { .. } => {}
-        }
-    }
-    conversation.finish()
-}
-
-/// Results right after an answer, by the call they belong to; the first one counts.
-fn results_that_follow(messages: &[PromptMessage]) -> HashMap<(i64, u32), &ToolResult> {
-    let mut results = HashMap::new();
-    for message in messages {
-        let PromptMessage::Tool { results: more } = message else {
-            break;
-        };
-        for result in more {
-            results.entry((result.call_message_id, result.call_index)).or_insert(result);
-        }
-    }
-    results
-}
-
-struct Conversation<'a, 'm> {
-    model: &'m str,
-    turns: Vec<Turn<'a>>,
-    /// Ids of calls so far.
-    ids: HashSet<String>,
-}
-
-impl<'a> Conversation<'a, '_> {
-    /// Adds to the user's message, or begins one.
-    fn user(&mut self, blocks: impl IntoIterator<Item = Block<'a>>) {
-        let mut blocks = blocks.into_iter().peekable();
-        if blocks.peek().is_none() {
-            return;
-        }
-        match self.turns.last_mut() {
-            Some(turn) if turn.role == Role::User => turn.content.extend(blocks),
-            _ => self.turns.push(Turn { role: Role::User, content: blocks.collect() }),
-        }
-    }
-
-    /// Adds an answer and the results of its calls.
-    fn answer(
-        &mut self,
-        message_id: i64,
-        parts: &'a [AnswerPart],
-        results: &HashMap<(i64, u32), &'a ToolResult>,
-    ) {
-        let with_thinking = thinking_can_be_replayed(parts, self.model);
-        let mut answer = Vec::new();
-        let mut answered = Vec::new();
-        for part in parts {
-            match &part.content {
-                PartContent::Text(text) => answer.extend(Block::text(text)),
-                PartContent::Reasoning(text) if with_thinking => answer.extend(thinking(part, text)),
-                PartContent::Reasoning(_) => {}
-                PartContent::ToolCall { tool_name, arguments_json } => {
-                    let index = u32::try_from(answered.len()).unwrap_or(u32::MAX);
-                    let state = State::decode(&part.provider_state);
-                    let id = self.call_id(state.as_ref(), message_id, index);
-                    answered.push(result(id.clone(), results.get(&(message_id, index)).copied()));
-                    answer.push(call(state, &id, tool_name, arguments_json));
-                }
+    let own_id = |call: &AnswerPart| {
+        State::decode(FORMAT, &call.provider_state).and_then(|state| text_field(&state.block, "id"))
+    };
+    let mut turns = Vec::new();
+    for speech in history::conversation(messages, own_id) {
+        match speech {
+            Speech::User(texts) => user(&mut turns, texts.into_iter().filter_map(Block::text).collect()),
+            Speech::Answer(past) => {
+                turns.push(Turn { role: Role::Assistant, content: answer(&past, model) });
+                user(&mut turns, past.outcomes.into_iter().map(result).collect());
             }
         }
-        if answer.is_empty() {
-            return;
-        }
-        self.end_with_user();
-        self.turns.push(Turn { role: Role::Assistant, content: answer });
-        self.user(answered);
     }
+    if let Some(last) = turns.last_mut().and_then(|turn| turn.content.last_mut()) {
+        last.cache();
+    }
+    turns
+}
 
-    /// The provider's own id of a call, or one made from ours when there is none,
-    /// it cannot be replayed, or the provider has used it before.
-    fn call_id(&mut self, state: Option<&State>, message_id: i64, index: u32) -> String {
-        let own = state.and_then(|state| text_field(&state.block, "id")).filter(|id| is_name(id));
-        let mut id = own.unwrap_or_default();
-        let derived = format!("call_{message_id}_{index}");
-        let mut suffix = 0;
-        while id.is_empty() || !self.ids.insert(id.clone()) {
-            id = if suffix == 0 { derived.clone() } else { format!("{derived}_{suffix}") };
-            suffix += 1;
-        }
-        id
+/// Adds to the user's message, or begins one.
+fn user<'a>(turns: &mut Vec<Turn<'a>>, blocks: Vec<Block<'a>>) {
+    match turns.last_mut() {
+        _ if blocks.is_empty() => {}
+        Some(turn) if turn.role == Role::User => turn.content.extend(blocks),
+        _ => turns.push(Turn { role: Role::User, content: blocks }),
     }
+}
 
-    /// Lets a user speak last, so that the model can.
-    fn end_with_user(&mut self) {
-        match self.turns.last().map(|turn| turn.role) {
-            None => self.user(Block::text(OPENING)),
-            Some(Role::Assistant) => self.user(Block::text(CONTINUE)),
-            Some(Role::User) => {}
+fn answer<'a>(past: &PastAnswer<'a>, model: &str) -> Vec<Block<'a>> {
+    let with_thinking = thinking_can_be_replayed(past.parts, model);
+    let mut outcomes = past.outcomes.iter();
+    let block = |part: &'a AnswerPart| match &part.content {
+        PartContent::Text(text) => Block::text(text),
+        PartContent::Reasoning(text) if with_thinking => thinking(part, text),
+        PartContent::Reasoning(_) => None,
+        PartContent::ToolCall { tool_name, arguments_json } => {
+            let id = &outcomes.next().expect("every call has an outcome").id;
+            Some(call(part, id, tool_name, arguments_json))
         }
-    }
-
-    fn finish(mut self) -> Vec<Turn<'a>> {
-        self.end_with_user();
-        if let Some(last) = self.turns.last_mut().and_then(|turn| turn.content.last_mut()) {
-            last.cache();
-        }
-        self.turns
-    }
+    };
+    past.parts.iter().filter_map(block).collect()
 }
 
 /// Whether an answer's thinking goes back. All of it or none: the provider
@@ -214,64 +121,32 @@ impl<'a> Conversation<'a, '_> {
 /// answer that ends with thinking (one that was interrupted), and accepts an
 /// answer without any; another model's thinking is of no use to this one.
 fn thinking_can_be_replayed(parts: &[AnswerPart], model: &str) -> bool {
-    let is_thinking = |part: &AnswerPart| matches!(part.content, PartContent::Reasoning(_));
     let is_blank =
-        |part: &AnswerPart| matches!(&part.content, PartContent::Text(text) if text.trim().is_empty());
+        |part: &AnswerPart| matches!(&part.content, PartContent::Text(text) if history::is_blank(text));
     let last = parts.iter().rev().find(|part| !is_blank(part));
-    last.is_some_and(|part| !is_thinking(part))
-        && parts
-            .iter()
-            .filter(|part| is_thinking(part))
-            .all(|part| State::decode(&part.provider_state).is_some_and(|state| state.model == model))
+    last.is_some_and(|part| !matches!(part.content, PartContent::Reasoning(_)))
+        && history::thinking_is_own(parts, FORMAT, model)
 }
 
 fn thinking<'a>(part: &AnswerPart, text: &str) -> Option<Block<'a>> {
-    let mut block = State::decode(&part.provider_state)?.block;
+    let mut block = State::decode(FORMAT, &part.provider_state)?.block;
     if text_field(&block, "type").as_deref() == Some("thinking") {
         block.insert("thinking".to_owned(), raw_text(text));
     }
     Some(Block::Replayed(block))
 }
 
-fn call<'a>(state: Option<State>, id: &str, tool_name: &str, arguments_json: &str) -> Block<'a> {
+fn call<'a>(part: &AnswerPart, id: &str, tool_name: &str, arguments_json: &str) -> Block<'a> {
+    let state = State::decode(FORMAT, &part.provider_state);
     let mut block = state.map(|state| state.block).unwrap_or_default();
     block.insert("type".to_owned(), raw_text("tool_use"));
     block.insert("id".to_owned(), raw_text(id));
-    block.insert("name".to_owned(), raw_text(&replayable_name(tool_name)));
-    block.insert("input".to_owned(), object_or_empty(arguments_json));
+    block.insert("name".to_owned(), raw_text(&history::replayable_name(tool_name)));
+    block.insert("input".to_owned(), history::object_or_empty(arguments_json));
     Block::Replayed(block)
 }
 
-/// Arguments as the model wrote them, or an empty object when they are none.
-fn object_or_empty(arguments_json: &str) -> Box<RawValue> {
-    let is_object = serde_json::from_str::<Map<String, Value>>(arguments_json).is_ok();
-    let json = if is_object { arguments_json } else { "{}" };
-    RawValue::from_string(json.to_owned()).expect("it has just been read as JSON")
-}
-
-fn result(tool_use_id: String, result: Option<&ToolResult>) -> Block<'_> {
-    let (content, is_error) = match result {
-        None => (RESULT_MISSING, true),
-        Some(result) if result.output.trim().is_empty() => (RESULT_EMPTY, result.is_error),
-        Some(result) => (result.output.as_str(), result.is_error),
-    };
-    Block::ToolResult { tool_use_id, content, is_error, cache_control: None }
-}
-
-fn is_name_char(character: char) -> bool {
-    character.is_ascii_alphanumeric() || matches!(character, '_' | '-')
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= NAME_CHARS_MAX && name.chars().all(is_name_char)
-}
-
-/// A tool's name as the provider accepts it: models make up names that it refuses.
-pub(super) fn replayable_name(name: &str) -> Cow<'_, str> {
-    if is_name(name) {
-        return Cow::Borrowed(name);
-    }
-    let replace = |character| if is_name_char(character) { character } else { '_' };
-    let name: String = name.chars().take(NAME_CHARS_MAX).map(replace).collect();
-    if name.is_empty() { Cow::Borrowed("unnamed_tool") } else { Cow::Owned(name) }
+fn result(outcome: Outcome<'_>) -> Block<'_> {
+    let Outcome { id, output, is_error } = outcome;
+    Block::ToolResult { tool_use_id: id, content: output, is_error, cache_control: None }
 }

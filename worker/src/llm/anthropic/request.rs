@@ -1,15 +1,16 @@
 //! The body of a call to Anthropic's Messages API.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use chatplane_domain::Effort;
 
+use super::super::history::replayable_name;
+use super::super::tools::{input_schema, offered};
 use super::super::{ModelCall, PartContent, PromptMessage, ToolDefinition};
-use super::history::{Block, Turn, conversation, replayable_name};
+use super::history::{Block, Turn, conversation};
 
 /// What a tool is called that the history names but nobody offers any more.
 const WITHDRAWN: &str = "No longer available.";
@@ -66,11 +67,9 @@ pub(super) fn body(call: &ModelCall) -> String {
 /// The tools on offer. A history with calls needs a tool in the request: when none
 /// is left, one of the history is named, and the model is told to use none.
 fn tools(call: &ModelCall) -> (Vec<Tool<'_>>, Option<Value>) {
-    let mut names = BTreeSet::new();
-    let offered: Vec<Tool<'_>> =
-        call.tools.iter().filter(|tool| names.insert(&tool.name)).map(offered_tool).collect();
-    if !offered.is_empty() {
-        return (offered, None);
+    let tools: Vec<Tool<'_>> = offered(call).map(offered_tool).collect();
+    if !tools.is_empty() {
+        return (tools, None);
     }
     let Some(name) = call.messages.iter().find_map(called_tool) else {
         return (Vec::new(), None);
@@ -82,13 +81,6 @@ fn tools(call: &ModelCall) -> (Vec<Tool<'_>>, Option<Value>) {
 fn offered_tool(tool: &ToolDefinition) -> Tool<'_> {
     let input_schema = input_schema(&tool.input_schema_json);
     Tool { name: Cow::Borrowed(&tool.name), description: &tool.description, input_schema }
-}
-
-/// The schema as an object that says it is one, which the provider asks for.
-fn input_schema(json: &str) -> Map<String, Value> {
-    let mut schema: Map<String, Value> = serde_json::from_str(json).unwrap_or_default();
-    schema.entry("type").or_insert_with(|| "object".into());
-    schema
 }
 
 fn called_tool(message: &PromptMessage) -> Option<Cow<'_, str>> {
@@ -146,7 +138,3 @@ fn without_effort(model: &str) -> bool {
 #[cfg(test)]
 #[path = "request_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "conformance_tests.rs"]
-mod conformance_tests;

@@ -1,13 +1,14 @@
 use std::time::Duration;
 
+use super::super::super::state::{Fields, State};
 use super::super::super::{AnswerPart, CallLimits, ToolResult};
-use super::super::state::{Fields, State};
+use super::super::FORMAT;
 use super::*;
 use bytes::Bytes;
 
-pub(super) const MODEL: &str = "claude-sonnet-4-6";
+const MODEL: &str = "claude-sonnet-4-6";
 
-pub(super) fn call(messages: Vec<PromptMessage>) -> ModelCall {
+fn call(messages: Vec<PromptMessage>) -> ModelCall {
     let tool = |name: &str| ToolDefinition {
         name: name.to_owned(),
         description: "Does something.".to_owned(),
@@ -31,11 +32,11 @@ pub(super) fn call(messages: Vec<PromptMessage>) -> ModelCall {
     }
 }
 
-pub(super) fn request(call: &ModelCall) -> Value {
+fn request(call: &ModelCall) -> Value {
     serde_json::from_str(&body(call)).expect("the body is JSON")
 }
 
-pub(super) fn messages(messages: Vec<PromptMessage>) -> Value {
+fn messages(messages: Vec<PromptMessage>) -> Value {
     let mut request = request(&call(messages));
     // Where the cache ends has a test of its own.
     for message in request["messages"].as_array_mut().unwrap() {
@@ -46,19 +47,19 @@ pub(super) fn messages(messages: Vec<PromptMessage>) -> Value {
     request["messages"].take()
 }
 
-pub(super) fn user(text: &str) -> PromptMessage {
+fn user(text: &str) -> PromptMessage {
     PromptMessage::User { texts: vec![text.to_owned()] }
 }
 
-pub(super) fn answer(message_id: i64, parts: Vec<AnswerPart>) -> PromptMessage {
+fn answer(message_id: i64, parts: Vec<AnswerPart>) -> PromptMessage {
     PromptMessage::Assistant { message_id, parts }
 }
 
-pub(super) fn part(content: PartContent, state: Bytes) -> AnswerPart {
+fn part(content: PartContent, state: Bytes) -> AnswerPart {
     AnswerPart { content, provider_state: state }
 }
 
-pub(super) fn text(text: &str) -> AnswerPart {
+fn text(text: &str) -> AnswerPart {
     part(PartContent::Text(text.to_owned()), Bytes::new())
 }
 
@@ -67,13 +68,13 @@ fn tool_call(arguments: &str, state: Bytes) -> AnswerPart {
     part(PartContent::ToolCall { tool_name, arguments_json: arguments.to_owned() }, state)
 }
 
-pub(super) fn thinking(model: &str) -> AnswerPart {
+fn thinking(model: &str) -> AnswerPart {
     let block = "{\"type\":\"thinking\",\"signature\":\"c2ln\",\"later\":1.50}";
     part(PartContent::Reasoning("hm".to_owned()), state(model, block))
 }
 
-pub(super) fn state(model: &str, block: &str) -> Bytes {
-    State::new(model, serde_json::from_str::<Fields>(block).unwrap()).encode()
+fn state(model: &str, block: &str) -> Bytes {
+    State::new(FORMAT, model, serde_json::from_str::<Fields>(block).unwrap()).encode()
 }
 
 fn result(call_message_id: i64, call_index: u32, output: &str) -> PromptMessage {

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::state::Fields;
+use super::super::state::Fields;
 
 #[derive(Deserialize)]
 pub(super) struct Head {

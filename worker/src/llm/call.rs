@@ -1,0 +1,166 @@
+//! A model call over HTTP, for every wire format that streams server-sent events.
+//!
+//! A thin client of our own: one POST a call, never repeated, since a repeat is
+//! billed twice; whether to try again is the turn's decision. The stream is read
+//! as its consumer asks for it, so that a slow consumer slows the provider down
+//! and nothing piles up here; dropping it closes the connection.
+
+use std::marker::PhantomData;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use chatplane_domain::ErrorKind;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, Response, Url};
+use tokio::time::{Instant, timeout_at};
+
+use super::assembly::Assembly;
+use super::failure::{Failures, Refusal, Reported};
+use super::http::{self, Clients};
+use super::reading::{Reading, Times};
+use super::{CallFailure, CallLimits, ModelCall, ModelEvent, Provider};
+
+/// The content type of server-sent events.
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// What one wire format adds to a call.
+pub(super) trait WireFormat: Send + Sync + 'static {
+    /// The provider's name in a model's configuration, and in errors.
+    const NAME: &'static str;
+    /// Where calls go, below the base URL.
+    const PATH: &'static [&'static str];
+    /// Adds up a stream.
+    type Assembly: Assembly;
+
+    /// Headers that carry the key; `None` when a header cannot.
+    fn headers(api_key: &str) -> Option<HeaderMap>;
+
+    /// The request as JSON, for the server at `url`.
+    fn body(call: &ModelCall, url: &Url) -> String;
+
+    /// The error that the body of an answer reports; `None` when it is not the
+    /// provider's language.
+    fn reported(body: &[u8]) -> Option<Reported>;
+
+    /// The assembly of an answer of `model`.
+    fn assembly(model: String, answer_bytes_max: usize) -> Self::Assembly;
+}
+
+/// A provider that is called over HTTP.
+pub(super) struct HttpProvider<F> {
+    clients: Clients,
+    format: PhantomData<F>,
+}
+
+impl<F> Default for HttpProvider<F> {
+    fn default() -> Self {
+        Self { clients: Clients::default(), format: PhantomData }
+    }
+}
+
+impl<F: WireFormat> Provider for HttpProvider<F> {
+    fn call(&self, call: ModelCall) -> BoxStream<'static, Result<ModelEvent, CallFailure>> {
+        let first = match Prepared::new::<F>(&self.clients, &call) {
+            Ok(prepared) => Step::<F>::Open(Box::new(prepared)),
+            Err(failure) => Step::Fail(Box::new(failure)),
+        };
+        stream::try_unfold(first, next).boxed()
+    }
+}
+
+/// Where a call is.
+enum Step<F: WireFormat> {
+    Open(Box<Prepared>),
+    Read(Box<Reading<F::Assembly>>),
+    Fail(Box<CallFailure>),
+}
+
+async fn next<F: WireFormat>(step: Step<F>) -> Result<Option<(ModelEvent, Step<F>)>, CallFailure> {
+    let mut reading = match step {
+        Step::Open(prepared) => Box::new(prepared.open::<F>().await?),
+        Step::Read(reading) => reading,
+        Step::Fail(failure) => return Err(*failure),
+    };
+    let event = reading.next_event().await?;
+    Ok(event.map(|event| (event, Step::Read(reading))))
+}
+
+/// A call that is ready to be sent.
+struct Prepared {
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+    body: String,
+    failures: Failures,
+    model: String,
+    limits: CallLimits,
+}
+
+impl Prepared {
+    fn new<F: WireFormat>(clients: &Clients, call: &ModelCall) -> Result<Self, CallFailure> {
+        let url = http::url_below(&call.endpoint, F::PATH);
+        let host = url.as_ref().map(http::host_of).unwrap_or_default();
+        let failures = Failures { provider: F::NAME, host, api_key: call.api_key.clone() };
+        let unusable = |detail: &str| failures.failure(ErrorKind::ModelUnusable, None, detail);
+        let url = url.ok_or_else(|| unusable("the endpoint is not an http or https URL"))?;
+        let mut headers = F::headers(&call.api_key)
+            .ok_or_else(|| unusable("the key has characters that cannot be sent in a header"))?;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+        // Fails where TLS is needed and the machine has no root certificates.
+        let client = clients.get(&url).map_err(|error| unusable(&http::describe(error)))?.clone();
+        let model = call.provider_model.clone();
+        let body = F::body(call, &url);
+        Ok(Self { client, url, headers, body, failures, model, limits: call.limits })
+    }
+
+    /// Sends the call and waits for the head of the answer.
+    async fn open<F: WireFormat>(self) -> Result<Reading<F::Assembly>, CallFailure> {
+        let times = Times::start(Instant::now(), &self.limits);
+        let body = Bytes::from(self.body);
+        let send = self.client.post(self.url).headers(self.headers).body(body.clone()).send();
+        let response = match timeout_at(times.first_token, send).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                let detail = http::describe(error);
+                return Err(self.failures.failure(ErrorKind::ProviderUnavailable, None, &detail));
+            }
+            Err(_) => {
+                return Err(self.failures.failure(ErrorKind::Timeout, None, "no answer at all"));
+            }
+        };
+        if !is_event_stream(&response) {
+            return Err(refused::<F>(&self.failures, response, &body).await);
+        }
+        let chunks = response.bytes_stream().map_err(http::describe).boxed();
+        let assembly = F::assembly(self.model, self.limits.answer_bytes_max);
+        Ok(Reading::new(chunks, assembly, times, self.failures))
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
+}
+
+/// A success that does not say what it is gets the benefit of the doubt: the
+/// decoder finds out.
+fn is_event_stream(response: &Response) -> bool {
+    let says_so = |kind: &str| kind.to_ascii_lowercase().starts_with(EVENT_STREAM);
+    response.status().as_u16() == 200 && content_type(response.headers()).is_none_or(says_so)
+}
+
+async fn refused<F: WireFormat>(failures: &Failures, response: Response, request: &[u8]) -> CallFailure {
+    let headers = response.headers().clone();
+    let status = response.status().as_u16();
+    let body = http::error_body(response).await;
+    let refusal = Refusal {
+        status,
+        reported: F::reported(&body),
+        content_type: content_type(&headers).unwrap_or_default(),
+        retry_after: http::retry_after(&headers, SystemTime::now()),
+        never_retry: headers.get("x-should-retry").is_some_and(|value| value == "false"),
+    };
+    failures.refusal(&refusal, std::str::from_utf8(request).unwrap_or_default())
+}

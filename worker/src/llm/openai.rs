@@ -1,0 +1,61 @@
+//! OpenAI's Chat Completions over server-sent events, as OpenAI and many servers
+//! that speak like it have them.
+//!
+//! The base URL includes the version (`https://api.openai.com/v1`), as OpenAI's SDKs
+//! have it.
+
+mod assembly;
+mod details;
+mod failure;
+mod fragment;
+mod history;
+mod object_end;
+mod parts;
+mod request;
+mod usage;
+mod wire;
+
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+
+use self::assembly::ChatAssembly;
+use super::ModelCall;
+use super::call::WireFormat;
+use super::failure::Reported;
+use super::state::Format;
+
+/// Marks what must go back to a server that speaks Chat Completions.
+pub(super) const FORMAT: Format = Format { name: "openai.chat_completions", version: 1 };
+
+/// The wire format.
+#[derive(Debug)]
+pub(super) struct OpenAi;
+
+impl WireFormat for OpenAi {
+    const NAME: &'static str = "openai";
+    const PATH: &'static [&'static str] = &["chat", "completions"];
+    type Assembly = ChatAssembly;
+
+    fn headers(api_key: &str) -> Option<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        // A server of one's own may want no key.
+        if !api_key.is_empty() {
+            let mut key = HeaderValue::from_str(&format!("Bearer {api_key}")).ok()?;
+            key.set_sensitive(true);
+            headers.insert(AUTHORIZATION, key);
+        }
+        Some(headers)
+    }
+
+    fn body(call: &ModelCall, url: &Url) -> String {
+        request::body(call, request::Server::of(url))
+    }
+
+    fn reported(body: &[u8]) -> Option<Reported> {
+        failure::reported(body)
+    }
+
+    fn assembly(model: String, answer_bytes_max: usize) -> ChatAssembly {
+        ChatAssembly::new(model, answer_bytes_max)
+    }
+}
