@@ -34,38 +34,98 @@ pub(crate) struct Arguments {
 pub(crate) enum Role {
     /// Run one replica of the control plane.
     ///
-    /// It keeps everything in PostgreSQL, which it migrates at its start. Any number of equal replicas may
-    /// share one database. It ends in order on SIGTERM.
+    /// It serves the API to clients, workers and workspace agents on one port, and keeps all state in
+    /// PostgreSQL (14 or newer, encoding UTF8), whose schema it brings up to date at its start. Any number of
+    /// equal replicas may share one database. Users, workspaces and tokens are made with `chatplane admin`.
+    ///
+    /// Health: the gRPC health service says SERVING when the replica is ready. SIGTERM and SIGINT end it in
+    /// order: health says NOT_SERVING, open streams get `--drain-timeout`, then it ends; a second signal ends
+    /// it at once.
+    ///
+    /// Exit codes: 0 after a stop in order, 2 for wrong usage, 3 when it could not start or had to end (the
+    /// last line on standard error says why), 130 when a second signal came.
+    ///
+    /// Security: whoever can connect needs a token for every call but health and reflection. Without
+    /// `--tls-cert` tokens, chats and provider keys cross the network readable, so it then listens on
+    /// loopback only, unless `--allow-plaintext` says that something else protects the network. Provider
+    /// keys are kept in memory and go to workers with each turn; tokens are stored as hashes; chats are
+    /// stored readable, so protect the database and its backups.
     Serve(Box<Serve>),
 
     /// Run a worker: it calls the models and runs the turns of chats.
     ///
-    /// It dials the control plane, needs no port and keeps no data. Adding workers adds capacity; killing one
+    /// It dials the control plane, needs no open port and keeps no data. It must reach the model providers,
+    /// by the proxy of HTTPS_PROXY and NO_PROXY if there is one. Adding workers adds capacity; killing one
     /// costs at most the unfinished step. Its token comes from `chatplane admin create-token --worker`.
+    ///
+    /// SIGTERM and SIGINT end it in order: it takes no new chats, steps under way get `--drain-timeout`, then
+    /// it gives its chats back; a second signal ends it at once. It waits for a control plane that is away.
+    ///
+    /// Exit codes: 0 after a stop in order, 2 for wrong usage, 3 when it could not start or its token was
+    /// refused, 130 when a second signal came.
+    ///
+    /// Security: it receives provider keys and the text of the chats it runs, keeps both in memory only, and
+    /// logs neither. It cannot reach the database. Without TLS it talks to a control plane on this machine
+    /// only, unless `--allow-plaintext` is given.
     Worker(chatplane_worker::Config),
 
-    /// Run the agent of one workspace: it runs the file tools that chats ask for in its directory.
+    /// Run the agent of one workspace: it runs the tools that chats ask for, next to the code.
     ///
-    /// It dials the control plane, needs no port and holds no model keys. Its token comes from
-    /// `chatplane admin create-token --workspace`.
+    /// It dials the control plane, needs no open port and holds no model keys. One agent serves one
+    /// directory; a second one for the same workspace takes the first one's place, which then ends. Its token
+    /// comes from `chatplane admin create-token --workspace`. It remembers in `--state-dir` which calls it has
+    /// run, so that none runs twice; that directory must survive restarts.
+    ///
+    /// SIGTERM and SIGINT end it in order, and every command it runs with it; a second signal ends it at
+    /// once. It waits for a control plane that is away.
+    ///
+    /// Exit codes: 0 after a stop in order, 2 for wrong usage, 3 when it could not start, its token was
+    /// refused or another agent took its place, 130 when a second signal came.
+    ///
+    /// Security: chats of the workspace's owner may read and write files in the directory and run any
+    /// command with the rights of the user that the agent runs as, network included; what tools return goes
+    /// to the control plane, to workers and to the model's provider. Run it in a container or as a user of
+    /// its own to bound that, or with `--read-only`. Commands get a cleaned environment without keys and
+    /// tokens. As root they can read the memory of every process: do not run it as root beside secrets.
     WorkspaceAgent(chatplane_workspace_agent::Config),
+
+    /// Hold one command of a workspace agent, and end with everything that it has started.
+    #[command(hide = true)]
+    ToolGuard,
 
     /// Try it on this machine: everything, with a private database, on the current directory.
     ///
     /// Starts a private PostgreSQL, one control plane, one worker and a workspace agent, each a process of
-    /// its own, and stops them at its end. The data is kept for the next time. With `--prompt` it runs that
-    /// prompt, writes the answer to standard output and tool calls to standard error, and ends: with 0, with
-    /// 1 when the chat ended in an error, 2 for wrong usage, 3 when something could not start, 130 when
-    /// interrupted. Without, it serves until it is stopped.
+    /// its own, and stops them at its end; killed by force, they are gone within seconds. Chats are kept for
+    /// the next time. PostgreSQL's server programs must be installed; nothing needs to be set up.
     ///
-    /// The agent reads files of the directory, and what it reads goes to the model's provider. With
-    /// `ANTHROPIC_API_KEY` set, that is Anthropic; without a key a built-in demo model answers, and nothing
-    /// leaves this machine.
+    /// In a terminal it opens a chat. The lines typed are kept as its history for as long as `dev` runs, in
+    /// memory only. Ctrl-C interrupts a running turn, a second one leaves; Ctrl-D leaves. With `--prompt` it
+    /// runs that prompt, writes the answer to standard output and all else to standard error, and ends.
+    /// Without a terminal and without a prompt it serves until SIGTERM.
+    ///
+    /// Exit codes: 0 when all went well, 1 when the prompt's chat ended in an error, 2 for wrong usage, 3
+    /// when something could not start or a part failed, 130 when interrupted.
+    ///
+    /// Model: with ANTHROPIC_API_KEY set Anthropic answers, else with OPENAI_API_KEY OpenAI, else a built-in
+    /// demo model that is no language model but calls tools like one, and then nothing leaves this machine.
+    ///
+    /// Security: the agent may change files and run commands in the directory, with your rights, network
+    /// included, and does so without asking; `--read-only` forbids both. What it reads goes to the model's
+    /// provider. Commands get no key and no token handed down, but can read every file that you can, the
+    /// data directory's included. The control plane listens on 127.0.0.1 only, and every call needs the token,
+    /// which is kept in a file that only you may read.
     Dev(Box<Options>),
 
     /// Create users, workspaces and tokens, straight in the database.
     ///
-    /// What was created is printed alone on standard output, words about it on standard error.
+    /// Run it where the control plane's database can be reached, after `chatplane serve` has made the schema
+    /// or before: it brings it up to date too. What was created is printed alone on standard output, words
+    /// about it on standard error.
+    ///
+    /// Exit codes: 0 when it was created, 2 for wrong usage, 3 when nothing was created.
+    ///
+    /// Security: whoever has the database's password can create tokens for everybody.
     #[command(subcommand)]
     Admin(AdminCommand),
 }

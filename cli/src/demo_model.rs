@@ -3,7 +3,8 @@
 //! A local HTTP server that speaks Anthropic's Messages wire format with real
 //! streaming, so that everything behind it works as it would with a real model. It
 //! is no language model: it lists the directory, reads a few files of what came
-//! back, and says what it found. It knows nothing beforehand.
+//! back, runs a harmless command if it may, and says what it found. It knows nothing
+//! beforehand.
 //!
 //! - `conversation`: what a request says;
 //! - `listing`: what a listed directory holds;

@@ -10,7 +10,7 @@ use crate::arguments::{Arguments, Role};
 pub(crate) fn start(arguments: &Arguments) {
     let default = match arguments.role {
         // There standard error is for the person, not for the operator.
-        Role::Dev(_) | Role::Admin(_) => "warn",
+        Role::Dev(_) | Role::Admin(_) | Role::ToolGuard => "warn",
         Role::Serve(_) | Role::Worker(_) | Role::WorkspaceAgent(_) => "info",
     };
     let filter = EnvFilter::new(arguments.log.as_deref().unwrap_or(default));

@@ -28,7 +28,11 @@ mod signals;
 mod system;
 
 fn main() -> ExitCode {
+    system::keep_memory_to_ourselves();
     let arguments = Arguments::parse();
+    if matches!(arguments.role, Role::ToolGuard) {
+        return roles::tool_guard().into();
+    }
     logging::start(&arguments);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -54,6 +58,8 @@ async fn run(arguments: Arguments) -> Exit {
         Role::Serve(serve) => roles::serve(*serve, signals.shutdown()).await,
         Role::Worker(config) => roles::worker(config, signals.shutdown()).await,
         Role::WorkspaceAgent(config) => roles::workspace_agent(config, signals.shutdown()).await,
+        // Served above: it must be alone in its process, without a runtime's threads.
+        Role::ToolGuard => Exit::Usage,
         Role::Dev(options) => dev::dev(*options, arguments.log.as_deref(), &signals).await,
         Role::Admin(command) => admin::admin(command, &mut io::stdout()).await,
     }

@@ -33,6 +33,11 @@ pub(crate) async fn workspace_agent(config: workspace_agent::Config, shutdown: C
     ended(workspace_agent::run(config, shutdown).await)
 }
 
+/// The guard of one command of a workspace agent.
+pub(crate) fn tool_guard() -> Exit {
+    ended(workspace_agent::tool_guard())
+}
+
 fn ended<E: Error>(result: Result<(), E>) -> Exit {
     match result {
         Ok(()) => Exit::Done,

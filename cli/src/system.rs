@@ -1,4 +1,4 @@
-//! The few calls to the operating system for which the standard library has no safe form.
+//! The few calls to the operating system that the standard library does not have, or has in no safe form.
 //!
 //! This is the one module of the crate with `unsafe` in it. Each function is a thin wrapper that cannot be
 //! misused from safe code.
@@ -17,6 +17,19 @@ use std::{
 };
 
 use rustix::io::FdFlags;
+
+/// Closes this process's memory and first environment, which may hold keys and tokens, to every process but
+/// root's: on Linux a command that an agent runs as the same user could read `/proc/<pid>/environ` otherwise.
+/// A crash leaves no image of the memory either.
+pub(crate) fn keep_memory_to_ourselves() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+        // It fails for values that do not exist only.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
+}
 
 /// The home directory of the user that this process runs as, from the user database: it is known in an empty
 /// environment too.

@@ -19,7 +19,8 @@ pub struct Limits {
     pub progress_interval: Duration,
     /// All watched chats are looked at this often, whatever hints were lost.
     pub watch_poll_interval: Duration,
-    /// How long a tool call waits for its workspace agent to come back.
+    /// How long a tool call waits for its workspace agent to come back: longer than an agent waits between two
+    /// tries to connect, which is 5 s at most.
     pub workspace_return: Duration,
 }
 
@@ -33,7 +34,7 @@ impl Default for Limits {
             drain: Duration::from_secs(10),
             progress_interval: Duration::from_secs(15),
             watch_poll_interval: Duration::from_secs(5),
-            workspace_return: Duration::from_secs(5),
+            workspace_return: Duration::from_secs(8),
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Options {
     pub workspace: bool,
     /// More variables for `serve`.
     pub serve: BTreeMap<&'static str, String>,
+    /// More variables for the workspace agent.
+    pub agent: BTreeMap<&'static str, String>,
 }
 
 /// Tokens of every kind.
@@ -54,14 +56,16 @@ pub struct Cluster {
     pub user: UserId,
     /// The user's workspace.
     pub workspace: WorkspaceId,
-    /// The workspace's directory.
-    pub directory: TempDir,
     /// The control plane.
     pub control_plane: Role,
     /// The workers.
     pub workers: Vec<Role>,
     /// The workspace agent, if there is one.
     pub agent: Option<Role>,
+    /// The workspace's directory.
+    pub directory: TempDir,
+    /// Where the workspace agent keeps its journal.
+    pub journal: TempDir,
     logs: TempDir,
     options: Options,
 }
@@ -77,6 +81,7 @@ impl Cluster {
         let (user, workspace, tokens) = people(&database).await;
         let logs = TempDir::new().expect("a directory for logs");
         let directory = TempDir::new().expect("a directory for the workspace");
+        let journal = TempDir::new().expect("a directory for the journal");
         let address = free_port();
         let control_plane = serve(&database, address, &options, logs.path());
         let mut cluster = Self {
@@ -86,6 +91,7 @@ impl Cluster {
             user,
             workspace,
             directory,
+            journal,
             control_plane,
             workers: Vec::new(),
             agent: None,
@@ -131,12 +137,15 @@ impl Cluster {
     ///
     /// When it never is.
     pub async fn start_agent(&mut self) {
-        let directory = self.directory.path().to_str().expect("temporary paths are UTF-8").to_owned();
-        let variables = BTreeMap::from([
+        let path =
+            |directory: &TempDir| directory.path().to_str().expect("temporary paths are UTF-8").to_owned();
+        let mut variables = BTreeMap::from([
             ("CHATPLANE_CONTROL_PLANE", self.url()),
             ("CHATPLANE_WORKSPACE_TOKEN", self.tokens.workspace_agent.clone()),
-            ("CHATPLANE_WORKSPACE_DIR", directory),
+            ("CHATPLANE_WORKSPACE_DIR", path(&self.directory)),
+            ("CHATPLANE_WORKSPACE_STATE_DIR", path(&self.journal)),
         ]);
+        variables.extend(self.options.agent.clone());
         self.agent = Some(Role::start("agent", &["workspace-agent"], &variables, self.logs.path()));
         let mut client = self.client();
         eventually("the workspace is online", async || {

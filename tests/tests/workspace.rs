@@ -4,6 +4,8 @@
 mod agent;
 #[path = "workspace/holder.rs"]
 mod holder;
+#[path = "workspace/journal.rs"]
+mod journal;
 #[path = "workspace/world.rs"]
 mod world;
 
@@ -174,6 +176,8 @@ fn wrong_calls(right: &CallToolRequest) -> Vec<(CallToolRequest, (Code, &'static
         (change(|call| call.fence = 0), (invalid, "FIELD_INVALID")),
         (change(|call| "rm".clone_into(&mut call.tool_name)), (invalid, "FIELD_INVALID")),
         (change(|call| "7".clone_into(&mut call.session_id)), (invalid, "FIELD_INVALID")),
+        // The same object, but not what was committed.
+        (change(|call| "{ }".clone_into(&mut call.arguments_json)), (invalid, "FIELD_INVALID")),
     ]
 }
 

@@ -36,9 +36,39 @@ pub struct Config {
     #[arg(long, env = "CHATPLANE_WORKSPACE_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// Directory to serve. Tools reach nothing outside it.
+    /// Directory to serve. Paths that are given to tools must lie inside it, and commands start there;
+    /// what a command reaches is up to the rights of the user that the agent runs as.
     #[arg(long, env = "CHATPLANE_WORKSPACE_DIR", value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
+
+    /// Offer only the tools that read: no file is written, and no command is run.
+    #[arg(long, env = "CHATPLANE_WORKSPACE_READ_ONLY", value_parser = BoolishValueParser::new())]
+    pub read_only: bool,
+
+    /// Let the paths that are given to tools lead outside the directory: absolute ones, `..`, symbolic links.
+    ///
+    /// Without it such paths are refused. It is no wall around commands: a command that is run in the
+    /// directory can reach whatever the user that the agent runs as can reach, with this flag and without.
+    /// Run the agent as a user of its own, or in a container, to confine commands too.
+    #[arg(long, env = "CHATPLANE_WORKSPACE_ALLOW_OUTSIDE", value_parser = BoolishValueParser::new())]
+    pub allow_outside: bool,
+
+    /// Hand this variable of the agent's environment down to commands. May be given several times; the
+    /// variable CHATPLANE_WORKSPACE_PASS_ENV takes names separated by commas.
+    ///
+    /// Commands start with a short list of harmless variables (PATH, HOME, LANG and the like), so that no
+    /// key, token or password of the agent's environment reaches them. Names that begin with CHATPLANE_ are
+    /// refused.
+    #[arg(long, env = "CHATPLANE_WORKSPACE_PASS_ENV", value_name = "NAME", value_delimiter = ',')]
+    pub pass_env: Vec<String>,
+
+    /// Directory of the journal, which remembers the calls that changed something, so that none runs twice.
+    /// It must not lie inside the directory that is served.
+    ///
+    /// Default: `chatplane` below $XDG_STATE_HOME or `~/.local/state`; as root,
+    /// `/var/lib/chatplane/workspace-agent`.
+    #[arg(long, env = "CHATPLANE_WORKSPACE_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 
     /// Allow `http://` to another machine. Token, files and answers then cross the network unprotected.
     #[arg(long, env = "CHATPLANE_ALLOW_PLAINTEXT", value_parser = BoolishValueParser::new())]
@@ -96,6 +126,18 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+    /// Our own variables are not for commands.
+    #[error(
+        "--pass-env (CHATPLANE_WORKSPACE_PASS_ENV) cannot pass {name}: \
+         variables of chatplane hold its tokens, and are not for commands"
+    )]
+    PassEnvOurs {
+        /// The variable.
+        name: String,
+    },
+    /// A value was given, or something else that names no variable.
+    #[error("--pass-env (CHATPLANE_WORKSPACE_PASS_ENV) takes names of variables, without `=` and values")]
+    PassEnvMalformed,
     /// TLS cannot be set up.
     #[error("TLS to the control plane cannot be set up")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -141,13 +183,28 @@ fn read_token(path: &Path) -> io::Result<String> {
 
 impl fmt::Debug for Config {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { control_plane, token, token_file, dir, allow_plaintext, ca_cert } = self;
+        let Self {
+            control_plane,
+            token,
+            token_file,
+            dir,
+            read_only,
+            allow_outside,
+            pass_env,
+            state_dir,
+            allow_plaintext,
+            ca_cert,
+        } = self;
         formatter
             .debug_struct("Config")
             .field("control_plane", control_plane)
             .field("token", &token.as_ref().map(|_| "(hidden)"))
             .field("token_file", token_file)
             .field("dir", dir)
+            .field("read_only", read_only)
+            .field("allow_outside", allow_outside)
+            .field("pass_env", pass_env)
+            .field("state_dir", state_dir)
             .field("allow_plaintext", allow_plaintext)
             .field("ca_cert", ca_cert)
             .finish()
@@ -178,6 +235,16 @@ mod tests {
         assert_eq!(config.dir, Path::new("."));
         assert!(!config.allow_plaintext);
         assert!(parse(&["--allow-plaintext"]).allow_plaintext);
+    }
+
+    #[test]
+    fn an_agent_may_write_and_stays_inside_unless_told_otherwise() {
+        let usual = parse(&[]);
+        assert!(!usual.read_only && !usual.allow_outside && usual.pass_env.is_empty());
+
+        let told = parse(&["--read-only", "--allow-outside", "--pass-env", "A,B", "--pass-env", "C"]);
+        assert!(told.read_only && told.allow_outside);
+        assert_eq!(told.pass_env, ["A", "B", "C"]);
     }
 
     #[test]

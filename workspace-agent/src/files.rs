@@ -1,22 +1,35 @@
-//! The file tools. They read only, so nothing of them is journalled and each call may run again.
+//! The file tools. Two only read, so that they may run at any time and again; two change files, one call at a
+//! time.
 
 mod beneath;
+mod edit_files;
 mod list_dir;
 mod read_file;
+mod replace;
+mod write_file;
 
-use std::{io, sync::Arc};
+use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use rustix::io::Errno;
-use tokio::{sync::Semaphore, task};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task,
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::beneath::Root;
-use crate::tools::{ArgumentsError, Call, Definition, Ended, Tool, shorten};
+use self::beneath::Wanted;
+use crate::tools::{ArgumentsError, Call, Definition, Effect, Ended, Tool, shorten};
 
 /// File work at the same time. A disk gains nothing from more, and a hung network file system must not
 /// take all of the runtime's blocking threads.
 const BLOCKING_MAX: usize = 16;
+
+/// A change under way is brought to its end when its call is cancelled, so that what is told is true. It takes
+/// milliseconds; who waits longer waits for a disk that hangs.
+const CHANGE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What one call may show. Some thousand lines of code; more drowns a model.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
@@ -45,12 +58,40 @@ enum Error {
     IsDirectory(String),
     #[error("`{0}` is not a directory. Use read_file to read a file.")]
     NotDirectory(String),
-    #[error("`{0}` is not a regular file (it is a pipe, a socket or a device) and cannot be read.")]
+    #[error("`{0}` is not a regular file (it is a pipe, a socket or a device) and cannot be used.")]
     NotRegular(String),
     #[error("`{0}` is a binary file and cannot be shown as text.")]
     Binary(String),
     #[error("`offset` is past the end: `{path}` has {lines} lines.")]
     PastEnd { path: String, lines: u64 },
+    #[error("`{0}` is the path of a directory. Give that of a file.")]
+    NamesDirectory(String),
+    #[error("`{0}` is write-protected. Nothing was changed.")]
+    WriteProtected(String),
+    #[error("The argument `content` is larger than 2 MiB. Nothing was changed.")]
+    ContentTooLarge,
+    #[error("The argument `edits` is empty.")]
+    NoEdits,
+    #[error("The argument `edits` has more than 100 edits. Nothing was changed. Make several calls.")]
+    TooManyEdits,
+    #[error("{place}: {reason} Nothing was changed.")]
+    Edit { place: String, reason: String },
+    #[error(transparent)]
+    Problem(#[from] edit_files::Problem),
+    #[error("`{0}` does not exist. To create a file, use write_file.")]
+    NothingToEdit(String),
+    #[error("`{0}` is larger than 4 MiB. Change it by a command.")]
+    FileTooLarge(String),
+    #[error("The files of this call have more than 16 MiB together. Make several calls.")]
+    FilesTooLarge,
+    #[error("`{0}` is not UTF-8 text. Change it by a command.")]
+    NotText(String),
+    #[error("`{0}` was changed by somebody else at the same time. Nothing was changed. Read it again.")]
+    Changed(String),
+    #[error("`{path}` cannot be written: {source}. Nothing was changed.")]
+    Write { path: String, source: io::Error },
+    #[error("{error} But that is not so for {changed}: bringing them back failed.")]
+    HalfDone { error: Box<Error>, changed: String },
     #[error("`{path}` cannot be read: {source}.")]
     Io { path: String, source: io::Error },
     #[error("The call was cancelled.")]
@@ -82,68 +123,155 @@ impl Error {
 pub(crate) struct Files {
     root: Arc<Root>,
     slots: Arc<Semaphore>,
+    /// Held by the one call that changes files: what it has read is what it replaces.
+    change: Arc<Mutex<()>>,
 }
 
 impl Files {
     /// The tools of one directory.
     pub(crate) fn new(root: Arc<Root>) -> Self {
-        Self { root, slots: Arc::new(Semaphore::new(BLOCKING_MAX)) }
+        Self { root, slots: Arc::new(Semaphore::new(BLOCKING_MAX)), change: Arc::default() }
     }
 
-    /// As they are declared.
+    /// Those that only read, as they are declared.
     pub(crate) fn tools(self) -> Vec<Arc<dyn Tool>> {
-        vec![
-            Arc::new(FileTool { files: self.clone(), definition: list_dir::DEFINITION, work: list_dir::run }),
-            Arc::new(FileTool { files: self, definition: read_file::DEFINITION, work: read_file::run }),
-        ]
+        let tool = |definition, work| -> Arc<dyn Tool> {
+            Arc::new(ReadingTool { files: self.clone(), definition, work })
+        };
+        vec![tool(list_dir::DEFINITION, list_dir::run), tool(read_file::DEFINITION, read_file::run)]
+    }
+
+    /// Those that change files.
+    pub(crate) fn changing_tools(self) -> Vec<Arc<dyn Tool>> {
+        let tool = |definition, work| -> Arc<dyn Tool> {
+            Arc::new(ChangingTool { files: self.clone(), definition, work })
+        };
+        vec![tool(write_file::DEFINITION, write_file::run), tool(edit_files::DEFINITION, edit_files::run)]
+    }
+}
+
+impl Files {
+    /// Opens a directory, for a command to run in.
+    pub(crate) async fn directory(&self, path: &str, cancel: &CancellationToken) -> Result<OwnedFd, Ended> {
+        let (root, path) = (Arc::clone(&self.root), path.to_owned());
+        let opened = self.in_a_slot(move || root.open(&path, Wanted::Directory));
+        tokio::select! {
+            () = cancel.cancelled() => Err(Error::Cancelled.into()),
+            opened = opened => opened,
+        }
+    }
+
+    /// Runs blocking work when it is its turn.
+    async fn in_a_slot<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Ended> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
+        let done = task::spawn_blocking(move || {
+            let _slot = slot;
+            work()
+        });
+        match done.await {
+            Ok(done) => done.map_err(Ended::from),
+            Err(error) => {
+                tracing::error!(error = %error, "a file tool ended by a defect");
+                Err(Ended::failed("The tool failed by a defect of its own."))
+            }
+        }
+    }
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::failed(error.to_string())
     }
 }
 
 /// The blocking part of a tool.
 type Work = fn(&Root, &Call) -> Result<String, Error>;
 
-/// A tool that is one piece of blocking work.
-struct FileTool {
+/// A tool that is one piece of blocking work, and changes nothing.
+struct ReadingTool {
     files: Files,
     definition: Definition,
     work: Work,
 }
 
-impl Tool for FileTool {
+impl Tool for ReadingTool {
     fn definition(&self) -> Definition {
         self.definition
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Reads
     }
 
     fn run(&self, call: Call) -> BoxFuture<'static, Ended> {
         let (files, work) = (self.files.clone(), self.work);
         Box::pin(async move {
             let cancel = call.cancel.clone();
+            let root = Arc::clone(&files.root);
             tokio::select! {
                 // A thread that hangs in the kernel cannot be stopped. It keeps its slot, and the call ends.
-                () = cancel.cancelled() => Ended::failed(Error::Cancelled.to_string()),
-                ended = in_a_slot(files, call, work) => ended,
+                () = cancel.cancelled() => Error::Cancelled.into(),
+                done = files.in_a_slot(move || work(&root, &call)) => done.map_or_else(|ended| ended, Ended::ok),
             }
         })
     }
 }
 
-async fn in_a_slot(files: Files, call: Call, work: Work) -> Ended {
-    let slot = files.slots.acquire_owned().await.expect("the semaphore is never closed");
-    let done = task::spawn_blocking(move || {
-        let _slot = slot;
-        work(&files.root, &call)
-    });
-    match done.await {
-        Ok(Ok(output)) => Ended::ok(output),
-        Ok(Err(error)) => Ended::failed(error.to_string()),
-        Err(error) => {
-            tracing::error!(error = %error, "a file tool ended by a defect");
-            Ended::failed("The tool failed by a defect of its own.")
-        }
+/// A tool that is one piece of blocking work, and changes files.
+struct ChangingTool {
+    files: Files,
+    definition: Definition,
+    work: Work,
+}
+
+impl Tool for ChangingTool {
+    fn definition(&self) -> Definition {
+        self.definition
     }
+
+    fn effect(&self) -> Effect {
+        Effect::Changes
+    }
+
+    fn run(&self, call: Call) -> BoxFuture<'static, Ended> {
+        let (files, work) = (self.files.clone(), self.work);
+        Box::pin(async move {
+            let cancel = call.cancel.clone();
+            let root = Arc::clone(&files.root);
+            let turn = tokio::select! {
+                () = cancel.cancelled() => return Error::Cancelled.into(),
+                turn = Arc::clone(&files.change).lock_owned() => turn,
+            };
+            let done = files.in_a_slot(move || {
+                // Held by the thread: when it hangs, nobody else may change what it is about to change.
+                let _turn = turn;
+                work(&root, &call)
+            });
+            tokio::select! {
+                done = done => done.map_or_else(|ended| ended, Ended::ok),
+                () = overdue(&cancel) => Ended::failed(HANGS),
+            }
+        })
+    }
+}
+
+/// Whether a change that hangs is made in the end, nobody can know.
+const HANGS: &str = "The call was cancelled while it wrote, and the writing hangs. Whether anything was changed \
+                     is not known.";
+
+/// Waits until a change that nobody waits for any more takes too long.
+async fn overdue(cancel: &CancellationToken) {
+    cancel.cancelled().await;
+    sleep(CHANGE_TIME_MAX).await;
 }
 
 /// Gives an error once nobody waits for the work any more.
 fn go_on(cancel: &CancellationToken) -> Result<(), Error> {
     if cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

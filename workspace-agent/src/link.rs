@@ -1,9 +1,10 @@
 //! The link to the control plane: one stream, opened again for ever. Nothing else here knows gRPC.
 //!
 //! What outlives a stream is the highest fence seen of each chat, so that a late holder stays refused after
-//! a reconnect. Running calls do not: they only read, so when a stream breaks they are dropped, and whoever
-//! still wants a result asks again. (Calls that change something will be found again by the journal.)
+//! a reconnect, and the journal with its running calls, which whoever asks again joins. Calls that only read
+//! do not: when a stream breaks they are dropped, and whoever still wants a result asks again.
 
+mod asked;
 mod calls;
 mod dial;
 mod fences;
@@ -12,7 +13,7 @@ mod session;
 use std::time::Duration;
 
 use rand::Rng;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::dial::Dial;
@@ -20,7 +21,7 @@ use self::{
     fences::Fences,
     session::{Cause, End},
 };
-use crate::{RunError, tools::Tools};
+use crate::{RunError, journal::Journal, tools::Tools};
 
 /// Times and sizes of the link. Tests shorten the times.
 #[derive(Clone, Debug)]
@@ -36,10 +37,15 @@ pub(crate) struct Limits {
     pub(crate) backoff_max: Duration,
     /// A registration that held so long was no flapping: the next wait is the first again.
     pub(crate) stable: Duration,
-    /// Running calls may end within this time after a request to stop; reading takes milliseconds.
+    /// Running calls may end within this time after a request to stop: reading takes milliseconds, and so
+    /// does killing a process and writing down that it is gone.
     pub(crate) drain: Duration,
     /// Calls at the same time. Several chats' worth of parallel calls; each holds its arguments and result.
     pub(crate) calls_max: usize,
+    /// Between two listings of the journal, by the contract.
+    pub(crate) listing: Duration,
+    /// Entries in one message of a listing, by the contract.
+    pub(crate) listed_max: usize,
     /// Chats whose fence is remembered; about 100 bytes each.
     pub(crate) fences_max: usize,
 }
@@ -52,8 +58,10 @@ impl Default for Limits {
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
             stable: Duration::from_secs(10),
-            drain: Duration::from_secs(2),
+            drain: Duration::from_secs(4),
             calls_max: 64,
+            listing: Duration::from_secs(30),
+            listed_max: 1_000,
             fences_max: 10_000,
         }
     }
@@ -63,22 +71,41 @@ impl Default for Limits {
 pub(crate) struct Link {
     dial: Dial,
     tools: Tools,
+    journal: Journal,
     limits: Limits,
     fences: Fences,
+    /// When everything is to have ended, once it is to end.
+    stop_by: Option<Instant>,
 }
 
 impl Link {
     /// A link that is not open yet.
-    pub(crate) fn new(dial: Dial, tools: Tools, limits: Limits) -> Self {
+    pub(crate) fn new(dial: Dial, tools: Tools, journal: Journal, limits: Limits) -> Self {
         let fences = Fences::new(limits.fences_max);
-        Self { dial, tools, limits, fences }
+        Self { dial, tools, journal, limits, fences, stop_by: None }
     }
 
     /// Keeps the link open until `shutdown`, or until it makes no sense any more.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), RunError> {
+        let ended = self.keep_open(&shutdown).await;
+        // A tool may run that no stream was following, or whose end was not written yet.
+        let deadline = self.stop();
+        if timeout_at(deadline, self.journal.finished()).await.is_err() {
+            tracing::warn!("stopped before every running call was recorded; their outcome will be unknown");
+        }
+        ended
+    }
+
+    /// Asks the calls that change something to stop, and says by when they are to have ended.
+    fn stop(&mut self) -> Instant {
+        self.journal.stop();
+        *self.stop_by.get_or_insert_with(|| Instant::now() + self.limits.drain)
+    }
+
+    async fn keep_open(&mut self, shutdown: &CancellationToken) -> Result<(), RunError> {
         let mut backoff = Backoff::new(&self.limits);
         loop {
-            let lost = match session::run(&mut self, &shutdown).await {
+            let lost = match session::run(self, shutdown).await {
                 End::Stopped => return Ok(()),
                 End::Replaced => return Err(RunError::Replaced),
                 End::TokenRefused { reason } => {

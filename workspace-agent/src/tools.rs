@@ -1,30 +1,40 @@
 //! What a tool is, and the set of tools that the agent declares.
 
 mod arguments;
+mod middle_cut;
+mod output;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::arguments::{Arguments, ArgumentsError};
-
-/// A piece of output on the wire, by the contract.
-const OUTPUT_PIECE_BYTES_MAX: usize = 256 * 1024;
-
-/// Pieces that wait for the stream; a tool that writes faster waits too.
-const OUTPUT_PIECES_MAX: usize = 4;
+pub(crate) use self::{
+    arguments::{Arguments, ArgumentsError, Fields},
+    middle_cut::MiddleCut,
+    output::{OutputSink, Preview},
+};
 
 /// Something that a model may call.
 pub(crate) trait Tool: Send + Sync + 'static {
     /// How it is declared.
     fn definition(&self) -> Definition;
 
+    /// What a run of it may do.
+    fn effect(&self) -> Effect;
+
     /// Runs one call. It ends soon after `call.cancel`, whatever it waits for; it decides itself how,
     /// since a process must be stopped before its end is told. Dropping the future abandons the call.
     fn run(&self, call: Call) -> BoxFuture<'static, Ended>;
+}
+
+/// What a run of a tool may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It only reads: it may run again whenever somebody asks again.
+    Reads,
+    /// It may change something: it is journalled, and no call of it runs twice.
+    Changes,
 }
 
 /// How a tool is declared to the model.
@@ -43,7 +53,6 @@ pub(crate) struct Call {
     /// What the model asks for.
     pub(crate) arguments: Arguments,
     /// Where the tool may write while it runs.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no tool of the program streams yet"))]
     pub(crate) output: OutputSink,
     /// Nobody wants the result any more.
     pub(crate) cancel: CancellationToken,
@@ -67,30 +76,6 @@ impl Ended {
     /// It did not; the sentence tells the model why and what to do instead.
     pub(crate) fn failed(output: impl Into<String>) -> Self {
         Self { output: output.into(), is_error: true }
-    }
-}
-
-/// Where a running tool writes. What it writes is a preview: the model reads `Ended`.
-pub(crate) struct OutputSink {
-    pieces: mpsc::Sender<Bytes>,
-}
-
-impl OutputSink {
-    /// A sink and its other end.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Bytes>) {
-        let (pieces, written) = mpsc::channel(OUTPUT_PIECES_MAX);
-        (Self { pieces }, written)
-    }
-
-    /// Writes, as fast as the reader reads. Without a reader the bytes are dropped.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no tool of the program streams yet"))]
-    pub(crate) async fn write(&self, mut data: Bytes) {
-        while !data.is_empty() {
-            let piece = data.split_to(data.len().min(OUTPUT_PIECE_BYTES_MAX));
-            if self.pieces.send(piece).await.is_err() {
-                return;
-            }
-        }
     }
 }
 

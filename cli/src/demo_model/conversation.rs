@@ -15,6 +15,10 @@ pub(super) struct Call<'a> {
 pub(super) struct Conversation<'a> {
     pub(super) model: &'a str,
     pub(super) tool_names: Vec<&'a str>,
+    /// What a user said last, its pieces joined.
+    pub(super) question: String,
+    /// How often users have spoken.
+    pub(super) questions: usize,
     /// Calls since a user last spoke.
     pub(super) calls: Vec<Call<'a>>,
 }
@@ -24,6 +28,8 @@ impl<'a> Conversation<'a> {
         let mut conversation = Self {
             model: text(&request["model"]),
             tool_names: array(&request["tools"]).iter().map(|tool| text(&tool["name"])).collect(),
+            question: String::new(),
+            questions: 0,
             calls: Vec::new(),
         };
         for message in array(&request["messages"]) {
@@ -37,13 +43,11 @@ impl<'a> Conversation<'a> {
     }
 
     fn message(&mut self, message: &'a Value) {
-        let is_user = message["role"] == "user";
-        if is_user && message["content"].is_string() {
-            self.calls.clear();
+        if message["role"] == "user" {
+            self.spoken(message);
         }
         for block in array(&message["content"]) {
             match text(&block["type"]) {
-                "text" if is_user => self.calls.clear(),
                 "tool_use" => self.calls.push(Call {
                     id: text(&block["id"]),
                     tool_name: text(&block["name"]),
@@ -54,6 +58,22 @@ impl<'a> Conversation<'a> {
                 "tool_result" => self.result(block),
                 _ => {}
             }
+        }
+    }
+
+    /// A user's message that says something begins a turn; one that only carries results does not.
+    fn spoken(&mut self, message: &Value) {
+        let texts: Vec<&str> = match &message["content"] {
+            Value::String(text) => vec![text.as_str()],
+            blocks => {
+                let is_text = |block: &&Value| block["type"] == "text";
+                array(blocks).iter().filter(is_text).map(|block| text(&block["text"])).collect()
+            }
+        };
+        if !texts.is_empty() {
+            self.question = texts.join(" ");
+            self.questions += 1;
+            self.calls.clear();
         }
     }
 

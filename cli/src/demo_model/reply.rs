@@ -9,6 +9,9 @@ use super::{
 
 const LIST_DIR: &str = "list_dir";
 const READ_FILE: &str = "read_file";
+const EXECUTE: &str = "execute";
+/// Characters of a question that a reply repeats.
+const QUESTION_CHARS_SHOWN: usize = 80;
 /// Lines asked of a file.
 const LINES_READ: u32 = 40;
 /// Lines of a file that the answer shows.
@@ -25,7 +28,7 @@ pub(super) enum Block {
     Call { tool_name: &'static str, input: Value },
 }
 
-/// Lists the directory, then reads a few files, then answers.
+/// Lists the directory, then reads a few files and runs a command, then answers.
 pub(super) fn decide(conversation: &Conversation<'_>) -> Vec<Block> {
     if !conversation.has_tool(LIST_DIR) {
         return vec![Block::Text(without_tools())];
@@ -33,7 +36,7 @@ pub(super) fn decide(conversation: &Conversation<'_>) -> Vec<Block> {
     let calls = &conversation.calls;
     let Some(listing) = calls.iter().find(|call| call.tool_name == LIST_DIR) else {
         return vec![
-            Block::Text("Let me see what is in this directory.".to_owned()),
+            Block::Text(opening(conversation)),
             Block::Call { tool_name: LIST_DIR, input: json!({"path": "."}) },
         ];
     };
@@ -41,18 +44,58 @@ pub(super) fn decide(conversation: &Conversation<'_>) -> Vec<Block> {
         return vec![Block::Text(format!("I could not list the directory: {}", cut(&listing.output)))];
     }
     let entries = listing::entries(&listing.output);
-    let files = listing::worth_reading(&entries);
-    let has_read = calls.iter().any(|call| call.tool_name == READ_FILE);
-    if has_read || files.is_empty() || !conversation.has_tool(READ_FILE) {
-        return vec![Block::Text(summary(&entries, calls))];
+    let has_looked_closer = calls.iter().any(|call| call.tool_name != LIST_DIR);
+    if !has_looked_closer {
+        let closer = look_closer(conversation, &entries);
+        if !closer.is_empty() {
+            return closer;
+        }
     }
+    vec![Block::Text(summary(&entries, calls))]
+}
+
+fn opening(conversation: &Conversation<'_>) -> String {
+    if conversation.questions < 2 {
+        return "Let me see what is in this directory.".to_owned();
+    }
+    // The first thing that a person would like to know of a follow-up is that it has arrived.
+    let words: Vec<&str> = conversation.question.split_whitespace().collect();
+    let question = cut_to(&words.join(" "), QUESTION_CHARS_SHOWN);
+    format!(
+        "You asked: \"{question}\". I am only the demo model and cannot tell what that means, but I can look \
+         again."
+    )
+}
+
+/// Reads the files that promise most, and runs one harmless command.
+fn look_closer(conversation: &Conversation<'_>, entries: &[&str]) -> Vec<Block> {
+    let files = match conversation.has_tool(READ_FILE) {
+        true => listing::worth_reading(entries),
+        false => Vec::new(),
+    };
+    let command = conversation.has_tool(EXECUTE).then(|| command(entries));
+    let plan = match (files.as_slice(), command) {
+        ([], None) => return Vec::new(),
+        ([], Some(command)) => format!("I will run `{command}`."),
+        (files, None) => format!("I will read {}.", and(files)),
+        (files, Some(command)) => format!("I will read {}, and run `{command}`.", and(files)),
+    };
     let read = |path: &&str| Block::Call {
         tool_name: READ_FILE,
         input: json!({"path": path, "offset": 1, "limit": LINES_READ}),
     };
-    let mut reply = vec![Block::Text(format!("I will read {}.", and(&files)))];
+    let mut reply = vec![Block::Text(plan)];
     reply.extend(files.iter().map(read));
+    reply.extend(
+        command.map(|command| Block::Call { tool_name: EXECUTE, input: json!({"command": command}) }),
+    );
     reply
+}
+
+/// A command that changes nothing and is quick anywhere. No name of the directory becomes part of it: names
+/// may hold anything, also what a shell would run.
+fn command(entries: &[&str]) -> &'static str {
+    if entries.is_empty() { "uname -s" } else { "ls -A | wc -l" }
 }
 
 fn without_tools() -> String {
@@ -62,6 +105,16 @@ fn without_tools() -> String {
 }
 
 fn summary(entries: &[&str], calls: &[Call<'_>]) -> String {
+    let mut paragraphs = vec![contents(entries)];
+    paragraphs.extend(calls.iter().filter_map(|call| match call.tool_name {
+        READ_FILE => Some(file_summary(call)),
+        EXECUTE => Some(command_summary(call)),
+        _ => None,
+    }));
+    paragraphs.join("\n\n")
+}
+
+fn contents(entries: &[&str]) -> String {
     if entries.is_empty() {
         return "This directory is empty.".to_owned();
     }
@@ -76,12 +129,20 @@ fn summary(entries: &[&str], calls: &[Call<'_>]) -> String {
         0 => String::new(),
         more => format!(" (and {more} more)"),
     };
-    let mut summary = format!("This directory has {}: {}{more}.", and(&counts), and(shown));
-    for call in calls.iter().filter(|call| call.tool_name == READ_FILE) {
-        summary.push_str("\n\n");
-        summary.push_str(&file_summary(call));
+    format!("This directory has {}: {}{more}.", and(&counts), and(shown))
+}
+
+fn command_summary(call: &Call<'_>) -> String {
+    let command = cut(call.input["command"].as_str().unwrap_or("The command"));
+    if call.is_error {
+        return format!("`{command}` failed: {}", cut(&call.output));
     }
-    summary
+    let lines = call.output.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    let shown: Vec<String> = lines.take(LINES_SHOWN).map(|line| format!("> {}", cut(line))).collect();
+    match shown.as_slice() {
+        [] => format!("`{command}` printed nothing."),
+        shown => format!("`{command}` printed:\n{}", shown.join("\n")),
+    }
 }
 
 fn file_summary(call: &Call<'_>) -> String {
@@ -119,8 +180,12 @@ fn title(heading: &str) -> String {
 }
 
 fn cut(text: &str) -> String {
+    cut_to(text, LINE_CHARS_SHOWN)
+}
+
+fn cut_to(text: &str, chars_shown: usize) -> String {
     let mut chars = text.trim_end().chars();
-    let mut cut: String = chars.by_ref().take(LINE_CHARS_SHOWN).collect();
+    let mut cut: String = chars.by_ref().take(chars_shown).collect();
     if chars.next().is_some() {
         cut.push('…');
     }

@@ -74,10 +74,20 @@ async fn ask(call: ModelCall) -> Answer {
 /// Runs a call as the workspace's tools would.
 fn run_tool(files: &Files, tool_name: &str, arguments_json: &str) -> String {
     let arguments: Value = serde_json::from_str(arguments_json).unwrap();
+    if tool_name == "execute" {
+        return match arguments["command"].as_str().unwrap() {
+            "ls -A | wc -l" => format!("{}\n(exit code 0)", files.len() + 1),
+            "uname -s" => "Minix\n(exit code 0)".to_owned(),
+            other => panic!("{other} may not be harmless"),
+        };
+    }
     let path = arguments["path"].as_str().unwrap();
     match tool_name {
         "list_dir" => {
             assert_eq!(path, ".");
+            if files.is_empty() {
+                return "(empty)".to_owned();
+            }
             files
                 .iter()
                 .map(|(name, text)| format!("{name}  {} bytes\n", text.len()))
@@ -175,6 +185,22 @@ async fn without_reading_it_says_what_it_saw_and_without_tools_that_it_has_none(
 }
 
 #[tokio::test]
+async fn with_a_shell_it_runs_a_harmless_command_and_says_what_came_of_it() {
+    let files = Files::from([("one.txt", "1"), ("two; rm -rf $HOME.txt", "2")]);
+
+    let answers = turn(&files, &["list_dir", "read_file", "execute"]).await;
+    let of_nothing = turn(&Files::new(), &["list_dir", "read_file", "execute"]).await;
+
+    assert_eq!(answers.len(), 3);
+    assert_eq!(answers[1].parts.len(), 4, "files are read and the command is run in one step");
+    let answer = text_of(&answers[2]);
+    assert!(answer.contains("`ls -A | wc -l` printed:\n> 3\n> (exit code 0)"), "{answer}");
+    assert!(answer.contains("one.txt begins:\n> 1"), "{answer}");
+    let answer = text_of(of_nothing.last().unwrap());
+    assert!(answer.starts_with("This directory is empty.\n\n`uname -s` printed:\n> Minix"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_new_question_begins_a_new_turn() {
     let demo = demo().await;
     let listed = PartContent::ToolCall { tool_name: "list_dir".into(), arguments_json: "{}".into() };
@@ -190,6 +216,7 @@ async fn a_new_question_begins_a_new_turn() {
     let answer = ask(call(demo.address, messages, &["list_dir"])).await;
 
     assert_eq!(answer.stop_reason, Some(StopReason::ToolUse));
+    assert!(text_of(&answer).starts_with("You asked: \"Look again.\"."), "{}", text_of(&answer));
     demo.stop().await;
 }
 

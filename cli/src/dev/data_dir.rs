@@ -6,6 +6,7 @@
 //!   lock          held by one `dev` at a time; names its process
 //!   postgres/     the launcher's
 //!   identity/     0700: the user, the workspaces and their tokens
+//!   agents/       0700: a directory per workspace, its agent's journal
 //!   logs/         0700: a file per role, begun anew at each start
 //! ```
 
@@ -15,6 +16,8 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
+
+use chatplane_domain::WorkspaceId;
 
 use crate::dev::{DevError, error::failed};
 
@@ -29,16 +32,24 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Makes or takes over the directory.
+    /// Makes or takes over the directory itself.
     pub(crate) fn open(path: &Path) -> Result<Self, DevError> {
         make(path)?;
         require_ours(path)?;
         let lock = lock(path)?;
-        let data_dir = Self { path: path.to_owned(), lock };
-        for dir in [data_dir.identity(), data_dir.logs()] {
+        Ok(Self { path: path.to_owned(), lock })
+    }
+
+    /// Makes what is missing in it.
+    pub(crate) fn complete(self) -> Result<Self, DevError> {
+        for dir in [self.identity(), self.agents(), self.logs()] {
             make_private(&dir)?;
         }
-        Ok(data_dir)
+        Ok(self)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn postgres(&self) -> PathBuf {
@@ -47,6 +58,17 @@ impl DataDir {
 
     pub(crate) fn identity(&self) -> PathBuf {
         self.path.join("identity")
+    }
+
+    pub(crate) fn agents(&self) -> PathBuf {
+        self.path.join("agents")
+    }
+
+    /// Where the agent of a workspace keeps its journal.
+    pub(crate) fn agent(&self, workspace: WorkspaceId) -> Result<PathBuf, DevError> {
+        let dir = self.agents().join(workspace.to_string());
+        make_private(&dir)?;
+        Ok(dir)
     }
 
     pub(crate) fn logs(&self) -> PathBuf {
@@ -193,9 +215,9 @@ mod tests {
     #[test]
     fn what_holds_tokens_and_logs_is_closed_to_others() {
         let dir = tempfile::tempdir().unwrap();
-        let data = DataDir::open(&dir.path().join("data")).unwrap();
+        let data = DataDir::open(&dir.path().join("data")).unwrap().complete().unwrap();
 
-        for path in [data.identity(), data.logs()] {
+        for path in [data.identity(), data.agents(), data.logs()] {
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700, "{path:?}");
         }
     }

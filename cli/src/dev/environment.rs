@@ -3,9 +3,15 @@
 //! Keys of providers go to the control plane only; workers get them with a lease, and agents never. Tokens go
 //! as names of files, so that they show in no process list and in no `/proc/<pid>/environ`.
 
-use std::{env, ffi::OsString, net::SocketAddr, os::fd::RawFd};
+use std::{env, ffi::OsString, net::SocketAddr, os::fd::RawFd, path::Path};
 
-use crate::dev::{identity::Identity, model::RunningModel};
+use chatplane_workspace_agent::TOOL_ENVIRONMENT;
+
+use crate::dev::{
+    Options,
+    identity::Identity,
+    model::{Provider, RunningModel},
+};
 
 /// What any program may need: to find programs and files, and to speak to people.
 const COMMON: [&str; 12] = [
@@ -39,17 +45,25 @@ const OUTSIDE: [&str; 10] = [
 const DRAIN_SECONDS: &str = "2";
 
 /// A role's whole environment.
-pub(crate) type Environment = Vec<(&'static str, OsString)>;
+pub(crate) type Environment = Vec<(String, OsString)>;
 
 /// The control plane's: the database, the model and its key.
 pub(crate) fn serve(log: &str, database_url: &str, model: &RunningModel, listener: RawFd) -> Environment {
+    let endpoint = &model.endpoint;
+    let (base_url, api_key) = match endpoint.provider {
+        Provider::Anthropic | Provider::Demo => ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
+        Provider::OpenAi => ("OPENAI_BASE_URL", "OPENAI_API_KEY"),
+    };
     let mut environment = inherited(log, &COMMON);
-    environment.push(("CHATPLANE_DATABASE_URL", database_url.into()));
-    environment.push(("CHATPLANE_LISTEN_FD", listener.to_string().into()));
-    environment.push(("CHATPLANE_DRAIN_TIMEOUT", DRAIN_SECONDS.into()));
-    environment.push(("CHATPLANE_MODEL", (&model.endpoint.model).into()));
-    environment.push(("ANTHROPIC_BASE_URL", (&model.endpoint.base_url).into()));
-    environment.push(("ANTHROPIC_API_KEY", (&model.endpoint.api_key).into()));
+    environment.extend(ours([
+        ("CHATPLANE_DATABASE_URL", database_url.into()),
+        ("CHATPLANE_LISTEN_FD", listener.to_string().into()),
+        ("CHATPLANE_DRAIN_TIMEOUT", DRAIN_SECONDS.into()),
+        ("CHATPLANE_PROVIDER", endpoint.provider.wire_format().into()),
+        ("CHATPLANE_MODEL", (&endpoint.model).into()),
+        (base_url, (&endpoint.base_url).into()),
+        (api_key, (&endpoint.api_key).into()),
+    ]));
     environment
 }
 
@@ -57,17 +71,35 @@ pub(crate) fn serve(log: &str, database_url: &str, model: &RunningModel, listene
 pub(crate) fn worker(log: &str, address: SocketAddr, identity: &Identity) -> Environment {
     let mut environment = inherited(log, &COMMON);
     environment.extend(taken(&OUTSIDE));
-    environment.push(("CHATPLANE_CONTROL_PLANE", url(address).into()));
-    environment.push(("CHATPLANE_WORKER_TOKEN_FILE", identity.worker_token_file.clone().into()));
-    environment.push(("CHATPLANE_WORKER_DRAIN_TIMEOUT", DRAIN_SECONDS.into()));
+    environment.extend(ours([
+        ("CHATPLANE_CONTROL_PLANE", url(address).into()),
+        ("CHATPLANE_WORKER_TOKEN_FILE", (&identity.worker_token_file).into()),
+        ("CHATPLANE_WORKER_DRAIN_TIMEOUT", DRAIN_SECONDS.into()),
+    ]));
     environment
 }
 
-/// The workspace agent's: its token. It serves the directory that it is started in.
-pub(crate) fn workspace_agent(log: &str, address: SocketAddr, identity: &Identity) -> Environment {
+/// The workspace agent's: its token, its rights, and what it hands down to commands. It serves the directory
+/// that it is started in.
+pub(crate) fn workspace_agent(
+    log: &str,
+    address: SocketAddr,
+    identity: &Identity,
+    state_dir: &Path,
+    options: &Options,
+) -> Environment {
+    let passed: Vec<&str> = options.pass_env.iter().map(|name| name.trim()).collect();
     let mut environment = inherited(log, &COMMON);
-    environment.push(("CHATPLANE_CONTROL_PLANE", url(address).into()));
-    environment.push(("CHATPLANE_WORKSPACE_TOKEN_FILE", identity.workspace_token_file.clone().into()));
+    environment.extend(taken(TOOL_ENVIRONMENT));
+    environment.extend(taken(&passed));
+    environment.extend(ours([
+        ("CHATPLANE_CONTROL_PLANE", url(address).into()),
+        ("CHATPLANE_WORKSPACE_TOKEN_FILE", (&identity.workspace_token_file).into()),
+        ("CHATPLANE_WORKSPACE_STATE_DIR", state_dir.into()),
+        ("CHATPLANE_WORKSPACE_READ_ONLY", options.read_only.to_string().into()),
+        ("CHATPLANE_WORKSPACE_ALLOW_OUTSIDE", options.allow_outside.to_string().into()),
+        ("CHATPLANE_WORKSPACE_PASS_ENV", passed.join(",").into()),
+    ]));
     environment
 }
 
@@ -76,12 +108,14 @@ pub(crate) fn url(address: SocketAddr) -> String {
     format!("http://{address}")
 }
 
-fn inherited(log: &str, names: &[&'static str]) -> Environment {
-    let mut environment: Environment = taken(names).collect();
-    environment.push(("CHATPLANE_LOG", log.into()));
-    environment
+fn inherited(log: &str, names: &[&str]) -> Environment {
+    taken(names).chain(ours([("CHATPLANE_LOG", log.into())])).collect()
 }
 
-fn taken(names: &[&'static str]) -> impl Iterator<Item = (&'static str, OsString)> {
-    names.iter().filter_map(|name| Some((*name, env::var_os(name)?)))
+fn taken(names: &[&str]) -> impl Iterator<Item = (String, OsString)> {
+    names.iter().filter_map(|name| Some(((*name).to_owned(), env::var_os(name)?)))
+}
+
+fn ours<const COUNT: usize>(variables: [(&str, OsString); COUNT]) -> Environment {
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -25,6 +25,15 @@ pub(crate) enum DevError {
     )]
     WorkspaceInside { data: PathBuf, workspace: PathBuf },
 
+    #[error("the prompt from {origin} is empty")]
+    PromptEmpty { origin: &'static str },
+    #[error("the prompt from {origin} is longer than 256 KiB, the most that one message may have")]
+    PromptTooLong { origin: &'static str },
+    #[error("the prompt from {origin} is not text: it must be UTF-8")]
+    PromptNotText { origin: &'static str },
+    #[error("the prompt could not be read from standard input")]
+    PromptUnread(#[source] io::Error),
+
     #[error("the data directory {dir:?} holds other files: choose an empty one with --data-dir")]
     DataDirForeign { dir: PathBuf },
     #[error("the data directory {dir:?} belongs to another user: choose another one with --data-dir")]
@@ -44,8 +53,10 @@ pub(crate) enum DevError {
     DemoModelUnavailable(#[source] io::Error),
     #[error("port {port} on 127.0.0.1 cannot be used: choose another one with --port, or 0 for any")]
     PortUnusable { port: u16, source: io::Error },
+    #[error("{0}; or start afresh with --reset (CHATPLANE_RESET), which deletes the chats")]
+    PostgresDataUnusable(StartError),
     #[error(transparent)]
-    Postgres(#[from] StartError),
+    Postgres(StartError),
     #[error("PostgreSQL ended unexpectedly; the file `log` beside its data may say why")]
     PostgresEnded,
     #[error("the database cannot be used")]
@@ -61,6 +72,8 @@ pub(crate) enum DevError {
     Refused { action: &'static str, status: Box<tonic::Status> },
     #[error("the control plane did not answer within {seconds} s")]
     Unanswered { seconds: u64 },
+    #[error("the terminal cannot be used")]
+    Terminal(#[source] io::Error),
     #[error("the answer could not be written to standard output")]
     Output(#[source] io::Error),
     /// A signal came first.
@@ -75,16 +88,22 @@ impl DevError {
             Self::WorkspaceUnusable { .. }
             | Self::DataDirUnknown
             | Self::DataDirInside { .. }
-            | Self::WorkspaceInside { .. } => Exit::Usage,
+            | Self::WorkspaceInside { .. }
+            | Self::PromptEmpty { .. }
+            | Self::PromptTooLong { .. }
+            | Self::PromptNotText { .. } => Exit::Usage,
             Self::Interrupted => Exit::Interrupted,
-            Self::DataDirForeign { .. }
+            Self::PromptUnread(_)
+            | Self::DataDirForeign { .. }
             | Self::DataDirNotOwned { .. }
             | Self::DataDirVersion { .. }
             | Self::InUse { .. }
             | Self::Io { .. }
             | Self::DemoModelUnavailable(_)
             | Self::PortUnusable { .. }
+            | Self::PostgresDataUnusable(_)
             | Self::Postgres(_)
+            | Self::Terminal(_)
             | Self::PostgresEnded
             | Self::Admin(_)
             | Self::Spawn { .. }
@@ -93,6 +112,17 @@ impl DevError {
             | Self::Refused { .. }
             | Self::Unanswered { .. }
             | Self::Output(_) => Exit::Failed,
+        }
+    }
+}
+
+impl From<StartError> for DevError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::VersionMismatch { .. } | StartError::DataBroken { .. } => {
+                Self::PostgresDataUnusable(error)
+            }
+            other => Self::Postgres(other),
         }
     }
 }

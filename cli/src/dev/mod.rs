@@ -1,9 +1,10 @@
 //! `chatplane dev`: everything on this machine, each role a process of its own.
 //!
 //! - `options`, `places`, `model`: what was asked for;
-//! - `data_dir`, `identity`: what is kept between runs;
+//! - `data_dir`, `identity`, `reset`: what is kept between runs;
 //! - `stack`: what runs, made of `database`, `role_process` and `environment`;
-//! - `prompt`: one prompt, with `client`, the pure `transcript`, `words` and `printer`.
+//! - `chat`: a chat with `client`, `outage`, the pure `transcript`, `words` and `printer`;
+//! - `prompt`, `terminal`, `introduction`: one prompt, a chat in the terminal, or just serving.
 //!
 //! The control plane inherits a socket that listens already. So the port is known before anything is started,
 //! nobody can take it in between, and early requests wait in the socket instead of failing.
@@ -11,34 +12,39 @@
 use std::{
     io::{self, ErrorKind},
     net::TcpListener,
-    path::Path,
 };
 
 use tokio::select;
 
+mod chat;
 mod client;
 mod data_dir;
 mod database;
 mod environment;
 mod error;
 mod identity;
+mod introduction;
 mod model;
 mod options;
+mod outage;
 mod places;
 mod printer;
 mod prompt;
+mod reset;
 mod role_process;
 mod stack;
+mod terminal;
 mod transcript;
 mod words;
 
 use self::{
+    chat::Chat,
     data_dir::DataDir,
     error::DevError,
+    introduction::Introduction,
     model::Model,
     options::PORT_DEFAULT,
     places::Places,
-    prompt::PromptRun,
     stack::{Plan, Ready, Stack},
 };
 pub(crate) use crate::dev::options::Options;
@@ -65,52 +71,75 @@ pub(crate) async fn dev(options: Options, log: Option<&str>, signals: &Signals) 
 }
 
 async fn run(options: &Options, log: &str, signals: &Signals) -> Result<Exit, DevError> {
+    let shutdown = signals.shutdown();
     let places = Places::find(options)?;
     let model = Model::choose(options);
     say(&model.first_line());
+    let purpose = match &options.prompt {
+        Some(given) => Purpose::Answer(prompt::read(given, &shutdown).await?),
+        None if terminal::is_there() => Purpose::Converse,
+        None => Purpose::Serve,
+    };
     if options.database_url.is_some() {
         say("The database of --database-url (CHATPLANE_DATABASE_URL) is used, and no private one.");
     }
     let data = DataDir::open(&places.data)?;
+    if options.reset {
+        reset::reset(&data).await?;
+    }
+    let data = data.complete()?;
     let listener = listen(options.port)?;
 
     let mut stack = Stack::default();
     let plan = Plan { options, places: &places, data: &data, model, listener, log };
-    let result = match Box::pin(stack.start(plan, &signals.shutdown())).await {
-        Ok(ready) => match &options.prompt {
-            Some(prompt) => answer(&mut stack, ready, prompt.clone(), signals).await,
-            None => serve(&mut stack, &ready, &places.workspace, signals).await,
-        },
+    let result = match Box::pin(stack.start(plan, &shutdown)).await {
+        Ok(ready) => {
+            let introduction = Introduction::new(options, &places, &ready);
+            Box::pin(fulfil(purpose, &mut stack, ready, &introduction, signals)).await
+        }
         Err(error) => Err(error),
     };
     stack.stop().await;
     result
 }
 
-async fn answer(
-    stack: &mut Stack,
-    ready: Ready,
-    prompt: String,
-    signals: &Signals,
-) -> Result<Exit, DevError> {
-    let mut run = PromptRun::new(ready.client);
-    let result = select! {
-        exit = run.run(ready.identity.workspace_id, prompt) => return exit,
-        () = signals.shutdown().cancelled_owned() => Err(DevError::Interrupted),
-        error = stack.failed() => Err(error),
-    };
-    run.interrupt().await;
-    result
+/// What this run is for.
+enum Purpose {
+    /// To answer one prompt.
+    Answer(String),
+    /// To chat with the person at the terminal.
+    Converse,
+    /// To be called by others.
+    Serve,
 }
 
-async fn serve(
+async fn fulfil(
+    purpose: Purpose,
     stack: &mut Stack,
-    ready: &Ready,
-    workspace: &Path,
+    ready: Ready,
+    introduction: &Introduction,
     signals: &Signals,
 ) -> Result<Exit, DevError> {
-    // Whoever started us without reading our words still gets a control plane.
-    let _ = introduce(&mut io::stdout(), ready, workspace);
+    let provider = ready.provider;
+    let mut chat = Chat::new(ready.client, ready.identity.workspace_id, provider);
+    match purpose {
+        Purpose::Answer(prompt) => {
+            say(&introduction.rights());
+            prompt::answer(&mut chat, stack, provider, prompt, &signals.shutdown()).await
+        }
+        Purpose::Converse => {
+            introduction.write_for_chat(&mut io::stdout()).map_err(DevError::Output)?;
+            terminal::converse(&mut chat, stack, provider, signals).await
+        }
+        Purpose::Serve => {
+            // Whoever started us without reading our words still gets a control plane.
+            let _ = introduction.write_for_serving(&mut io::stdout());
+            serve(stack, signals).await
+        }
+    }
+}
+
+async fn serve(stack: &mut Stack, signals: &Signals) -> Result<Exit, DevError> {
     select! {
         error = stack.failed() => Err(error),
         () = signals.shutdown().cancelled_owned() => match signals.first() {
@@ -138,26 +167,4 @@ fn listen(port: Option<u16>) -> Result<TcpListener, DevError> {
             bound => bound,
         },
     }
-}
-
-/// Says where the control plane is and how to call it.
-fn introduce(output: &mut impl io::Write, ready: &Ready, workspace: &Path) -> io::Result<()> {
-    let Ready { address, identity, client: _ } = ready;
-    let token_file = identity.user_token_file.display();
-    let workspace_id = identity.workspace_id;
-    writeln!(output, "chatplane serves {} on {address}, until it is stopped.", workspace.display())?;
-    writeln!(output, "The token is in {token_file}. Create a chat, and watch it:\n")?;
-    writeln!(output, "  token=$(cat '{token_file}')")?;
-    writeln!(
-        output,
-        "  grpcurl -plaintext -H \"authorization: Bearer $token\" -d '{{\"workspace_id\":\"{workspace_id}\",\
-         \"parts\":[{{\"text\":{{\"text\":\"What is in this directory?\"}}}}]}}' \
-         {address} chatplane.chat.v1.ChatService/CreateChat"
-    )?;
-    writeln!(
-        output,
-        "  grpcurl -plaintext -H \"authorization: Bearer $token\" -d '{{\"chat_id\":\"CHAT_ID\"}}' \
-         {address} chatplane.chat.v1.ChatService/WatchChat"
-    )?;
-    output.flush()
 }

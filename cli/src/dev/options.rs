@@ -2,19 +2,21 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgAction::SetTrue, Args, builder::FalseyValueParser};
 
 /// The port of `dev`'s control plane, unless it is taken.
 pub(crate) const PORT_DEFAULT: u16 = 7400;
 
-/// Settings of `chatplane dev`. It has no `Debug`, so that no log can hold the key.
+/// Settings of `chatplane dev`. It has no `Debug`, so that no log can hold a key.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What to ask. The answer goes to standard output, and `dev` ends. Without it `dev` serves.
-    #[arg(long, env = "CHATPLANE_PROMPT", value_name = "TEXT", value_parser = prompt, hide_env_values = true)]
+    /// Run this prompt and end; `-` reads it from standard input, to its end. At most 256 KiB. Without it
+    /// `dev` opens a chat in the terminal, or serves where there is none.
+    #[arg(long, env = "CHATPLANE_PROMPT", value_name = "TEXT", hide_env_values = true)]
     pub(crate) prompt: Option<String>,
 
-    /// The provider's name of the model that answers. Needs a key: the demo model has no other name.
+    /// The provider's name of the model that answers. By default claude-sonnet-4-6 at Anthropic and gpt-5.1
+    /// at OpenAI. Needs a key: the demo model has no other name.
     #[arg(long, env = "CHATPLANE_MODEL", value_name = "NAME")]
     pub(crate) model: Option<String>,
 
@@ -22,11 +24,29 @@ pub(crate) struct Options {
     #[arg(long, env = "CHATPLANE_WORKSPACE_DIR", value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
 
+    /// Let the agent read only: no tool that writes files or runs commands.
+    #[arg(long, env = "CHATPLANE_WORKSPACE_READ_ONLY", value_parser = FalseyValueParser::new(), action = SetTrue)]
+    pub(crate) read_only: bool,
+
+    /// Let the agent's file tools leave the directory, for everything that you may read and write. Commands
+    /// are not kept inside it either way.
+    #[arg(long, env = "CHATPLANE_WORKSPACE_ALLOW_OUTSIDE", value_parser = FalseyValueParser::new(), action = SetTrue)]
+    pub(crate) allow_outside: bool,
+
+    /// Hand this variable of your environment down to the agent's commands, beside the harmless ones that they
+    /// get anyway. May be given several times; the variable takes names separated by commas.
+    #[arg(long, env = "CHATPLANE_WORKSPACE_PASS_ENV", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) pass_env: Vec<String>,
+
     /// Where the database, tokens and logs are kept, outside the directory that the agent works in. By
     /// default `chatplane` in the user's data directory (`$XDG_DATA_HOME` or `~/.local/share`), and
     /// `/var/lib/chatplane` as root. One `dev` at a time may use it.
     #[arg(long, env = "CHATPLANE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+
+    /// Start afresh: first delete all chats, tokens and logs that `dev` keeps in the data directory.
+    #[arg(long, env = "CHATPLANE_RESET", value_parser = FalseyValueParser::new(), action = SetTrue)]
+    pub(crate) reset: bool,
 
     /// Port of the control plane on 127.0.0.1; 0 for any. By default 7400, or another one if that is taken.
     #[arg(long, env = "CHATPLANE_PORT", value_name = "PORT")]
@@ -44,28 +64,26 @@ pub(crate) struct Options {
         env = "CHATPLANE_DATABASE_URL",
         value_name = "URL",
         hide_env_values = true,
-        conflicts_with = "postgres_bin_dir"
+        conflicts_with_all = ["postgres_bin_dir", "reset"]
     )]
     pub(crate) database_url: Option<String>,
 
-    /// Key of Anthropic's API. Without one the built-in demo model answers. Other users of the machine may
-    /// see the flag in the process list: prefer the variable.
+    /// Key of Anthropic's API. With it Anthropic answers, also when there is a key of OpenAI. Other users of
+    /// the machine may see the flag in the process list: prefer the variable.
     #[arg(long, env = "ANTHROPIC_API_KEY", value_name = "KEY", hide_env_values = true)]
     pub(crate) anthropic_api_key: Option<String>,
 
     /// Address of Anthropic's API, or of a server that speaks like it. By default https://api.anthropic.com.
-    #[arg(long, env = "ANTHROPIC_BASE_URL", value_name = "URL")]
+    #[arg(long, env = "ANTHROPIC_BASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) anthropic_base_url: Option<String>,
-}
 
-fn prompt(text: &str) -> Result<String, &'static str> {
-    /// What the API takes as one part of a message.
-    const PROMPT_BYTES_MAX: usize = 256 * 1024;
-    if text.trim().is_empty() {
-        return Err("the prompt is empty");
-    }
-    if text.len() > PROMPT_BYTES_MAX {
-        return Err("the prompt is longer than 256 KiB");
-    }
-    Ok(text.to_owned())
+    /// Key of OpenAI's API. With it, and without a key of Anthropic, OpenAI answers. Other users of the
+    /// machine may see the flag in the process list: prefer the variable.
+    #[arg(long, env = "OPENAI_API_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(crate) openai_api_key: Option<String>,
+
+    /// Address of OpenAI's API, or of a server that speaks like it (Chat Completions); what comes before
+    /// `/chat/completions`. By default https://api.openai.com/v1.
+    #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) openai_base_url: Option<String>,
 }

@@ -1,7 +1,11 @@
 //! Puts the answer on standard output and notes on standard error.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+};
 
+use rustix::fs::fstat;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _, Stderr, Stdout};
 
 use crate::dev::transcript::Output;
@@ -11,8 +15,26 @@ pub(crate) struct Printer<A, N> {
     answer: A,
     notes: N,
     is_answer_terminal: bool,
-    are_both_terminals: bool,
+    /// True when both are read as one: by a person, or in one file.
+    share_a_screen: bool,
+    note_style: NoteStyle,
     is_line_open: bool,
+}
+
+/// How notes look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoteStyle {
+    Plain,
+    /// Fainter than the answer, on a terminal that can do it.
+    Dim,
+}
+
+impl NoteStyle {
+    fn of_this_process() -> Self {
+        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_simple = !is_set("TERM") || env::var_os("TERM").is_some_and(|term| term == "dumb");
+        if io::stderr().is_terminal() && !is_simple && !is_set("NO_COLOR") { Self::Dim } else { Self::Plain }
+    }
 }
 
 impl Printer<Stdout, Stderr> {
@@ -23,7 +45,8 @@ impl Printer<Stdout, Stderr> {
             answer: tokio::io::stdout(),
             notes: tokio::io::stderr(),
             is_answer_terminal,
-            are_both_terminals: is_answer_terminal && io::stderr().is_terminal(),
+            share_a_screen: (is_answer_terminal && io::stderr().is_terminal()) || are_one_file(),
+            note_style: NoteStyle::of_this_process(),
             is_line_open: false,
         }
     }
@@ -60,21 +83,45 @@ impl<A: AsyncWrite + Unpin, N: AsyncWrite + Unpin> Printer<A, N> {
     }
 
     /// Nobody is left to tell that a note cannot be written, and the answer is worth more than its notes.
-    async fn note(&mut self, note: &str) {
-        // On one terminal a note must not stick to an unfinished line of the answer: it ends that line.
-        let is_in_the_way = self.are_both_terminals && self.is_line_open;
+    pub(crate) async fn note(&mut self, note: &str) {
+        // Read as one, a note must not stick to an unfinished line of the answer: it ends that line.
+        let is_in_the_way = self.share_a_screen && self.is_line_open;
         self.is_line_open &= !is_in_the_way;
         let line_end = if is_in_the_way { "\n" } else { "" };
-        let line = format!("{line_end}{note}\n");
+        let line = match self.note_style {
+            NoteStyle::Plain => format!("{line_end}{note}\n"),
+            NoteStyle::Dim => format!("{line_end}\x1b[2m{note}\x1b[0m\n"),
+        };
         let _ = self.notes.write_all(line.as_bytes()).await;
         let _ = self.notes.flush().await;
     }
 }
 
-/// A model's text must not command a terminal: control characters but line ends and tabs are left out.
+/// Whether standard output and standard error lead to one file or pipe, as after `2>&1`.
+fn are_one_file() -> bool {
+    let answer = fstat(io::stdout()).map(|file| (file.st_dev, file.st_ino));
+    let notes = fstat(io::stderr()).map(|file| (file.st_dev, file.st_ino));
+    answer.is_ok() && answer == notes
+}
+
+/// A model's text must not command a terminal: control characters but line ends and tabs are left out, also
+/// those above ASCII, which UTF-8 writes as 0xC2 and a byte from 0x80 to 0x9F. Text comes cut between
+/// characters, never inside one.
 fn without_commands(bytes: &[u8]) -> Vec<u8> {
-    let is_command = |byte: u8| byte.is_ascii_control() && byte != b'\n' && byte != b'\t';
-    bytes.iter().copied().filter(|byte| !is_command(*byte)).collect()
+    let mut harmless = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    loop {
+        rest = match rest {
+            [] => return harmless,
+            [0xc2, 0x80..=0x9f, rest @ ..] => rest,
+            [byte, rest @ ..] => {
+                if !byte.is_ascii_control() || matches!(byte, b'\n' | b'\t') {
+                    harmless.push(*byte);
+                }
+                rest
+            }
+        };
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +133,8 @@ mod tests {
             answer: Vec::new(),
             notes: Vec::new(),
             is_answer_terminal: false,
-            are_both_terminals: false,
+            share_a_screen: false,
+            note_style: NoteStyle::Plain,
             is_line_open: false,
         }
     }
@@ -115,11 +163,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_terminal_gets_no_commands_and_notes_on_lines_of_their_own() {
-        let mut printer = Printer { is_answer_terminal: true, are_both_terminals: true, ..printer() };
+        let mut printer = Printer { is_answer_terminal: true, share_a_screen: true, ..printer() };
 
         printer.print(outputs()).await.unwrap();
 
         assert_eq!(printer.answer, b"Let me [1mlookDone.\n");
         assert_eq!(printer.notes, b"\na call\nits result\n");
+    }
+
+    #[tokio::test]
+    async fn on_a_terminal_that_can_do_it_notes_are_dim() {
+        let mut printer = Printer { note_style: NoteStyle::Dim, ..printer() };
+
+        printer.note("a call").await;
+
+        assert_eq!(printer.notes, b"\x1b[2ma call\x1b[0m\n");
+    }
+
+    #[test]
+    fn no_control_character_of_either_table_reaches_a_terminal_and_all_else_does() {
+        let text = "a\u{7}\u{9b}2J\u{7f}\tä€\u{a0}\n";
+
+        assert_eq!(without_commands(text.as_bytes()), "a2J\tä€\u{a0}\n".as_bytes());
+        assert_eq!(without_commands(b"\xc2"), b"\xc2");
     }
 }

@@ -20,7 +20,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{dev::DevError, system};
+use crate::{
+    dev::{DevError, environment::Environment},
+    system,
+};
 
 /// How long a role may take to end in order before it is killed.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
@@ -34,11 +37,13 @@ pub(crate) struct Launch<'a> {
     /// The subcommand.
     pub(crate) role: &'static str,
     /// Its whole environment.
-    pub(crate) environment: Vec<(&'static str, std::ffi::OsString)>,
+    pub(crate) environment: Environment,
     /// Where it runs.
     pub(crate) directory: &'a Path,
     /// Where its log goes.
     pub(crate) logs: &'a Path,
+    /// The data directory of the run that it belongs to, which the process list shows.
+    pub(crate) data: &'a Path,
     /// A descriptor that it shall have too, under the same number.
     pub(crate) inherited: Option<RawFd>,
 }
@@ -64,7 +69,7 @@ impl RoleProcess {
         let log_file = new_log(&log)?;
         let mut command = Command::new(own_program()?);
         command
-            .arg0("chatplane")
+            .arg0(format!("chatplane of {}", launch.data.display()))
             .arg(launch.role)
             .env_clear()
             .envs(launch.environment)

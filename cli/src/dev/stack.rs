@@ -22,7 +22,7 @@ use crate::dev::{
     database::Database,
     environment,
     identity::{self, Identity},
-    model::{Model, RunningModel},
+    model::{Model, Provider, RunningModel},
     places::Places,
     role_process::{Launch, RoleProcess},
 };
@@ -51,6 +51,8 @@ pub(crate) struct Plan<'a> {
 pub(crate) struct Ready {
     pub(crate) address: SocketAddr,
     pub(crate) identity: Identity,
+    pub(crate) user_token: String,
+    pub(crate) provider: Provider,
     pub(crate) client: ChatClient,
 }
 
@@ -85,7 +87,7 @@ impl Stack {
     }
 
     async fn start_roles(&mut self, plan: Plan<'_>) -> Result<Ready, DevError> {
-        let Plan { options: _, places, data, model, listener, log } = plan;
+        let Plan { options, places, data, model, listener, log } = plan;
         let database_url = self.database.as_ref().map(Database::url).unwrap_or_default();
         let admin = admin::connect(database_url).await?;
         let identity_dir = data.identity();
@@ -93,12 +95,15 @@ impl Stack {
 
         let address = listener.local_addr().map_err(|source| DevError::PortUnusable { port: 0, source })?;
         let model = self.model.insert(model.start().await?);
+        let provider = model.endpoint.provider;
         let logs = data.logs();
+        let data_path = data.path();
         let serve = self.serve.insert(RoleProcess::spawn(Launch {
             role: "serve",
             environment: environment::serve(log, database_url, model, listener.as_raw_fd()),
             directory: &logs,
             logs: &logs,
+            data: data_path,
             inherited: Some(listener.as_raw_fd()),
         })?);
         // From here on the socket is the control plane's alone, and is gone with it.
@@ -118,18 +123,22 @@ impl Stack {
             environment: environment::worker(log, address, &identity),
             directory: &logs,
             logs: &logs,
+            data: data_path,
             inherited: None,
         })?);
+        let state_dir = data.agent(identity.workspace_id)?;
         let workspace_agent = self.workspace_agent.insert(RoleProcess::spawn(Launch {
             role: "workspace-agent",
-            environment: environment::workspace_agent(log, address, &identity),
+            environment: environment::workspace_agent(log, address, &identity, &state_dir, options),
             directory: &places.workspace,
             logs: &logs,
+            data: data_path,
             inherited: None,
         })?);
-        let mut client = user_client(channel, &identity)?;
+        let user_token = identity.user_token()?;
+        let mut client = user_client(channel, &user_token)?;
         wait_until_online(workspace_agent, &mut client, &identity).await?;
-        Ok(Ready { address, identity, client })
+        Ok(Ready { address, identity, user_token, provider, client })
     }
 
     /// Returns when a part has ended although nobody has asked it to; keeps logs within their bounds until
@@ -163,7 +172,7 @@ impl Stack {
 
 /// The kept identity may belong to a database that was thrown away, or to another one.
 async fn is_known(channel: &Channel, identity: &Identity) -> Result<bool, DevError> {
-    let mut client = user_client(channel.clone(), identity)?;
+    let mut client = user_client(channel.clone(), &identity.user_token()?)?;
     match client::find_workspace(&mut client, identity.workspace_id).await {
         Ok(found) => Ok(found.is_some()),
         Err(status) if status.code() == Code::Unauthenticated => Ok(false),
@@ -171,8 +180,8 @@ async fn is_known(channel: &Channel, identity: &Identity) -> Result<bool, DevErr
     }
 }
 
-fn user_client(channel: Channel, identity: &Identity) -> Result<ChatClient, DevError> {
-    client::chat_client(channel, &identity.user_token()?)
+fn user_client(channel: Channel, user_token: &str) -> Result<ChatClient, DevError> {
+    client::chat_client(channel, user_token)
         .map_err(|status| DevError::Refused { action: "take the token", status: Box::new(status) })
 }
 

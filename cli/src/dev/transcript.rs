@@ -14,11 +14,14 @@ use std::{
 };
 
 use chatplane_proto::chat::v1::{
-    ChatError, ChatState, Message, PartAppend, PartKind, PartStarted, RetryState, Role, StreamId, part,
+    ChatError, ChatState, Message, Part, PartAppend, PartKind, PartStarted, RetryState, Role, StreamId, part,
     watch_chat_response::Event,
 };
 
-use crate::dev::words;
+use self::tool_output::ToolOutput;
+use crate::dev::{model::Provider, words};
+
+mod tool_output;
 
 /// Something to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +44,8 @@ pub(crate) enum Outcome {
 }
 
 /// What is known of the chat, and has been printed of it.
-#[derive(Default)]
 pub(crate) struct Transcript {
+    provider: Provider,
     messages: BTreeSet<i64>,
     answer: Answer,
     stream: Option<LiveStream>,
@@ -51,9 +54,44 @@ pub(crate) struct Transcript {
     error: Option<ChatError>,
     retry: Option<RetryState>,
     outcome: Option<Outcome>,
+    tool_output: ToolOutput,
+    /// True while the next word is the model's, and nobody has been told that it takes its time.
+    waits_for_model: bool,
 }
 
 impl Transcript {
+    pub(crate) fn new(provider: Provider) -> Self {
+        Self {
+            provider,
+            messages: BTreeSet::new(),
+            answer: Answer::default(),
+            stream: None,
+            base_min: 0,
+            error: None,
+            retry: None,
+            outcome: None,
+            tool_output: ToolOutput::default(),
+            waits_for_model: false,
+        }
+    }
+
+    /// A message was sent: from here on the turn is a new one.
+    pub(crate) fn begin_turn(&mut self) {
+        self.outcome = None;
+        self.error = None;
+        self.waits_for_model = true;
+    }
+
+    /// Whether it is time to tell that the model takes its time.
+    pub(crate) fn waits_for_model(&self) -> bool {
+        self.waits_for_model
+    }
+
+    /// It has been told.
+    pub(crate) fn has_told_to_wait(&mut self) {
+        self.waits_for_model = false;
+    }
+
     /// Takes the next event.
     pub(crate) fn apply(&mut self, event: Event, now: SystemTime) -> Vec<Output> {
         match event {
@@ -66,7 +104,10 @@ impl Transcript {
                 self.part_started(&header);
                 Vec::new()
             }
-            Event::PartAppend(append) => self.part_append(&append),
+            Event::PartAppend(append) => {
+                let tool_lines = self.tool_output.append(&append).into_iter().map(Output::Note);
+                tool_lines.chain(self.part_append(&append)).collect()
+            }
             Event::PreviewReset(reset) => {
                 let is_ours = |stream: &LiveStream| reset.stream.as_ref().is_none_or(|id| stream.is(id));
                 if self.stream.as_ref().is_some_and(is_ours) {
@@ -107,12 +148,24 @@ impl Transcript {
         }
         match message.role() {
             Role::Assistant => self.assistant_message(message),
-            Role::Tool => message.parts.iter().filter_map(words::tool_result).map(Output::Note).collect(),
+            Role::Tool => {
+                self.waits_for_model = true;
+                message.parts.iter().flat_map(|part| self.tool_result(part)).collect()
+            }
             Role::Unspecified | Role::System | Role::User => Vec::new(),
         }
     }
 
+    fn tool_result(&mut self, part: &Part) -> Vec<Output> {
+        let Some(part::Kind::ToolResult(result)) = &part.kind else {
+            return Vec::new();
+        };
+        let last_line = self.tool_output.ended(result.call_message_id, result.call_index);
+        last_line.into_iter().chain([words::tool_result(result)]).map(Output::Note).collect()
+    }
+
     fn assistant_message(&mut self, message: &Message) -> Vec<Output> {
+        self.waits_for_model = false;
         let mut text = Vec::new();
         for part in &message.parts {
             if let Some(part::Kind::Text(part)) = &part.kind {
@@ -127,11 +180,15 @@ impl Transcript {
     }
 
     fn part_started(&mut self, header: &PartStarted) {
+        if header.kind() == PartKind::ToolOutput {
+            self.tool_output.started(header);
+        }
         let Some(id) = &header.stream else { return };
         let is_answer = matches!(header.kind(), PartKind::Text | PartKind::Reasoning | PartKind::ToolCall);
         if !is_answer || id.base_version < self.base_min {
             return;
         }
+        self.waits_for_model = false;
         let current = self.stream.as_ref().map(LiveStream::position);
         if current.is_none_or(|current| current < (id.base_version, id.index)) {
             // A model call that follows another without a commit repeats it.
@@ -166,7 +223,8 @@ impl Transcript {
             // A reconnect repeats what is still the case.
             return Vec::new();
         }
-        let note = retry.as_ref().map(|retry| Output::Note(words::retry(retry, now)));
+        let note = retry.as_ref().map(|retry| Output::Note(words::retry(retry, self.provider, now)));
+        self.waits_for_model = false;
         self.retry = retry;
         note.into_iter().collect()
     }
@@ -179,6 +237,10 @@ impl Transcript {
                 None
             }
         };
+        if self.outcome.is_some() {
+            self.tool_output.clear();
+            self.waits_for_model = false;
+        }
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::{
     fs::{self, Permissions},
-    io::{BufRead as _, BufReader, Read},
-    os::unix::fs::PermissionsExt as _,
+    io::{Read, Write as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -14,13 +17,25 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_chatplane");
 /// Far above what anything here takes, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Any number but root's does, whether the system knows it or not.
+const ORDINARY_USER: u32 = 65534;
+
 /// A workspace, and room for a data directory beside it.
 pub(crate) struct Places {
     root: TempDir,
+    user: User,
+}
+
+/// Who runs `dev`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum User {
+    OfTheTests,
+    Ordinary,
 }
 
 impl Places {
@@ -29,7 +44,25 @@ impl Places {
         // As root, PostgreSQL runs as another user, who has to get to the data.
         fs::set_permissions(root.path(), Permissions::from_mode(0o711)).unwrap();
         fs::create_dir(root.path().join("workspace")).unwrap();
-        Self { root }
+        Self { root, user: User::OfTheTests }
+    }
+
+    /// For an ordinary user, also where the tests run as root.
+    pub(crate) fn of_an_ordinary_user() -> Self {
+        let places = Self::new();
+        if !rustix::process::geteuid().is_root() {
+            return places;
+        }
+        for path in [places.root.path().to_owned(), places.workspace()] {
+            chown(path, Some(ORDINARY_USER), Some(ORDINARY_USER)).unwrap();
+        }
+        // The directory of the build may be closed to that user.
+        fs::copy(PROGRAM, places.program_copy()).unwrap();
+        Self { user: User::Ordinary, ..places }
+    }
+
+    fn program_copy(&self) -> PathBuf {
+        self.root.path().join("chatplane")
     }
 
     pub(crate) fn workspace(&self) -> PathBuf {
@@ -42,7 +75,14 @@ impl Places {
 
     /// `chatplane dev` for these directories, in an otherwise empty environment.
     pub(crate) fn dev(&self) -> Command {
-        let mut command = chatplane();
+        let mut command = match self.user {
+            User::OfTheTests => chatplane(),
+            User::Ordinary => {
+                let mut command = of_nothing(&self.program_copy());
+                command.uid(ORDINARY_USER).gid(ORDINARY_USER);
+                command
+            }
+        };
         // The one mark that every role inherits, so that `processes` finds all of them.
         command.env("LOGNAME", self.data());
         command
@@ -59,9 +99,20 @@ impl Places {
         processes_naming(&self.data())
     }
 
+    /// The process of a role.
+    pub(crate) fn role(&self, role: &str) -> Process {
+        let role_of = |process: &Process| process.is_role(role);
+        self.processes().into_iter().find(role_of).unwrap_or_else(|| panic!("no {role} runs"))
+    }
+
     /// Waits until everything that `dev` has started is gone.
     pub(crate) fn wait_until_nothing_runs(&self) {
-        wait_until(|| match self.processes() {
+        self.wait_at_most_until_nothing_runs(DEADLINE);
+    }
+
+    /// The same, within a time that was promised.
+    pub(crate) fn wait_at_most_until_nothing_runs(&self, time: Duration) {
+        wait_at_most(time, || match self.processes() {
             left if left.is_empty() => Ok(()),
             left => Err(format!("{left:?} still run")),
         });
@@ -70,7 +121,11 @@ impl Places {
 
 /// The binary in an environment that holds nothing of ours.
 pub(crate) fn chatplane() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chatplane"));
+    of_nothing(Path::new(PROGRAM))
+}
+
+fn of_nothing(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
     command
 }
@@ -83,24 +138,42 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end, without anything on standard input.
 pub(crate) fn finish(command: &mut Command) -> Finished {
     Running::start(command).finish()
+}
+
+/// Runs a command to its end, with these bytes on standard input.
+pub(crate) fn finish_with_input(command: &mut Command, input: &[u8]) -> Finished {
+    let mut running = Running::start_with(command, Stdio::piped());
+    let mut stdin = running.child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = thread::spawn(move || {
+        // A program that has read enough may close it.
+        let _ = stdin.write_all(&input);
+    });
+    let finished = running.finish();
+    writer.join().unwrap();
+    finished
 }
 
 /// A process that is killed when this is dropped.
 pub(crate) struct Running {
     child: Child,
-    stdout: Option<BufReader<ChildStdout>>,
-    stderr: Receiver<String>,
+    stdout: Captured,
+    stderr: Captured,
 }
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_with(command, Stdio::null())
+    }
+
+    fn start_with(command: &mut Command, stdin: Stdio) -> Self {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let stdout = child.stdout.take().map(BufReader::new);
-        let stderr = read_to_end(child.stderr.take().unwrap());
+        let stdout = Captured::start(child.stdout.take().unwrap());
+        let stderr = Captured::start(child.stderr.take().unwrap());
         Self { child, stdout, stderr }
     }
 
@@ -108,45 +181,48 @@ impl Running {
         self.child.id()
     }
 
-    /// Reads standard output up to a line that holds `text`.
-    pub(crate) fn wait_for_line(&mut self, text: &'static str) {
-        let mut stdout = self.stdout.take().unwrap();
-        let (sender, receiver) = mpsc::channel();
-        thread::spawn(move || {
-            let mut line = String::new();
-            while stdout.read_line(&mut line).unwrap() > 0 && !line.contains(text) {
-                line.clear();
+    /// Waits until standard output holds the text.
+    pub(crate) fn wait_for_line(&mut self, text: &str) {
+        self.wait_for(text, |running| &running.stdout);
+    }
+
+    /// Waits until standard error holds the text.
+    pub(crate) fn wait_for_note(&mut self, text: &str) {
+        self.wait_for(text, |running| &running.stderr);
+    }
+
+    fn wait_for(&mut self, text: &str, stream: fn(&Self) -> &Captured) {
+        wait_until(|| {
+            if stream(self).text().contains(text) {
+                return Ok(());
             }
-            let _ = sender.send((stdout, line));
+            let state = format!("no {text:?} in {:?} and {:?}", self.stdout.text(), self.stderr.text());
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(stream(self).has_ended() && stream(self).text().contains(text), "{status}: {state}");
+            }
+            Err(state)
         });
-        let (stdout, line) = receiver.recv_timeout(DEADLINE).expect("no such line in time");
-        self.stdout = Some(stdout);
-        if !line.contains(text) {
-            panic!("ended without a line of {text:?}: {:?}", self.stderr.recv_timeout(DEADLINE));
-        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
-        kill_process(pid, signal).unwrap();
+        send(self.child.id(), signal);
     }
 
     /// Waits for the end.
     pub(crate) fn finish(mut self) -> Finished {
-        let stdout = read_to_end(self.stdout.take().unwrap());
-        let stdout = stdout.recv_timeout(DEADLINE).expect("standard output did not end in time");
-        let stderr = self.stderr.recv_timeout(DEADLINE).expect("standard error did not end in time");
-        let status = self.wait();
-        Finished { code: status.code(), stdout, stderr }
-    }
-
-    fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until(|| {
             status = self.child.try_wait().unwrap();
-            status.map(|_| ()).ok_or_else(|| "the process still runs".to_owned())
+            let has_ended = status.is_some() && self.stdout.has_ended() && self.stderr.has_ended();
+            has_ended.then_some(()).ok_or_else(|| {
+                format!("{status:?} after {:?} and {:?}", self.stdout.text(), self.stderr.text())
+            })
         });
-        status.unwrap()
+        Finished {
+            code: status.and_then(|status| status.code()),
+            stdout: self.stdout.text(),
+            stderr: self.stderr.text(),
+        }
     }
 }
 
@@ -158,19 +234,48 @@ impl Drop for Running {
     }
 }
 
-fn read_to_end(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).unwrap();
-        let _ = sender.send(String::from_utf8(bytes).unwrap());
-    });
-    receiver
+/// What a process has written to one of its streams so far.
+struct Captured {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: thread::JoinHandle<()>,
+}
+
+impl Captured {
+    fn start(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&bytes);
+        let reader = thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut piece) {
+                shared.lock().unwrap().extend_from_slice(&piece[..count]);
+            }
+        });
+        Self { bytes, reader }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.reader.is_finished()
+    }
+}
+
+/// Sends a signal to a process of ours.
+pub(crate) fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 /// Looks until it is so, or the deadline has passed.
-pub(crate) fn wait_until(mut is_so: impl FnMut() -> Result<(), String>) {
-    let deadline = Instant::now() + DEADLINE;
+pub(crate) fn wait_until(is_so: impl FnMut() -> Result<(), String>) {
+    wait_at_most(DEADLINE, is_so);
+}
+
+/// Looks until it is so, or the time is over.
+pub(crate) fn wait_at_most(time: Duration, mut is_so: impl FnMut() -> Result<(), String>) {
+    let deadline = Instant::now() + time;
     while let Err(not_yet) = is_so() {
         assert!(Instant::now() < deadline, "{not_yet}");
         thread::sleep(LOOK_EVERY);
@@ -182,29 +287,42 @@ pub(crate) fn wait_until(mut is_so: impl FnMut() -> Result<(), String>) {
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) command_line: String,
-    pub(crate) environment: String,
+    /// Unknown of a process that keeps it to itself.
+    pub(crate) environment: Option<String>,
 }
 
 impl Process {
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(self.pid, signal);
+    }
+
     /// Whether it is this role of the binary.
     pub(crate) fn is_role(&self, role: &str) -> bool {
         self.command_line.split('\0').nth(1) == Some(role)
     }
 }
 
-fn processes_naming(path: &Path) -> Vec<Process> {
+/// Every process whose command line or environment holds the path.
+pub(crate) fn processes_naming(path: &Path) -> Vec<Process> {
     let path = path.to_str().unwrap();
     // Elsewhere than on Linux nothing is found, and nothing checked.
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     let read = |pid: u32, file: &str| {
-        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .map(|pid| Process { pid, command_line: read(pid, "cmdline"), environment: read(pid, "environ") })
-        .filter(|process| process.command_line.contains(path) || process.environment.contains(path))
+        .map(|pid| {
+            let command_line = read(pid, "cmdline").unwrap_or_default();
+            Process { pid, command_line, environment: read(pid, "environ") }
+        })
+        .filter(|process| {
+            let environment = process.environment.as_deref().unwrap_or_default();
+            process.command_line.contains(path) || environment.contains(path)
+        })
         .collect()
 }

@@ -6,6 +6,11 @@ mod admin;
 mod dev;
 #[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
 mod fixture;
+mod life;
+mod models;
 #[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
 mod provider;
+#[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
+mod pty;
 mod refusals;
+mod terminal;

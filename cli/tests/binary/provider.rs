@@ -1,7 +1,7 @@
-//! A provider that refuses every key.
+//! A provider that does what a test says, in Anthropic's wire format.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -10,29 +10,52 @@ use std::{
     thread,
 };
 
-const BODY: &str =
+use serde_json::{Value, json};
+
+const REFUSAL: &str =
     r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#;
 
-/// Answers 401 as Anthropic does, for as long as the test process lives.
-pub(crate) struct RefusingProvider {
+/// What a call is answered with.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// The key is wrong. Both wire formats understand it.
+    Refuse,
+    /// A text.
+    Say(&'static str),
+    /// The beginning of a text whose end never comes.
+    BeginToSay(&'static str),
+    /// A call of a tool.
+    Call(&'static str, Value),
+}
+
+/// Answers for as long as the test process lives.
+pub(crate) struct Provider {
     pub(crate) address: SocketAddr,
     calls: Arc<AtomicUsize>,
 }
 
-impl RefusingProvider {
-    pub(crate) fn start() -> Self {
+impl Provider {
+    /// The script gets the number of the call, from 0, and the request.
+    pub(crate) fn start(script: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let calls = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&calls);
+        let (counted, script) = (Arc::clone(&calls), Arc::new(script));
         thread::spawn(move || {
             for connection in listener.incoming() {
-                counted.fetch_add(1, Ordering::SeqCst);
-                // A client that leaves early is none of our business.
-                let _ = refuse(connection.unwrap());
+                let number = counted.fetch_add(1, Ordering::SeqCst);
+                let script = Arc::clone(&script);
+                thread::spawn(move || {
+                    // A client that leaves early is none of our business.
+                    let _ = serve(connection.unwrap(), |request| script(number, request));
+                });
             }
         });
         Self { address, calls }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -40,7 +63,7 @@ impl RefusingProvider {
     }
 }
 
-fn refuse(connection: TcpStream) -> std::io::Result<()> {
+fn serve(connection: TcpStream, script: impl Fn(&Value) -> Answer) -> io::Result<()> {
     let mut reader = BufReader::new(connection);
     let mut body_bytes = 0;
     loop {
@@ -53,11 +76,67 @@ fn refuse(connection: TcpStream) -> std::io::Result<()> {
             body_bytes = length.trim().parse().unwrap();
         }
     }
-    std::io::copy(&mut reader.by_ref().take(body_bytes), &mut std::io::sink())?;
-    let length = BODY.len();
+    let mut body = Vec::new();
+    reader.by_ref().take(body_bytes).read_to_end(&mut body)?;
+    let answer = script(&serde_json::from_slice(&body).unwrap_or_default());
+    let (status, content_type, body) = match &answer {
+        Answer::Refuse => ("401 Unauthorized", "application/json", REFUSAL.to_owned()),
+        Answer::Say(text) => ("200 OK", "text/event-stream", whole(&text_block(text), "end_turn")),
+        Answer::BeginToSay(text) => ("200 OK", "text/event-stream", begin(&text_block(text))),
+        Answer::Call(name, input) => {
+            ("200 OK", "text/event-stream", whole(&call_block(name, input), "tool_use"))
+        }
+    };
     write!(
         reader.get_mut(),
-        "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
-         connection: close\r\n\r\n{BODY}"
+        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\nconnection: close\r\n\r\n{body}"
+    )?;
+    reader.get_mut().flush()?;
+    if matches!(answer, Answer::BeginToSay(_)) {
+        // Until the client has gone.
+        io::copy(&mut reader, &mut io::sink())?;
+    }
+    Ok(())
+}
+
+/// A block as it starts, and the one delta that fills it.
+type Block = (Value, Value);
+
+fn text_block(text: &str) -> Block {
+    (json!({"type": "text", "text": ""}), json!({"type": "text_delta", "text": text}))
+}
+
+fn call_block(name: &str, input: &Value) -> Block {
+    (
+        json!({"type": "tool_use", "id": "toolu_1", "name": name, "input": {}}),
+        json!({"type": "input_json_delta", "partial_json": input.to_string()}),
     )
+}
+
+fn begin((start, delta): &Block) -> String {
+    let usage = json!({"input_tokens": 1, "output_tokens": 1});
+    let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "scripted",
+                         "content": [], "stop_reason": null, "stop_sequence": null, "usage": usage});
+    [
+        json!({"type": "message_start", "message": message}),
+        json!({"type": "content_block_start", "index": 0, "content_block": start}),
+        json!({"type": "content_block_delta", "index": 0, "delta": delta}),
+    ]
+    .iter()
+    .map(event)
+    .collect()
+}
+
+fn whole(block: &Block, stop_reason: &str) -> String {
+    let delta = json!({"stop_reason": stop_reason, "stop_sequence": null});
+    let end = [
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 5}}),
+        json!({"type": "message_stop"}),
+    ];
+    begin(block) + &end.iter().map(event).collect::<String>()
+}
+
+fn event(data: &Value) -> String {
+    format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap_or_default())
 }

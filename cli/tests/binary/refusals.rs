@@ -9,6 +9,7 @@ fn wrong_usage_ends_with_2() {
     for arguments in [
         &["dev", "--no-such-flag"][..],
         &["dev", "--prompt", ""],
+        &["dev", "--reset", "--database-url", "postgres://x/y"],
         &["no-such-role"],
         &["--log", "nonsense=nonsense", "worker"],
         &["admin", "create-token", "--database-url", "postgres://x/y"],
@@ -23,22 +24,23 @@ fn wrong_usage_ends_with_2() {
 
 #[test]
 fn every_role_prints_help_for_operators() {
-    for role in [
-        &[][..],
-        &["serve"],
-        &["worker"],
-        &["workspace-agent"],
-        &["dev"],
-        &["admin"],
-        &["admin", "create-user"],
-        &["admin", "create-workspace"],
-        &["admin", "create-token"],
-    ] {
-        let run = finish(chatplane().args(role).arg("--help"));
+    let help = |words: &[&str]| {
+        let run = finish(chatplane().args(words).arg("--help"));
+        assert_eq!(run.code, Some(0), "{words:?}: {run:?}");
+        assert!(run.stdout.contains("Usage: chatplane"), "{words:?}: {run:?}");
+        run.stdout
+    };
 
-        assert_eq!(run.code, Some(0), "{role:?}: {run:?}");
-        assert!(run.stdout.contains("Usage: chatplane"), "{role:?}: {run:?}");
+    for role in ["serve", "worker", "workspace-agent", "dev", "admin"] {
+        let text = help(&[role]);
+        for part in ["Exit codes: ", "Security: "] {
+            assert!(text.contains(part), "{role}: {text}");
+        }
     }
+    for command in ["create-user", "create-workspace", "create-token"] {
+        help(&["admin", command]);
+    }
+    assert!(!help(&[]).contains("tool-guard"), "it is nothing to be typed");
 }
 
 #[test]

@@ -76,6 +76,29 @@ impl Home {
         Ok(Self { dir, socket_dir, disposable, lock })
     }
 
+    /// Takes over a directory that exists, only to erase it.
+    pub(crate) fn reopen(dir: &Path) -> Result<Self, StartError> {
+        let dir = take_over(dir)?;
+        let lock = lock(&dir)?;
+        Ok(Self { socket_dir: dir.join("socket"), dir, disposable: Vec::new(), lock })
+    }
+
+    /// Removes the directory with everything that launchers make in it, the lock last.
+    pub(crate) fn erase(self) -> Result<(), StartError> {
+        for name in OURS.into_iter().filter(|name| *name != "lock") {
+            let path = self.dir.join(name);
+            match fs::symlink_metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => remove_tree(&path)?,
+                Ok(_) => fs::remove_file(&path).map_err(failed("remove", &path))?,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(failed("look at", &path)(error)),
+            }
+        }
+        let lock = self.dir.join("lock");
+        fs::remove_file(&lock).map_err(failed("remove", &lock))?;
+        fs::remove_dir(&self.dir).map_err(failed("remove", &self.dir))
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.join("data")
     }

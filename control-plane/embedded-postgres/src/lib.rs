@@ -149,6 +149,23 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// Deletes kept data with all that belongs to it, and says whether there was any. What a dead launcher
+    /// left running is ended first.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::InUse`] while a launcher has the directory, [`StartError::ForeignFiles`] and
+    /// [`StartError::NotOwned`] when it is not ours alone, [`StartError::Io`]; nothing is deleted then.
+    pub fn erase(dir: &Path) -> Result<bool, StartError> {
+        if !dir.try_exists().map_err(error::failed("look at", dir))? {
+            return Ok(false);
+        }
+        let home = Home::reopen(dir)?;
+        leftover::end(&home.data());
+        home.erase()?;
+        Ok(true)
+    }
+
     /// The address of a database, with the socket's directory as its percent-encoded host. The databases
     /// `postgres` and `template1` always exist.
     pub fn url(&self, database: &str) -> String {

@@ -183,6 +183,57 @@ fn data_of_another_major_version_is_refused_and_left_alone() {
 }
 
 #[test]
+fn erased_data_is_gone_and_nothing_else() {
+    let (outer, dir) = directory_for("postgres");
+    drop(Postgres::start(kept_unsynced(&dir)).unwrap());
+
+    assert!(Postgres::erase(&dir).unwrap());
+
+    assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 0);
+    assert!(!Postgres::erase(&dir).unwrap(), "there is nothing left to erase");
+}
+
+#[test]
+fn data_that_is_in_use_or_not_ours_alone_is_not_erased() {
+    let (_outer, dir) = directory_for("postgres");
+    let postgres = Postgres::start(kept_unsynced(&dir)).unwrap();
+
+    let in_use = Postgres::erase(&dir).unwrap_err();
+    query(&postgres, "create table notes as select 'still here' as note");
+    drop(postgres);
+    fs::write(dir.join("thesis.txt"), "years of work").unwrap();
+    let foreign = Postgres::erase(&dir).unwrap_err();
+    fs::remove_file(dir.join("thesis.txt")).unwrap();
+
+    assert!(matches!(in_use, StartError::InUse { .. }), "{in_use:?}");
+    assert!(matches!(foreign, StartError::ForeignFiles { .. }), "{foreign:?}");
+    let postgres = Postgres::start(kept_unsynced(&dir)).unwrap();
+    assert_eq!(query(&postgres, "select note from notes"), "still here");
+}
+
+#[test]
+fn a_postgres_that_a_dead_owner_left_running_is_ended_before_its_data_is_erased() {
+    let (_outer, dir) = directory_for("postgres");
+    let mut owner = Owner::start(Some(&dir));
+    signal(owner.postgres, "STOP");
+    owner.kill();
+    let resume = thread::spawn({
+        let (postgres, lock) = (owner.postgres, dir.join("lock"));
+        move || {
+            let own = format!("{}\n", std::process::id());
+            wait_until("we have the lock", || fs::read_to_string(&lock).is_ok_and(|pid| pid == own));
+            signal(postgres, "CONT");
+        }
+    });
+
+    assert!(Postgres::erase(&dir).unwrap());
+    resume.join().unwrap();
+
+    assert!(!runs(owner.postgres));
+    assert!(!dir.exists());
+}
+
+#[test]
 fn a_failed_start_tells_the_last_words_of_postgres_and_leaves_nothing() {
     let (_outer, dir) = directory_for("postgres");
     let settings = Settings { max_connections: 0, ..kept_unsynced(&dir) };

@@ -1,7 +1,7 @@
 //! What follows a write: hints, deliveries, words to the holder. Losing one costs
 //! latency, never work: the row is the truth, and sweeps and renewals read it.
 
-use chatplane_domain::Effect;
+use chatplane_domain::{CallId, Effect, OpenCall};
 
 use super::App;
 use crate::{
@@ -24,6 +24,9 @@ impl App {
                 Effect::Deliver(lease) => self.deliver(applied, lease, promise.take()).await,
                 Effect::Interrupt(session, fence) => {
                     inner.scheduler.interrupt(*session, LeaseKey { chat: chat.id, fence: *fence }, version);
+                    // The holder closes these calls with its next write. It may be gone, and it takes until
+                    // somebody else does; their tools are not to run that long.
+                    inner.workspaces.cancel(chat.id, &chat.open_calls);
                 }
                 Effect::Reload(session, fence) => {
                     inner.scheduler.reload(*session, LeaseKey { chat: chat.id, fence: *fence }, version);
@@ -31,11 +34,21 @@ impl App {
                 Effect::Lost(session, fence) => {
                     inner.scheduler.lost(*session, LeaseKey { chat: chat.id, fence: *fence });
                 }
-                Effect::CancelCalls(calls) => inner.workspaces.cancel(chat.id, calls),
+                Effect::CancelCalls(calls) => inner.workspaces.cancel(chat.id, open_before(applied, calls)),
             }
+        }
+        if let Some(change) = &applied.decision.change
+            && !change.calls_closed.is_empty()
+        {
+            inner.workspaces.settled(chat.id, open_before(applied, &change.calls_closed));
         }
         if let Some(unused) = promise {
             inner.scheduler.withdraw(unused);
         }
     }
+}
+
+/// Those of the calls that were open before the write; one that was opened by it was never sent.
+fn open_before<'a>(applied: &'a Applied, calls: &'a [CallId]) -> impl Iterator<Item = &'a OpenCall> {
+    applied.snapshot.chat.open_calls.iter().filter(|open| calls.contains(&open.id))
 }

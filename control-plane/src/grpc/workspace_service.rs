@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use super::{chat_service::take, convert, status};
 use crate::app::{
-    App, CallKey, Error, FieldViolation, FromAgent, RegisterAgent, Sending, ToAgent, ToolDefinition, ToolEnd,
+    App, CallKey, Disposition, Error, FieldViolation, FromAgent, RegisterAgent, Sending, ToAgent,
+    ToolDefinition, ToolEnd, Verdict,
 };
 
 /// Tools of a workspace, as many as a prompt bears.
@@ -30,6 +31,8 @@ const TOOL_BYTES_MAX: usize = 64 * 1024;
 const TOOLS_BYTES_MAX: usize = 1024 * 1024;
 /// A tool's name; providers take no more.
 const TOOL_NAME_BYTES_MAX: usize = 64;
+/// Entries of a journal that one message lists.
+const JOURNAL_ENTRIES_MAX: usize = 1000;
 /// A version is a word or two.
 const AGENT_VERSION_BYTES_MAX: usize = 256;
 
@@ -214,8 +217,20 @@ fn from_agent(request: AttachRequest) -> Result<Option<FromAgent>, Error> {
         Some(Incoming::ToolEnded(proto::ToolEnded { call_id, output, is_error })) => {
             key(call_id).map(|key| FromAgent::Ended { key, end: ToolEnd { output, is_error } })
         }
+        Some(Incoming::JournalEntries(entries)) => Some(journal_entries(entries)?),
         None => None,
     })
+}
+
+/// An entry whose id cannot be one gets no verdict, and so is kept: an agent that writes such ids is at fault,
+/// and nothing that it may have run is to be forgotten for it.
+fn journal_entries(entries: proto::JournalEntries) -> Result<FromAgent, Error> {
+    if entries.call_ids.len() > JOURNAL_ENTRIES_MAX {
+        let description = format!("at most {JOURNAL_ENTRIES_MAX} calls; list the others in further messages");
+        return Err(Error::invalid("journal_entries.call_ids", description));
+    }
+    let keys = entries.call_ids.into_iter().filter_map(|id| key(Some(id)));
+    Ok(FromAgent::JournalEntries(keys.collect()))
 }
 
 fn key(id: Option<proto::ToolCallId>) -> Option<CallKey> {
@@ -237,6 +252,10 @@ fn response(message: ToAgent) -> AttachResponse {
         ToAgent::Ping(ping_no) => Outgoing::Ping(proto::Ping { ping_no }),
         ToAgent::CallTool(sending) => Outgoing::CallTool(call_tool(sending)),
         ToAgent::CancelTool(key) => Outgoing::CancelTool(proto::CancelTool { call_id: Some(call_id(key)) }),
+        ToAgent::JournalVerdicts(verdicts) => {
+            let verdicts = verdicts.into_iter().map(journal_verdict).collect();
+            Outgoing::JournalVerdicts(proto::JournalVerdicts { verdicts })
+        }
     };
     AttachResponse { message: Some(message) }
 }
@@ -250,6 +269,15 @@ fn call_tool(sending: Sending) -> proto::CallTool {
         tool_name,
         arguments_json,
     }
+}
+
+fn journal_verdict(verdict: Verdict) -> proto::JournalVerdict {
+    let disposition = match verdict.disposition {
+        Disposition::Keep => proto::JournalDisposition::Keep,
+        Disposition::Cancel => proto::JournalDisposition::Cancel,
+        Disposition::Committed => proto::JournalDisposition::Committed,
+    };
+    proto::JournalVerdict { call_id: Some(call_id(verdict.key)), disposition: disposition.into() }
 }
 
 fn call_id(key: CallKey) -> proto::ToolCallId {

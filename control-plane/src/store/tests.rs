@@ -1,9 +1,9 @@
 //! The write against a real PostgreSQL, with two connections in a forced order.
 
 use chatplane_domain::{
-    Answer, AnswerContent, AnswerPart, BusyBehavior, CallKind, ChatId, Command, CommitStep, Context,
-    Decision, Fence, HolderCommand, HolderWrite, NextStep, QueuedMessageId, Rejection, RequestId, SessionId,
-    ToolCall, Usage, UserId, UserMessage, WriteHeader, create, decide,
+    Answer, AnswerContent, AnswerPart, BusyBehavior, CallId, CallKind, ChatId, Command, CommitStep, Context,
+    Decision, Fence, HolderCommand, HolderWrite, MessageId, NextStep, QueuedMessageId, Rejection, RequestId,
+    SessionId, ToolCall, Usage, UserId, UserMessage, WriteHeader, create, decide,
 };
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -166,13 +166,21 @@ async fn a_lost_compare_of_a_commit_writes_no_message_no_call_and_no_usage() {
 }
 
 fn commit_with_a_call(session: SessionId) -> Command {
-    let call = ToolCall {
+    commit_of(session, vec![call_part("{}")])
+}
+
+fn call_part(arguments: &str) -> AnswerContent {
+    AnswerContent::ToolCall(ToolCall {
         tool_name: "list_dir".to_owned(),
-        arguments_json: "{}".to_owned(),
+        arguments_json: arguments.to_owned(),
         kind: CallKind::Worker,
-    };
+    })
+}
+
+fn commit_of(session: SessionId, parts: Vec<AnswerContent>) -> Command {
+    let parts = parts.into_iter().map(|content| AnswerPart { content, provider_state: Vec::new() });
     let answer = Answer {
-        parts: vec![AnswerPart { content: AnswerContent::ToolCall(call), provider_state: Vec::new() }],
+        parts: parts.collect(),
         model: "test".to_owned(),
         usage: Usage::default(),
         runtime_ms: 1,
@@ -340,4 +348,36 @@ async fn an_unknown_content_version_is_a_typed_error_and_never_dropped() {
     let listed = world.store.messages(chat, super::MessageBounds::default(), 10).await;
 
     assert!(matches!(listed, Err(Error::ContentVersion { version: 99 })), "{listed:?}");
+}
+
+#[tokio::test]
+async fn the_arguments_of_a_committed_call_are_read_byte_by_byte_and_by_the_calls_own_index() {
+    let world = world().await;
+    let chat = world.new_chat().await;
+    let session = SessionId(Uuid::now_v7());
+    applied(world.transact(chat, &Ask::default(), Command::Lease(session)).await);
+    let arguments = ["{\"a\": \"\u{1a}0\"}", "not { json\0", ""];
+    let parts = vec![
+        AnswerContent::Text("first".to_owned()),
+        call_part(arguments[0]),
+        AnswerContent::Text("between".to_owned()),
+        call_part(arguments[1]),
+        call_part(arguments[2]),
+    ];
+    applied(world.transact(chat, &Ask::default(), commit_of(session, parts)).await);
+
+    let read = async |message, index| {
+        world.store.committed_arguments(chat, CallId { message: MessageId(message), index }).await
+    };
+
+    for (index, arguments) in (0..).zip(arguments) {
+        assert_eq!(read(2, index).await.expect("it is there"), arguments);
+    }
+    for (message, index) in [(2, 3), (1, 0), (3, 0)] {
+        let missing = read(message, index).await;
+        assert!(matches!(missing, Err(Error::RowInvalid)), "{missing:?}");
+    }
+    sqlx::query("update messages set content_version = 99").execute(&world.pool).await.expect("it is stored");
+    let unknown = read(2, 0).await;
+    assert!(matches!(unknown, Err(Error::ContentVersion { version: 99 })), "{unknown:?}");
 }

@@ -90,6 +90,60 @@ impl Agent {
         send(&self.up, message).await;
     }
 
+    /// Lists its journal, and answers what becomes of it. What else comes meanwhile is lost.
+    pub(crate) async fn lists(&mut self, call_ids: Vec<proto::ToolCallId>) -> Vec<proto::JournalVerdict> {
+        self.list(call_ids).await.1
+    }
+
+    /// What it was sent until now but pings.
+    pub(crate) async fn heard(&mut self) -> Vec<Down> {
+        self.list(Vec::new()).await.0
+    }
+
+    async fn list(&mut self, call_ids: Vec<proto::ToolCallId>) -> (Vec<Down>, Vec<proto::JournalVerdict>) {
+        self.says(Up::JournalEntries(proto::JournalEntries { call_ids })).await;
+        let answered = async {
+            let mut heard = Vec::new();
+            loop {
+                match self.next().await.expect("it goes on").expect("it goes on") {
+                    Down::JournalVerdicts(verdicts) => return (heard, verdicts.verdicts),
+                    other => heard.push(other),
+                }
+            }
+        };
+        // Pings come for ever, so the answer needs a deadline of its own.
+        timeout(DEADLINE, answered).await.expect("the list is answered in time")
+    }
+
+    /// Lists its journal at each ping until a list is answered, as an agent does each 30 s.
+    pub(crate) async fn keeps_listing(
+        &mut self,
+        call_ids: Vec<proto::ToolCallId>,
+    ) -> Vec<proto::JournalVerdict> {
+        let answered = async {
+            loop {
+                match self.message().await.expect("it goes on").expect("it goes on") {
+                    Down::JournalVerdicts(verdicts) => return verdicts.verdicts,
+                    Down::Ping(ping) => {
+                        self.pong(ping.ping_no).await;
+                        let entries = proto::JournalEntries { call_ids: call_ids.clone() };
+                        self.says(Up::JournalEntries(entries)).await;
+                    }
+                    other => panic!("neither a ping nor verdicts: {other:?}"),
+                }
+            }
+        };
+        timeout(DEADLINE, answered).await.expect("a list is answered in time")
+    }
+
+    /// Waits for a ping, which has to be next, and answers it.
+    pub(crate) async fn pinged(&mut self) {
+        match self.message().await {
+            Ok(Some(Down::Ping(ping))) => self.pong(ping.ping_no).await,
+            other => panic!("not a ping: {other:?}"),
+        }
+    }
+
     async fn pong(&self, ping_no: i64) {
         send(&self.up, Up::Pong(proto::Pong { ping_no })).await;
     }

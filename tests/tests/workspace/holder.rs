@@ -42,6 +42,19 @@ impl Drop for Holder {
 impl Holder {
     /// Opens a session, waits for the one chat there is, and commits an answer that calls `read_file`.
     pub(crate) async fn of_a_call(world: &World) -> Self {
+        let mut holder = Self::of_the_chat(world).await;
+        holder.commit_call().await;
+        holder
+    }
+
+    /// Opens a session, waits for the one chat there is, and goes on with the call of an earlier holder.
+    pub(crate) async fn after(world: &World, call: chat::CallId) -> Self {
+        let mut holder = Self::of_the_chat(world).await;
+        holder.call = call;
+        holder
+    }
+
+    async fn of_the_chat(world: &World) -> Self {
         let mut service = WorkerServiceClient::new(world.channel());
         let (up, requests) = mpsc::channel(MESSAGES_MAX);
         let open = proto::Open { worker_name: "test".to_owned(), slots_total: 1, ..Default::default() };
@@ -54,7 +67,7 @@ impl Holder {
         let leased = timeout(DEADLINE, lease.wait_for(Option::is_some)).await.expect("a lease comes in time");
         let lease = leased.expect("the session goes on").clone().expect("a lease");
         let key = lease.lease.expect("a lease has a key");
-        let mut holder = Self {
+        Self {
             chat: key.chat_id,
             call: chat::CallId::default(),
             fence: key.fence,
@@ -63,9 +76,7 @@ impl Holder {
             service,
             token: world.worker_token.clone(),
             reader,
-        };
-        holder.commit_call().await;
-        holder
+        }
     }
 
     async fn commit_call(&mut self) {
@@ -91,6 +102,19 @@ impl Holder {
         let outcome = committed.outcome.expect("an outcome");
         self.history_version = outcome.history_version;
         self.call = chat::CallId { message_id: outcome.committed_message_ids[0], call_index: 0 };
+    }
+
+    /// Commits a result that no tool has written.
+    pub(crate) async fn commit_result(&mut self, output: &str) {
+        let result = proto::ToolResult {
+            call: Some(self.call),
+            output: output.to_owned(),
+            is_error: true,
+            ..Default::default()
+        };
+        let request = proto::CommitToolResultsRequest { header: Some(self.write(2)), results: vec![result] };
+        let request = with_token(request, &self.token);
+        self.service.commit_tool_results(request).await.expect("the result is committed");
     }
 
     /// Ends an interruption with nothing in hand.

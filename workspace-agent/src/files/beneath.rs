@@ -8,8 +8,15 @@
 //!
 //! Opening has side effects on pipes and devices (a reader wakes the writer, a tape rewinds), so the object
 //! is first opened as a mere name (`O_PATH`) to see what it is, and what was really opened is looked at again.
+//!
+//! Who writes needs no open file but a name in a directory, where the file is or shall be: that is found by the
+//! walk alone, and `..` and links that lead outside are refused all the same.
+//!
+//! An operator may allow what is outside. Then the whole file system takes the place of the directory, and all
+//! this stays as it is; only relative paths begin in the directory.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     ffi::{OsStr, OsString},
     fs, io,
@@ -46,12 +53,31 @@ pub(super) enum Wanted {
     RegularFile,
 }
 
+/// A file's name in a directory. Nothing needs to have it yet.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// It can be used as the start of a path, but not be read.
+    pub(super) directory: OwnedFd,
+    /// No link when it was looked at, and neither `.` nor `..`.
+    pub(super) name: OsString,
+}
+
+/// What is to be done about directories on the way to a file that do not exist.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum MissingDirectories {
+    Refused,
+    Made,
+}
+
 /// The workspace directory.
 pub(crate) struct Root {
-    /// Where it is. It is opened anew for each call, so that a directory that was made anew is found.
+    /// What nothing leads out of. It is opened anew for each call, so that a directory that was made anew is
+    /// found.
     path: PathBuf,
     /// What absolute paths inside it begin with: its own path, and the one by which it was given.
     prefixes: Vec<PathBuf>,
+    /// Where relative paths begin, seen from `path`.
+    start: PathBuf,
 }
 
 impl Root {
@@ -62,16 +88,21 @@ impl Root {
             return Err(Errno::NOTDIR.into());
         }
         let prefixes = vec![path.clone(), absolute(dir)?];
-        Ok(Self { path, prefixes })
+        Ok(Self { path, prefixes, start: PathBuf::new() })
+    }
+
+    /// The same, but paths may lead anywhere.
+    pub(crate) fn unconfined(dir: &Path) -> io::Result<Self> {
+        let top = PathBuf::from("/");
+        let start = Self::new(dir)?.path;
+        let start = start.strip_prefix(&top).map_err(io::Error::other)?.to_owned();
+        Ok(Self { path: top.clone(), prefixes: vec![top], start })
     }
 
     /// Opens the directory or the regular file at `path` for reading. It never blocks on a pipe.
     pub(super) fn open(&self, path: &str, wanted: Wanted) -> Result<OwnedFd, Error> {
-        if path.is_empty() || path.contains('\0') {
-            return Err(Error::PathMalformed);
-        }
-        let inside = self.inside(Path::new(path)).ok_or_else(|| Error::open(path, Errno::XDEV))?;
-        let opened = |flags| self.open_beneath(inside, flags).map_err(|errno| Error::open(path, errno));
+        let inside = self.asked(path)?;
+        let opened = |flags| self.open_beneath(&inside, flags).map_err(|errno| Error::open(path, errno));
         require(&opened(NAME_ONLY)?, path, wanted)?;
         let flags = match wanted {
             Wanted::Directory => OFlags::RDONLY | OFlags::DIRECTORY,
@@ -83,6 +114,32 @@ impl Root {
         Ok(file)
     }
 
+    /// Finds the name at `path`, for a file to be written there. A link is followed, to where it leads.
+    pub(super) fn place(&self, path: &str, missing: MissingDirectories) -> Result<Place, Error> {
+        // The components of a path do not show these ends.
+        if ["/", "/."].iter().any(|end| path.ends_with(end)) {
+            return Err(Error::NamesDirectory(super::shorten(path)));
+        }
+        let inside = self.asked(path)?;
+        let top = sys::open(&self.path, ON_THE_WAY, Mode::empty());
+        let place = top.and_then(|top| Walk::new(self, top).place(&inside, missing));
+        place.map_err(|errno| match errno {
+            Errno::ISDIR => Error::NamesDirectory(super::shorten(path)),
+            errno => Error::open(path, errno),
+        })
+    }
+
+    /// Where a path that a caller gives is, seen from our own.
+    fn asked<'a>(&self, path: &'a str) -> Result<Cow<'a, Path>, Error> {
+        if path.is_empty() || path.contains('\0') {
+            return Err(Error::PathMalformed);
+        }
+        let given = Path::new(path);
+        let inside = self.inside(given).ok_or_else(|| Error::open(path, Errno::XDEV))?;
+        let begins_at_start = given.is_relative() && !self.start.as_os_str().is_empty();
+        Ok(if begins_at_start { Cow::Owned(self.start.join(inside)) } else { Cow::Borrowed(inside) })
+    }
+
     /// The path relative to the directory, when it is not absolute or begins with it.
     fn inside<'a>(&self, path: &'a Path) -> Option<&'a Path> {
         let inside = match path.is_absolute() {
@@ -90,6 +147,11 @@ impl Root {
             false => path,
         };
         Some(if inside.as_os_str().is_empty() { Path::new(".") } else { inside })
+    }
+
+    /// Whether nothing is above it: then `..` stays where it is.
+    fn is_top(&self) -> bool {
+        self.path.parent().is_none()
     }
 
     #[cfg(target_os = "linux")]
@@ -140,6 +202,42 @@ impl<'a> Walk<'a> {
         Self { root, held: vec![directory], ahead: VecDeque::new(), links: 0 }
     }
 
+    /// The directory and the name that a path ends in. `ISDIR` means that it ends in none.
+    fn place(mut self, path: &Path, missing: MissingDirectories) -> Result<Place, Errno> {
+        self.go_through(path)?;
+        while let Some(name) = self.ahead.pop_front() {
+            if name == ".." {
+                self.go_up()?;
+                continue;
+            }
+            match self.link(&name) {
+                Ok(Some(target)) => self.follow(&target)?,
+                Ok(None) | Err(Errno::NOENT) if self.ahead.is_empty() => {
+                    let directory = self.held.pop().expect("the root is never left");
+                    return Ok(Place { directory, name });
+                }
+                Ok(None) => self.go_down(&name)?,
+                // A directory is not made only to be left again.
+                Err(Errno::NOENT)
+                    if missing == MissingDirectories::Made && self.ahead.iter().all(|name| name != "..") =>
+                {
+                    self.make(&name)?;
+                    self.go_down(&name)?;
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+        Err(Errno::ISDIR)
+    }
+
+    fn make(&self, name: &OsStr) -> Result<(), Errno> {
+        match sys::mkdirat(self.here(), name, Mode::from_raw_mode(0o777)) {
+            // Somebody else was faster. Should it be no directory, going down fails.
+            Err(Errno::EXIST) => Ok(()),
+            made => made,
+        }
+    }
+
     fn open(mut self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         self.go_through(path)?;
         while let Some(name) = self.ahead.pop_front() {
@@ -174,11 +272,11 @@ impl<'a> Walk<'a> {
     }
 
     fn go_up(&mut self) -> Result<(), Errno> {
-        if self.held.len() == 1 {
-            return Err(Errno::XDEV);
+        if self.held.len() > 1 {
+            self.held.pop();
+            return Ok(());
         }
-        self.held.pop();
-        Ok(())
+        if self.root.is_top() { Ok(()) } else { Err(Errno::XDEV) }
     }
 
     fn go_down(&mut self, name: &OsStr) -> Result<(), Errno> {

@@ -85,7 +85,7 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn parse(arguments: &'a Arguments) -> Result<Self, ArgumentsError> {
         Ok(Self {
-            path: arguments.text("path")?.ok_or(ArgumentsError::Missing("path"))?,
+            path: arguments.fields().required_text("path")?,
             offset: arguments.positive("offset")?.unwrap_or(1),
             limit: arguments.positive("limit")?.unwrap_or(LINES_DEFAULT),
         })

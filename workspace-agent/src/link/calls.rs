@@ -1,52 +1,58 @@
-//! The calls that run on one stream.
+//! The calls whose ends one stream owes: reads, which run on it and end with it, and runs of the journal,
+//! which it follows.
 
-use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use chatplane_proto::{
     chat::v1::CallId,
     workspace::v1::{AttachRequest, ToolCallId, ToolEnded, ToolOutput, attach_request::Message},
 };
-use futures::FutureExt;
-use tokio::{sync::mpsc, task::JoinSet};
+use futures::future::join;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use crate::tools::{Arguments, Call, Ended, OutputSink, Tool};
+use crate::{
+    journal::{CallKey, Next, Run},
+    tools::{Arguments, Ended, Tool},
+};
 
-/// A result on the wire, by the contract.
-const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
-
-/// A tool call, named for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct CallKey {
-    pub(super) chat_id: Uuid,
-    message_id: i64,
-    call_index: i32,
+/// None when the contract does not allow such an id.
+pub(super) fn key_of(id: &ToolCallId) -> Option<CallKey> {
+    let CallId { message_id, call_index } = id.call?;
+    let chat_id = Uuid::try_parse(&id.chat_id).ok()?;
+    Some(CallKey { chat_id, message_id, call_index })
 }
 
-impl CallKey {
-    /// None when the contract does not allow such an id.
-    pub(super) fn parse(id: &ToolCallId) -> Option<Self> {
-        let CallId { message_id, call_index } = id.call?;
-        let chat_id = Uuid::try_parse(&id.chat_id).ok()?;
-        Some(Self { chat_id, message_id, call_index })
-    }
-
-    fn to_proto(self) -> ToolCallId {
-        let Self { chat_id, message_id, call_index } = self;
-        ToolCallId { chat_id: chat_id.to_string(), call: Some(CallId { message_id, call_index }) }
-    }
+/// As the contract writes it.
+pub(super) fn id_of(key: CallKey) -> ToolCallId {
+    let CallKey { chat_id, message_id, call_index } = key;
+    ToolCallId { chat_id: chat_id.to_string(), call: Some(CallId { message_id, call_index }) }
 }
 
-/// Running calls. Dropping it stops them all.
+/// Calls whose ends are to be sent. Dropping it stops the reads, and leaves the journal's runs alone.
 pub(super) struct Calls {
-    running: HashMap<CallKey, CancellationToken>,
+    running: HashMap<CallKey, Running>,
     tasks: JoinSet<(CallKey, Ended)>,
     outgoing: mpsc::Sender<AttachRequest>,
-    /// Parent of every call's cancellation: a blocking thread outlives its aborted task, but not this.
+    /// Parent of every read's cancellation: a blocking thread outlives its aborted task, but not this.
     all: CancellationToken,
     _cancel_on_drop: DropGuard,
+}
+
+enum Running {
+    Read(Arc<Follower>),
+    Journalled(Arc<Follower>),
 }
 
 impl Calls {
@@ -57,100 +63,106 @@ impl Calls {
         Self { running: HashMap::new(), tasks: JoinSet::new(), outgoing, all, _cancel_on_drop: guard }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.running.len()
+    /// How many reads run.
+    pub(super) fn reads(&self) -> usize {
+        self.running.values().filter(|running| matches!(running, Running::Read(_))).count()
     }
 
+    /// Whether an end of the call will be sent.
     pub(super) fn is_running(&self, key: CallKey) -> bool {
         self.running.contains_key(&key)
     }
 
-    /// Runs a call that is not running.
-    pub(super) fn start(&mut self, key: CallKey, tool: Arc<dyn Tool>, arguments: Arguments) {
-        let cancel = self.all.child_token();
-        self.running.insert(key, cancel.clone());
+    /// Runs a call that only reads, and is not running.
+    pub(super) fn read(&mut self, key: CallKey, tool: Arc<dyn Tool>, arguments: Arguments) {
+        let follower = Arc::new(Follower::new(Arc::new(Run::new(self.all.child_token()))));
+        self.running.insert(key, Running::Read(follower.clone()));
         let outgoing = self.outgoing.clone();
-        self.tasks.spawn(async move { (key, run(key, tool, arguments, cancel, outgoing).await) });
+        self.tasks.spawn(async move {
+            let run = follower.run.clone();
+            let performed = async { run.end(run.perform(tool.as_ref(), arguments).await) };
+            let ((), ended) = join(performed, follower.follow(key, &outgoing)).await;
+            (key, ended)
+        });
+    }
+
+    /// Sends a run's output from its beginning, also what was sent before, and then its end.
+    pub(super) fn follow(&mut self, key: CallKey, run: Arc<Run>) {
+        if let Some(Running::Journalled(follower)) = self.running.get(&key) {
+            return follower.rewind();
+        }
+        let follower = Arc::new(Follower::new(run));
+        self.running.insert(key, Running::Journalled(follower.clone()));
+        let outgoing = self.outgoing.clone();
+        self.tasks.spawn(async move { (key, follower.follow(key, &outgoing).await) });
     }
 
     /// Asks a call to stop. One that has ended was reported, or is about to be.
     pub(super) fn cancel(&self, key: CallKey) {
-        if let Some(cancel) = self.running.get(&key) {
-            cancel.cancel();
+        if let Some(Running::Read(follower) | Running::Journalled(follower)) = self.running.get(&key) {
+            follower.run.cancel();
         }
     }
 
     /// The next call that ends; none when none runs. It no longer counts as running before its end is sent,
-    /// so a call repeated from now on runs again, and is never taken for one that will still be reported.
+    /// so a call repeated from now on is looked up anew, and is never taken for one that will still be
+    /// reported.
     pub(super) async fn next_ended(&mut self) -> Option<AttachRequest> {
         let (key, ended) = self.tasks.join_next().await?.expect("a call catches its tool's panic");
         self.running.remove(&key);
-        Some(tool_ended(key.to_proto(), ended))
+        Some(tool_ended(id_of(key), ended))
     }
 }
 
-/// Runs the tool and sends on what it writes, all of it before the end.
-async fn run(
-    key: CallKey,
-    tool: Arc<dyn Tool>,
-    arguments: Arguments,
-    cancel: CancellationToken,
-    outgoing: mpsc::Sender<AttachRequest>,
-) -> Ended {
-    let (output, mut written) = OutputSink::new();
-    let run = tool.run(Call { arguments, output, cancel });
-    let mut run = AssertUnwindSafe(run).catch_unwind();
-    let ended = loop {
-        tokio::select! {
-            Some(data) = written.recv() => send_output(key, data, &outgoing).await,
-            ended = &mut run => break ended,
-        }
-    };
-    while let Ok(data) = written.try_recv() {
-        send_output(key, data, &outgoing).await;
+/// Sends on what a run writes.
+struct Follower {
+    run: Arc<Run>,
+    sent_bytes: AtomicUsize,
+    rewound: Notify,
+}
+
+impl Follower {
+    fn new(run: Arc<Run>) -> Self {
+        Self { run, sent_bytes: AtomicUsize::new(0), rewound: Notify::new() }
     }
-    ended.unwrap_or_else(|_| {
-        tracing::error!(tool = tool.definition().name, "a tool panicked");
-        Ended::failed("The tool failed by a defect of its own.")
-    })
+
+    /// Begins again with the first byte: somebody new asks for the call.
+    fn rewind(&self) {
+        self.sent_bytes.store(0, Ordering::Relaxed);
+        self.rewound.notify_one();
+    }
+
+    /// All of the output goes before the end.
+    async fn follow(&self, key: CallKey, outgoing: &mpsc::Sender<AttachRequest>) -> Ended {
+        loop {
+            let position = self.sent_bytes.load(Ordering::Relaxed);
+            let next = tokio::select! {
+                () = self.rewound.notified() => continue,
+                next = self.run.next(position) => next,
+            };
+            let data = match next {
+                Next::Ended(ended) => return ended,
+                Next::Output(data) => data,
+            };
+            let moved = position + data.len();
+            let order = Ordering::Relaxed;
+            // Otherwise it was rewound in between, and these are not the bytes that come next.
+            if self.sent_bytes.compare_exchange(position, moved, order, order).is_ok() {
+                send_output(key, data, outgoing).await;
+            }
+        }
+    }
 }
 
 /// Waits while the stream is full. It fails when the stream has broken, and then this task is dropped too.
 async fn send_output(key: CallKey, data: Bytes, outgoing: &mpsc::Sender<AttachRequest>) {
-    let output = ToolOutput { call_id: Some(key.to_proto()), data };
+    let output = ToolOutput { call_id: Some(id_of(key)), data };
     let _ = outgoing.send(AttachRequest { message: Some(Message::ToolOutput(output)) }).await;
 }
 
 /// The message that ends a call.
 pub(super) fn tool_ended(call_id: ToolCallId, ended: Ended) -> AttachRequest {
     let Ended { output, is_error } = ended;
-    let ended = ToolEnded { call_id: Some(call_id), output: cut(output), is_error };
+    let ended = ToolEnded { call_id: Some(call_id), output, is_error };
     AttachRequest { message: Some(Message::ToolEnded(ended)) }
-}
-
-/// Tools keep to limits of their own; this is the net under them.
-fn cut(mut output: String) -> String {
-    const NOTICE: &str = "\n(the result was cut here: it is larger than 1 MiB)";
-    if output.len() > OUTPUT_BYTES_MAX {
-        output.truncate(output.floor_char_boundary(OUTPUT_BYTES_MAX - NOTICE.len()));
-        output.push_str(NOTICE);
-    }
-    output
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_result_that_is_too_large_is_cut_at_a_character() {
-        let text = cut("茶".repeat(1_000_000));
-
-        assert!(text.len() <= OUTPUT_BYTES_MAX);
-        assert!(
-            text.starts_with("茶")
-                && text.ends_with("茶\n(the result was cut here: it is larger than 1 MiB)")
-        );
-        assert_eq!(cut("short".to_owned()), "short");
-    }
 }

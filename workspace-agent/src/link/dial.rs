@@ -109,6 +109,10 @@ mod tests {
             token: Some("cp_secret".to_owned()),
             token_file: None,
             dir: ".".into(),
+            read_only: false,
+            allow_outside: false,
+            pass_env: Vec::new(),
+            state_dir: None,
             allow_plaintext: false,
             ca_cert: None,
         }

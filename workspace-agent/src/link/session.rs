@@ -5,24 +5,20 @@ use std::{convert::Infallible, time::Duration};
 use chatplane_proto::{
     chat::v1::ToolDefinition,
     workspace::v1::{
-        AttachRequest, AttachResponse, CallTool, Ping, Pong, Register, Registered, ToolCallId,
-        attach_request::Message as Outgoing, attach_response::Message as Incoming,
-        workspace_service_client::WorkspaceServiceClient,
+        AttachRequest, AttachResponse, Ping, Pong, Register, Registered, attach_request::Message as Outgoing,
+        attach_response::Message as Incoming, workspace_service_client::WorkspaceServiceClient,
     },
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status, Streaming};
 
-use super::{
-    Link,
-    calls::{CallKey, Calls, tool_ended},
-};
-use crate::tools::{Arguments, Definition, Ended, Tools, shorten};
+use super::{Link, calls::Calls};
+use crate::tools::{Definition, shorten};
 
 /// Messages that wait for the stream, of at most 1 MiB each. Who sends more waits.
 const OUTGOING_MAX: usize = 16;
@@ -61,6 +57,8 @@ pub(super) enum Cause {
     PingSilence,
     #[error("the stream takes no more messages")]
     SendBlocked,
+    #[error("the disk of the journal does not answer")]
+    JournalBlocked,
     #[error("the answer to the registration is not `registered`")]
     NotRegistered,
 }
@@ -109,7 +107,7 @@ async fn open(link: &Link) -> Result<Opened, Cause> {
     let channel = link.dial.endpoint().connect().await.map_err(Cause::Connect)?;
     let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
     // It goes first whatever happens, since nobody else has the sender yet.
-    outgoing.send(register(&link.tools)).await.expect("the receiver is here");
+    outgoing.send(register(link)).await.expect("the receiver is here");
     let mut request = Request::new(ReceiverStream::new(messages));
     request.metadata_mut().insert("authorization", link.dial.authorization());
     let response = WorkspaceServiceClient::new(channel).attach(request).await.map_err(Cause::Status)?;
@@ -121,12 +119,11 @@ async fn open(link: &Link) -> Result<Opened, Cause> {
     }
 }
 
-fn register(tools: &Tools) -> AttachRequest {
+fn register(link: &Link) -> AttachRequest {
     let register = Register {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        tools: tools.definitions().map(definition).collect(),
-        // Every tool only reads, and what only reads needs no journal.
-        journal_id: String::new(),
+        tools: link.tools.definitions().map(definition).collect(),
+        journal_id: link.journal.id().to_string(),
     };
     AttachRequest { message: Some(Outgoing::Register(register)) }
 }
@@ -158,11 +155,11 @@ fn end(cause: Cause, registered_for: Option<Duration>) -> End {
 }
 
 /// A registered stream.
-struct Session<'a> {
-    link: &'a mut Link,
+pub(super) struct Session<'a> {
+    pub(super) link: &'a mut Link,
     incoming: Streaming<AttachResponse>,
     outgoing: mpsc::Sender<AttachRequest>,
-    calls: Calls,
+    pub(super) calls: Calls,
 }
 
 impl Session<'_> {
@@ -174,10 +171,13 @@ impl Session<'_> {
 
     async fn try_serve(&mut self) -> Result<Infallible, Cause> {
         let mut last_ping = Instant::now();
+        let mut listing = interval(self.link.limits.listing);
+        listing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = sleep_until(last_ping + self.link.limits.ping_silence) => return Err(Cause::PingSilence),
                 Some(ended) = self.calls.next_ended() => self.send(ended).await?,
+                _ = listing.tick() => self.list().await?,
                 received = self.incoming.message() => {
                     let message = received.map_err(Cause::Status)?.ok_or(Cause::Closed)?.message;
                     if matches!(message, Some(Incoming::Ping(_))) {
@@ -189,9 +189,11 @@ impl Session<'_> {
         }
     }
 
-    /// Lets running calls end and their results leave, within a short time.
+    /// Lets running calls end and their results leave, within a short time. Those that change something are
+    /// asked to stop: nobody can ask for it once we are gone.
     async fn drain(self) {
         let Self { link, mut incoming, outgoing, mut calls } = self;
+        let deadline = link.stop();
         let drained = async move {
             while let Some(ended) = calls.next_ended().await {
                 if outgoing.send(ended).await.is_err() {
@@ -203,14 +205,14 @@ impl Session<'_> {
             drop((calls, outgoing));
             while let Ok(Some(_)) = incoming.message().await {}
         };
-        if timeout(link.limits.drain, drained).await.is_err() {
+        if timeout_at(deadline, drained).await.is_err() {
             tracing::warn!("stopped before every running call was reported");
         }
     }
 
     /// A stream that takes nothing for as long as it may be silent is dead too, and so no wait for it is
     /// longer than that.
-    async fn send(&self, message: AttachRequest) -> Result<(), Cause> {
+    pub(super) async fn send(&self, message: AttachRequest) -> Result<(), Cause> {
         match timeout(self.link.limits.ping_silence, self.outgoing.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Cause::Closed),
@@ -225,55 +227,15 @@ impl Session<'_> {
             }
             Some(Incoming::CallTool(call)) => self.call_tool(call).await,
             Some(Incoming::CancelTool(cancel)) => {
-                if let Some(key) = cancel.call_id.as_ref().and_then(CallKey::parse) {
-                    self.calls.cancel(key);
-                }
+                cancel.call_id.iter().for_each(|call_id| self.cancel_tool(call_id));
+                Ok(())
+            }
+            Some(Incoming::JournalVerdicts(verdicts)) => {
+                self.apply(verdicts);
                 Ok(())
             }
             // A newer control plane may know more messages than we do; the contract lets us ignore them.
             Some(Incoming::Registered(_)) | None => Ok(()),
         }
     }
-
-    /// Starts the call, or answers at once why it does not run.
-    async fn call_tool(&mut self, mut call: CallTool) -> Result<(), Cause> {
-        let Some(call_id) = call.call_id.take() else {
-            tracing::warn!("a tool call without an id cannot be answered");
-            return Ok(());
-        };
-        match self.start(&call_id, &call) {
-            Ok(()) => Ok(()),
-            Err(refused) => self.send(tool_ended(call_id, refused)).await,
-        }
-    }
-
-    /// The journal of the call is of no interest here: it matters to calls that change something.
-    fn start(&mut self, call_id: &ToolCallId, call: &CallTool) -> Result<(), Ended> {
-        let key = CallKey::parse(call_id).ok_or_else(|| Ended::failed("The id of the call is malformed."))?;
-        let is_running = self.calls.is_running(key);
-        if !self.link.fences.admit(key.chat_id, call.fence) {
-            tracing::warn!(chat_id = %key.chat_id, fence = call.fence, "refused a tool call of a late holder");
-            // An end names only the call. While the call runs for the rightful holder, an end sent to the
-            // late one would be taken for the real one.
-            return if is_running { Ok(()) } else { Err(Ended::failed(LATE_HOLDER)) };
-        }
-        if is_running {
-            // The one end that will be sent is the answer to both.
-            return Ok(());
-        }
-        if self.calls.len() >= self.link.limits.calls_max {
-            let calls_max = self.link.limits.calls_max;
-            return Err(Ended::failed(format!(
-                "The workspace is busy: {calls_max} tool calls are running. Try again later."
-            )));
-        }
-        let tool = self.link.tools.find(&call.tool_name)?;
-        let arguments =
-            Arguments::parse(&call.arguments_json).map_err(|error| Ended::failed(error.to_string()))?;
-        self.calls.start(key, tool, arguments);
-        Ok(())
-    }
 }
-
-/// The answer to a fence below one that was seen.
-pub(super) const LATE_HOLDER: &str = "The call did not run: another worker has taken over the chat.";

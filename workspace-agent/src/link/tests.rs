@@ -3,6 +3,7 @@
 mod agent;
 mod calls;
 mod control_plane;
+mod journal;
 mod streams;
 
 use tokio::time::timeout;

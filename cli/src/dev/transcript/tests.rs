@@ -1,6 +1,6 @@
 use chatplane_proto::chat::v1::{
-    ErrorChanged, ErrorKind, Part, PreviewReset, PreviewTruncated, RetryChanged, StateChanged, TextPart,
-    ToolCallPart,
+    CallId, ErrorChanged, ErrorKind, Part, PreviewReset, PreviewTruncated, RetryChanged, StateChanged,
+    TextPart, ToolCallPart, ToolResultPart,
 };
 
 use super::*;
@@ -8,10 +8,15 @@ use super::*;
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// What a person sees, and a note in brackets where it appears.
-#[derive(Default)]
 struct Screen {
     transcript: Transcript,
     text: String,
+}
+
+impl Default for Screen {
+    fn default() -> Self {
+        Self { transcript: Transcript::new(Provider::Anthropic), text: String::new() }
+    }
 }
 
 impl Screen {
@@ -233,4 +238,62 @@ fn a_chat_in_error_ends_with_that_error() {
 
     assert_eq!(before, None);
     assert_eq!(screen.transcript.outcome(), Some(&Outcome::Failed(Box::new(error))));
+}
+
+#[test]
+fn a_running_tools_lines_stand_between_its_call_and_its_result() {
+    let output = PartStarted {
+        stream: Some(stream(3)),
+        kind: PartKind::ToolOutput.into(),
+        call: Some(CallId { message_id: 2, call_index: 0 }),
+        ..Default::default()
+    };
+    let result = ToolResultPart {
+        call_message_id: 2,
+        tool_name: "execute".to_owned(),
+        output: "one\ntwo".to_owned(),
+        ..Default::default()
+    };
+    let result = Part { kind: Some(part::Kind::ToolResult(result)) };
+    let mut screen = Screen::default();
+
+    screen
+        .see(message(2, 3, Role::Assistant, vec![call("execute")]))
+        .see(Event::PartStarted(output))
+        .see(append(3, 0, 0, "one\ntwo"))
+        .see(message(3, 4, Role::Tool, vec![result]));
+
+    assert_eq!(screen.text, "[→ execute {}][  │ one][  │ two][← execute: 2 lines]");
+}
+
+#[test]
+fn the_next_turn_is_open_until_its_own_end() {
+    let error = ChatError { kind: ErrorKind::Authentication.into(), ..Default::default() };
+    let mut screen = Screen::default();
+    screen.see(Event::Error(ErrorChanged { error: Some(error) })).see(state(ChatState::Error));
+
+    screen.transcript.begin_turn();
+    let begun = screen.transcript.outcome().cloned();
+    screen.see(state(ChatState::Running));
+    let running = screen.transcript.outcome().cloned();
+    screen.see(message(2, 3, Role::Assistant, vec![text("Hello")])).see(state(ChatState::Waiting));
+
+    assert_eq!((begun, running), (None, None));
+    assert_eq!(screen.transcript.outcome(), Some(&Outcome::Answered));
+}
+
+#[test]
+fn it_is_the_model_that_is_waited_for_until_its_first_word_and_after_each_result() {
+    let mut screen = Screen::default();
+
+    screen.transcript.begin_turn();
+    assert!(screen.transcript.waits_for_model());
+    screen.see(started(2, 0, PartKind::Reasoning));
+    assert!(!screen.transcript.waits_for_model());
+    screen.see(message(2, 3, Role::Assistant, vec![call("execute")]));
+    assert!(!screen.transcript.waits_for_model(), "the tool runs");
+    screen.see(message(3, 4, Role::Tool, vec![]));
+    assert!(screen.transcript.waits_for_model());
+    screen.see(state(ChatState::Waiting));
+    assert!(!screen.transcript.waits_for_model());
 }

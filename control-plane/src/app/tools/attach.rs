@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     FromAgent, ToAgent,
+    journal::{self, Listings},
     registry::{Attachment, OUTGOING_MAX},
 };
 use crate::{
@@ -43,9 +44,9 @@ pub(crate) struct RegisterAgent {
 }
 
 /// An agent that has registered. It leaves when this is dropped.
-#[derive(Debug)]
 pub(crate) struct Attached {
     attachment: Attachment,
+    listings: Listings,
     shutdown: CancellationToken,
     ping_interval: Duration,
 }
@@ -87,8 +88,12 @@ impl App {
         let attachment =
             inner.workspaces.attach(workspace, registration, outgoing).ok_or(Error::WorkspaceReplaced)?;
         tracing::info!(%workspace, agent_version, tools = tools.len(), "a workspace agent has attached");
-        let attached =
-            Attached { attachment, shutdown: inner.shutdown.clone(), ping_interval: PING_INTERVAL };
+        let attached = Attached {
+            attachment,
+            listings: Listings::new(journal::in_store(inner.store.clone(), workspace)),
+            shutdown: inner.shutdown.clone(),
+            ping_interval: PING_INTERVAL,
+        };
         Ok((attached, messages))
     }
 }
@@ -101,7 +106,7 @@ impl Attached {
     /// `WorkspaceReplaced`, `ShuttingDown`, `SessionLost` for an agent that is silent, or what is wrong with
     /// what it says.
     pub(crate) async fn serve(
-        self,
+        mut self,
         incoming: impl Stream<Item = Result<FromAgent, Error>> + Send,
     ) -> Result<(), Error> {
         let workspace = self.attachment.workspace();
@@ -114,7 +119,7 @@ impl Attached {
     }
 
     async fn serve_until_end(
-        &self,
+        &mut self,
         incoming: impl Stream<Item = Result<FromAgent, Error>> + Send,
     ) -> Result<(), Error> {
         tokio::pin!(incoming);
@@ -130,9 +135,13 @@ impl Attached {
                     None => return Ok(()),
                     Some(message) => {
                         heartbeat.heard();
-                        self.attachment.received(message?);
+                        match message? {
+                            FromAgent::JournalEntries(entries) => self.listings.listed(entries),
+                            message => self.attachment.received(message),
+                        }
                     }
                 },
+                verdicts = self.listings.next() => self.attachment.judge(verdicts),
                 _ = ticks.tick() => {
                     let ping_no = heartbeat.next_ping().ok_or(Error::SessionLost)?;
                     self.attachment.ping(ping_no);

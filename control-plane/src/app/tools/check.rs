@@ -48,7 +48,7 @@ enum Verdict<'a> {
 }
 
 impl App {
-    /// Checks a call against the row.
+    /// Checks a call against the row, and what it asks for against what was committed.
     pub(super) async fn check_call(&self, call: &CallTool, look: Look) -> Result<Checked, Error> {
         let store = &self.inner.store;
         let read = store.read(call.chat, &Ask::default()).await?;
@@ -57,6 +57,12 @@ impl App {
             Verdict::Run(open) => open,
             Verdict::Answer(end) => return Ok(Checked::Answer(end)),
         };
+        // What is committed does not change: one look at it is enough.
+        if look == Look::First
+            && store.committed_arguments(call.chat, call.call).await? != call.arguments_json
+        {
+            return Err(Error::invalid("arguments_json", "they are not those of the committed call"));
+        }
         let Some(workspace) = open.workspace else {
             return Ok(answer("The tool did not run: the chat had no workspace when it was called."));
         };

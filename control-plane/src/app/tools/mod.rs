@@ -3,10 +3,12 @@
 //! `CallTool` is checked like a write of the holder ([`check`]), and then sent to the agent that is attached
 //! to this replica ([`registry`]). Calls have ids that last, so a call may be sent again: to an agent that
 //! has come back ([`run`]), or for a holder that has. What a tool writes meanwhile is a preview ([`outlet`]);
-//! its result goes to whoever asked last. [`attach`] is the agent's end of all this.
+//! its result goes to whoever asked last. [`attach`] is the agent's end of all this, and [`journal`] tells the
+//! agent which of the calls that it keeps in mind are still wanted.
 
 mod attach;
 mod check;
+mod journal;
 mod outlet;
 mod registry;
 mod run;
@@ -18,6 +20,7 @@ use futures::stream::BoxStream;
 use super::Error;
 
 pub(crate) use attach::RegisterAgent;
+pub(crate) use journal::{Disposition, Verdict};
 pub(crate) use registry::Workspaces;
 
 /// Asks to run a committed call.
@@ -98,6 +101,8 @@ pub(crate) enum ToAgent {
     CallTool(Sending),
     /// Stop a tool.
     CancelTool(CallKey),
+    /// What is to become of entries of its journal.
+    JournalVerdicts(Vec<Verdict>),
 }
 
 /// A call as an agent is asked for it.
@@ -134,4 +139,6 @@ pub(crate) enum FromAgent {
         /// How.
         end: ToolEnd,
     },
+    /// Calls that are in its journal, at most 1,000.
+    JournalEntries(Vec<CallKey>),
 }

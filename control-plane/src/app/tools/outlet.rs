@@ -3,6 +3,9 @@
 //! The agent's stream serves all calls of a workspace, so a caller that reads slowly must not hold it up.
 //! Output is only a preview, since the result holds all that the model reads: what does not fit the buffer
 //! is dropped, and everything after it too, so that a preview is always a prefix without a gap.
+//!
+//! Along one stream an agent sends a call's output once. Who asks for the call later is to see it from its start
+//! too, so its beginning is kept while it runs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,12 +18,21 @@ use super::ToolEnd;
 pub(super) const OUTPUT_CHUNK_BYTES_MAX: usize = 256 * 1024;
 /// Output that waits for its caller: some pieces, times the calls of an agent.
 const OUTPUT_BYTES_MAX: usize = 4 * OUTPUT_CHUNK_BYTES_MAX;
+/// Output that is kept of a call while it runs, times the calls of an agent.
+const BEGINNING_BYTES_MAX: usize = OUTPUT_CHUNK_BYTES_MAX;
 
 /// Between the agent's stream, which writes, and the one caller, who reads.
 #[derive(Debug, Default)]
 pub(super) struct Outlet {
     state: Mutex<State>,
     changed: Notify,
+}
+
+/// What a call has written since it was sent, or the beginning of it.
+#[derive(Debug, Default)]
+pub(super) struct Beginning {
+    output: BytesMut,
+    cut: bool,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +64,23 @@ pub(super) enum Piece {
     End(End),
 }
 
+impl Beginning {
+    /// The tool writes.
+    pub(super) fn push(&mut self, data: &[u8]) {
+        self.cut |= self.output.len() + data.len() > BEGINNING_BYTES_MAX;
+        if !self.cut {
+            self.output.extend_from_slice(data);
+        }
+    }
+}
+
 impl Outlet {
+    /// For a caller that comes when the call has written already.
+    pub(super) fn after(beginning: &Beginning) -> Self {
+        let state = State { output: beginning.output.clone(), cut: beginning.cut, end: None };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
     /// The tool writes.
     pub(super) fn push(&self, data: &[u8]) {
         let mut state = self.lock();
@@ -135,6 +163,25 @@ mod tests {
         outlet.end(ended());
 
         assert_eq!(outlet.next().await, Piece::End(ended()));
+    }
+
+    #[tokio::test]
+    async fn a_later_caller_gets_the_output_from_its_start_as_far_as_it_is_kept_and_no_gap() {
+        let mut beginning = Beginning::default();
+        beginning.push(b"one ");
+        let early = Outlet::after(&beginning);
+        beginning.push(&vec![b'x'; BEGINNING_BYTES_MAX]);
+        let late = Outlet::after(&beginning);
+
+        for outlet in [&early, &late] {
+            outlet.push(b"two");
+            outlet.end(ended());
+        }
+
+        assert_eq!(early.next().await, Piece::Output(Bytes::from_static(b"one two")));
+        assert_eq!(early.next().await, Piece::End(ended()));
+        assert_eq!(late.next().await, Piece::Output(Bytes::from_static(b"one ")));
+        assert_eq!(late.next().await, Piece::End(ended()));
     }
 
     #[tokio::test]

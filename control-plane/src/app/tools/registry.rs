@@ -6,7 +6,10 @@
 //! asked right before, by the caller; this closes the gap between that look and the sending.)
 //!
 //! An entry of `running` lives from the sending to the agent's end, or to the end of the attachment, whether
-//! or not anybody still waits for it. A caller that comes back finds its call there.
+//! or not anybody still waits for it. A caller that comes back finds its call there, with the beginning of its
+//! output. The agent is not asked again: it would begin its output anew, which could not be told from what was
+//! on its way. The one end that it sends is the answer to all; and a late holder can ask for nothing that the
+//! later one does not want run, so the agent may learn the later fence by the next call.
 
 use std::{
     collections::HashMap,
@@ -17,7 +20,7 @@ use std::{
     },
 };
 
-use chatplane_domain::{CallId, ChatId, Fence, WorkspaceId};
+use chatplane_domain::{ChatId, Fence, OpenCall, WorkspaceId};
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
     watch,
@@ -25,15 +28,18 @@ use tokio::sync::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CallKey, FromAgent, Sending, ToAgent, ToolEnd,
-    outlet::{End, Outlet},
+    CallKey, FromAgent, Sending, ToAgent, ToolEnd, Verdict,
+    outlet::{Beginning, End, Outlet},
 };
 
 /// Calls that one agent runs at a time, as many as it takes.
 pub(super) const CALLS_MAX: usize = 64;
-/// Messages that wait for an agent: every call may be sent and cancelled, and the rest is for pings. An agent
-/// that does not read them is detached for its silence.
-pub(super) const OUTGOING_MAX: usize = 2 * CALLS_MAX + 8;
+/// Messages that wait for an agent: every call may be sent and cancelled, as many that were sent earlier may be
+/// cancelled, and the rest is for pings and verdicts. An agent that does not read them is detached for its
+/// silence.
+pub(super) const OUTGOING_MAX: usize = 3 * CALLS_MAX + 8;
+/// Room in the queue that is not used for cancelling calls of which it is not known whether they run.
+const OUTGOING_RESERVED: usize = 2 * CALLS_MAX;
 /// Chats whose fence is kept along an attachment; beyond, only those with running calls.
 const FENCES_MAX: usize = 10_000;
 
@@ -72,6 +78,8 @@ struct Running {
     fence: Fence,
     /// Who waits for it, if anybody does.
     caller: Weak<Outlet>,
+    /// What it has written along this attachment, for who asks for it next.
+    beginning: Beginning,
     cancelled: bool,
 }
 
@@ -116,13 +124,32 @@ impl Workspaces {
         self.lock().get(&workspace).is_some_and(|place| place.agent.is_some())
     }
 
-    /// Asks the agents to stop calls that have ended otherwise. It is the fast path alone: a word that does
-    /// not fit an agent's queue is not said. Few have an agent here and fewer cancel, so every place is asked.
-    pub(crate) fn cancel(&self, chat: ChatId, calls: &[CallId]) {
+    /// Asks the agents to stop calls that nobody waits for any more. An agent that keeps a journal goes on
+    /// with its calls when its stream breaks, so it is asked also for calls that were not sent along this one.
+    ///
+    /// It is the fast path alone: a word that does not fit an agent's queue is not said, and an agent that is
+    /// not here hears it when it lists its journal.
+    pub(crate) fn cancel<'a>(&self, chat: ChatId, calls: impl IntoIterator<Item = &'a OpenCall>) {
+        self.each_agent(chat, calls, Agent::cancel);
+    }
+
+    /// Asks the agents to stop calls that have got their results while they run here: a worker that waits no
+    /// longer commits a result of its own. Most calls have ended by then, and nothing is sent for those.
+    pub(crate) fn settled<'a>(&self, chat: ChatId, calls: impl IntoIterator<Item = &'a OpenCall>) {
+        self.each_agent(chat, calls, Agent::cancel_running);
+    }
+
+    fn each_agent<'a>(
+        &self,
+        chat: ChatId,
+        calls: impl IntoIterator<Item = &'a OpenCall>,
+        stop: impl Fn(&mut Agent, CallKey),
+    ) {
         let mut places = self.lock();
-        for agent in places.values_mut().filter_map(|place| place.agent.as_mut()) {
-            for call in calls {
-                agent.cancel(CallKey { chat, call: *call });
+        for call in calls {
+            let place = call.workspace.and_then(|workspace| places.get_mut(&workspace));
+            if let Some(agent) = place.and_then(|place| place.agent.as_mut()) {
+                stop(agent, CallKey { chat, call: call.id });
             }
         }
     }
@@ -160,7 +187,7 @@ impl Workspaces {
         Some(Attachment { workspaces: self.clone(), workspace, registration, outgoing, replaced })
     }
 
-    /// Sends a call, or joins it where it runs. Its output comes from now on.
+    /// Sends a call, or joins it where it runs. Its output comes from its start.
     pub(super) fn send(&self, workspace: WorkspaceId, sending: Sending) -> Result<Arc<Outlet>, NotSent> {
         let mut places = self.lock();
         let agent = places.get_mut(&workspace).and_then(|place| place.agent.as_mut());
@@ -185,27 +212,25 @@ impl Agent {
         if self.fences.get(&key.chat).is_some_and(|seen| *seen > fence) {
             return Err(NotSent::LateHolder);
         }
-        let outlet = Arc::new(Outlet::default());
-        let caller = Arc::downgrade(&outlet);
-        if let Some(running) = self.running.get_mut(&key) {
-            let end = if fence > running.fence {
-                // The agent has to learn the fence; the one end that it will send is the answer to both.
-                push(&self.outgoing, ToAgent::CallTool(sending))?;
-                End::TakenOver
-            } else {
-                End::Repeated
-            };
+        let outlet = if let Some(running) = self.running.get_mut(&key) {
+            let outlet = Arc::new(Outlet::after(&running.beginning));
+            let end = if fence > running.fence { End::TakenOver } else { End::Repeated };
             running.fence = fence;
-            if let Some(earlier) = mem::replace(&mut running.caller, caller).upgrade() {
+            if let Some(earlier) = mem::replace(&mut running.caller, Arc::downgrade(&outlet)).upgrade() {
                 earlier.end(end);
             }
+            outlet
         } else {
             if self.running.len() >= CALLS_MAX {
                 return Err(NotSent::Busy);
             }
             push(&self.outgoing, ToAgent::CallTool(sending))?;
-            self.running.insert(key, Running { fence, caller, cancelled: false });
-        }
+            let outlet = Arc::new(Outlet::default());
+            let caller = Arc::downgrade(&outlet);
+            let running = Running { fence, caller, beginning: Beginning::default(), cancelled: false };
+            self.running.insert(key, running);
+            outlet
+        };
         self.note_fence(key.chat, fence);
         Ok(outlet)
     }
@@ -219,6 +244,14 @@ impl Agent {
     }
 
     fn cancel(&mut self, key: CallKey) {
+        if self.running.contains_key(&key) {
+            self.cancel_running(key);
+        } else if self.outgoing.capacity() > OUTGOING_RESERVED {
+            let _ = push(&self.outgoing, ToAgent::CancelTool(key));
+        }
+    }
+
+    fn cancel_running(&mut self, key: CallKey) {
         if let Some(running) = self.running.get_mut(&key)
             && !running.cancelled
         {
@@ -226,8 +259,12 @@ impl Agent {
         }
     }
 
-    fn output(&self, key: CallKey, data: &[u8]) {
-        if let Some(caller) = self.running.get(&key).and_then(|running| running.caller.upgrade()) {
+    fn output(&mut self, key: CallKey, data: &[u8]) {
+        let Some(running) = self.running.get_mut(&key) else {
+            return;
+        };
+        running.beginning.push(data);
+        if let Some(caller) = running.caller.upgrade() {
             caller.push(data);
         }
     }
@@ -267,13 +304,19 @@ impl Attachment {
                 agent.end(key, end);
                 place.changed.send_replace(());
             }
-            (Some(_), FromAgent::Pong) | (None, _) => {}
+            (Some(_), FromAgent::Pong | FromAgent::JournalEntries(_)) | (None, _) => {}
         }
     }
 
     /// Pings the agent. One that does not read is not pinged, and soon detached for its silence.
     pub(super) fn ping(&self, ping_no: i64) {
         let _ = push(&self.outgoing, ToAgent::Ping(ping_no));
+    }
+
+    /// Tells the agent what becomes of entries of its journal. One that does not read is not told, and asks
+    /// again.
+    pub(super) fn judge(&self, verdicts: Vec<Verdict>) {
+        let _ = push(&self.outgoing, ToAgent::JournalVerdicts(verdicts));
     }
 
     pub(super) fn workspace(&self) -> WorkspaceId {

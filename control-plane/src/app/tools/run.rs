@@ -6,6 +6,7 @@
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
+use bytes::Buf;
 use chatplane_domain::ANSWER_BYTES_MAX;
 use futures::{StreamExt, future::BoxFuture, stream};
 use tokio::time::{Instant, sleep_until};
@@ -57,8 +58,8 @@ impl App {
             check_again,
             progress: Progress::Unsent,
             sendings: 0,
-            has_output: false,
-            is_muted: false,
+            passed_bytes: 0,
+            repeated_bytes: 0,
         }
         .into_stream())
     }
@@ -74,9 +75,12 @@ struct Run {
     check_again: CheckAgain,
     progress: Progress,
     sendings: u32,
-    has_output: bool,
-    /// Set when the call runs anew after it has written: what it writes now is no continuation.
-    is_muted: bool,
+    /// Output that the caller has got.
+    passed_bytes: usize,
+    /// Output that is still to come and that the caller has got already. An agent that comes back sends a call's
+    /// output from its start. (A tool that only reads may run anew and write something else now; that is no
+    /// more than a preview that misleads until the result is there.)
+    repeated_bytes: usize,
 }
 
 enum Progress {
@@ -110,15 +114,19 @@ impl Run {
                 },
             };
             match outlet.next().await {
-                Piece::Output(_) if self.is_muted => {}
-                Piece::Output(data) => {
-                    self.has_output = true;
-                    return Ok(Some(ToolPiece::Output(data)));
+                Piece::Output(mut data) => {
+                    let repeated = self.repeated_bytes.min(data.len());
+                    self.repeated_bytes -= repeated;
+                    data.advance(repeated);
+                    if !data.is_empty() {
+                        self.passed_bytes += data.len();
+                        return Ok(Some(ToolPiece::Output(data)));
+                    }
                 }
                 Piece::End(End::Ended(end)) => return Ok(Some(self.over(end))),
                 Piece::End(End::Detached) => {
                     self.progress = Progress::Unsent;
-                    self.is_muted = self.has_output;
+                    self.repeated_bytes = self.passed_bytes;
                 }
                 Piece::End(End::TakenOver) => return Err(Error::LeaseLost),
                 Piece::End(End::Repeated) => return Err(Error::Superseded),
@@ -196,9 +204,14 @@ impl Run {
                 format!("The connection to the workspace \"{name}\" broke {sendings} times under this call.")
             }
         };
-        let what_ran = match self.sendings {
-            0 => "The tool did not run.",
-            _ => "The tool had started; whether it ran to its end is unknown.",
+        let what_ran = match (self.sendings, target.journal) {
+            // Where there is no journal, nothing runs that changes anything.
+            (0, None) => "The tool did not run.",
+            // Another holder of the chat, or another replica, may have sent it before.
+            (0, Some(_)) => {
+                "The tool did not run, unless it had been started before; then its outcome is unknown."
+            }
+            (_, _) => "The tool had started; whether it ran to its end is unknown.",
         };
         let _ = write!(sentence, " {what_ran} Try again later, or go on without it.");
         ToolEnd::error(sentence)

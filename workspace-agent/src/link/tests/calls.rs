@@ -8,7 +8,7 @@ use chatplane_proto::workspace::v1::{
 };
 
 use super::{
-    super::{Limits, session::LATE_HOLDER},
+    super::{Limits, asked::LATE_HOLDER},
     agent::{Agent, limits},
     control_plane::{ControlPlane, call_id, ended},
 };
@@ -16,16 +16,16 @@ use super::{
 #[tokio::test]
 async fn an_agent_registers_first_with_its_token_and_tools() {
     let mut control_plane = ControlPlane::start().await;
-    let _agent = Agent::start(control_plane.address);
+    let _agent = Agent::start(control_plane.address).await;
 
     let mut attached = control_plane.attached().await;
     let register = attached.register().await;
 
     assert_eq!(attached.authorization, "Bearer right");
     assert_eq!(register.agent_version, env!("CARGO_PKG_VERSION"));
-    assert_eq!(register.journal_id, "");
+    assert!(uuid::Uuid::try_parse(&register.journal_id).is_ok());
     let names: Vec<_> = register.tools.iter().map(|tool| &tool.name[..]).collect();
-    assert_eq!(names, ["list_dir", "read_file", "gate", "writer", "broken"]);
+    assert_eq!(names, ["list_dir", "read_file", "gate", "writer", "broken", "change"]);
     for tool in register.tools {
         let schema: serde_json::Value = serde_json::from_str(&tool.input_schema_json).unwrap();
         assert!(schema.is_object() && !tool.description.is_empty());
@@ -35,8 +35,8 @@ async fn an_agent_registers_first_with_its_token_and_tools() {
 #[tokio::test]
 async fn calls_are_answered_with_what_the_tools_find() {
     let mut control_plane = ControlPlane::start().await;
-    let agent = Agent::start(control_plane.address);
-    std::fs::write(agent.dir.path().join("hello.txt"), "hello\n").unwrap();
+    let agent = Agent::start(control_plane.address).await;
+    std::fs::write(agent.place.dir.path().join("hello.txt"), "hello\n").unwrap();
     let mut attached = control_plane.registered().await;
 
     attached.call(0, 1, "list_dir", "{}").await;
@@ -51,11 +51,12 @@ async fn calls_are_answered_with_what_the_tools_find() {
 #[tokio::test]
 async fn calls_that_cannot_run_get_an_error_result() {
     let mut control_plane = ControlPlane::start().await;
-    let _agent = Agent::start(control_plane.address);
+    let _agent = Agent::start(control_plane.address).await;
     let mut attached = control_plane.registered().await;
 
     attached.call(0, 1, "remove", "{}").await;
-    let unknown = "There is no tool `remove`. The tools are: list_dir, read_file, gate, writer, broken.";
+    let unknown =
+        "There is no tool `remove`. The tools are: list_dir, read_file, gate, writer, broken, change.";
     assert_eq!(attached.ended().await, ended(0, unknown, true));
     attached.call(1, 1, "list_dir", "[1]").await;
     assert_eq!(attached.ended().await, ended(1, "The arguments are not a JSON object.", true));
@@ -74,7 +75,7 @@ async fn calls_that_cannot_run_get_an_error_result() {
 #[tokio::test]
 async fn pings_are_answered_while_calls_run() {
     let mut control_plane = ControlPlane::start().await;
-    let agent = Agent::start(control_plane.address);
+    let agent = Agent::start(control_plane.address).await;
     let mut attached = control_plane.registered().await;
 
     attached.call(0, 1, "gate", "{}").await;
@@ -89,7 +90,7 @@ async fn pings_are_answered_while_calls_run() {
 #[tokio::test]
 async fn what_a_tool_writes_comes_in_pieces_before_its_end() {
     let mut control_plane = ControlPlane::start().await;
-    let _agent = Agent::start(control_plane.address);
+    let _agent = Agent::start(control_plane.address).await;
     let mut attached = control_plane.registered().await;
 
     attached.call(0, 1, "writer", "{}").await;
@@ -109,7 +110,7 @@ async fn what_a_tool_writes_comes_in_pieces_before_its_end() {
 #[tokio::test]
 async fn a_cancelled_call_ends_and_says_so() {
     let mut control_plane = ControlPlane::start().await;
-    let _agent = Agent::start(control_plane.address);
+    let _agent = Agent::start(control_plane.address).await;
     let mut attached = control_plane.registered().await;
 
     attached.call(0, 1, "gate", "{}").await;
@@ -123,7 +124,7 @@ async fn a_cancelled_call_ends_and_says_so() {
 #[tokio::test]
 async fn a_repeated_call_that_runs_is_not_run_twice() {
     let mut control_plane = ControlPlane::start().await;
-    let agent = Agent::start(control_plane.address);
+    let agent = Agent::start(control_plane.address).await;
     let mut attached = control_plane.registered().await;
 
     attached.call(0, 1, "gate", "{}").await;
@@ -141,7 +142,7 @@ async fn a_repeated_call_that_runs_is_not_run_twice() {
 #[tokio::test]
 async fn a_lower_fence_is_refused_on_later_streams_too() {
     let mut control_plane = ControlPlane::start().await;
-    let _agent = Agent::start(control_plane.address);
+    let _agent = Agent::start(control_plane.address).await;
     let mut attached = control_plane.registered().await;
     attached.call(0, 5, "list_dir", "{}").await;
     attached.ended().await;
@@ -160,7 +161,7 @@ async fn a_lower_fence_is_refused_on_later_streams_too() {
 #[tokio::test]
 async fn a_late_holder_cannot_end_the_call_of_the_rightful_one() {
     let mut control_plane = ControlPlane::start().await;
-    let agent = Agent::start(control_plane.address);
+    let agent = Agent::start(control_plane.address).await;
     let mut attached = control_plane.registered().await;
     attached.call(0, 5, "gate", "{}").await;
 
@@ -174,7 +175,7 @@ async fn a_late_holder_cannot_end_the_call_of_the_rightful_one() {
 #[tokio::test]
 async fn too_many_calls_are_refused_and_none_waits() {
     let mut control_plane = ControlPlane::start().await;
-    let agent = Agent::start_with(control_plane.address, "right", Limits { calls_max: 2, ..limits() });
+    let agent = Agent::start_with(control_plane.address, "right", Limits { calls_max: 2, ..limits() }).await;
     let mut attached = control_plane.registered().await;
 
     for index in 0..3 {

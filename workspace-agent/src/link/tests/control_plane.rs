@@ -1,11 +1,12 @@
 //! A control plane made of channels: the test reads what an agent sends and answers by hand.
 
-use std::{net::SocketAddr, pin::Pin};
+use std::{collections::VecDeque, net::SocketAddr, pin::Pin};
 
 use chatplane_proto::{
     chat::v1::CallId,
     workspace::v1::{
-        AttachRequest, AttachResponse, CallTool, Ping, Pong, Register, Registered, ToolCallId, ToolEnded,
+        AttachRequest, AttachResponse, CallTool, CancelTool, JournalDisposition, JournalVerdict,
+        JournalVerdicts, Ping, Pong, Register, Registered, ToolCallId, ToolEnded,
         attach_request::Message as FromAgent,
         attach_response::Message as ToAgent,
         workspace_service_server::{WorkspaceService, WorkspaceServiceServer},
@@ -25,18 +26,62 @@ pub(super) struct Attached {
     pub(super) authorization: String,
     pub(super) from_agent: Streaming<AttachRequest>,
     to_agent: mpsc::Sender<Result<AttachResponse, Status>>,
+    /// The journal that the agent registered.
+    pub(super) journal_id: String,
+    /// Listings that came among other messages.
+    listings: VecDeque<Vec<ToolCallId>>,
 }
 
 impl Attached {
-    pub(super) async fn next(&mut self) -> FromAgent {
+    async fn receive(&mut self) -> FromAgent {
         let message = soon("a message of the agent", self.from_agent.message()).await;
         message.unwrap().expect("the agent ended the stream").message.unwrap()
+    }
+
+    /// The next message that is no listing.
+    pub(super) async fn next(&mut self) -> FromAgent {
+        loop {
+            match self.receive().await {
+                FromAgent::JournalEntries(entries) => self.listings.push_back(entries.call_ids),
+                other => return other,
+            }
+        }
+    }
+
+    /// The next listing, or part of one. Nothing else may come before it.
+    pub(super) async fn listed(&mut self) -> Vec<ToolCallId> {
+        if let Some(listing) = self.listings.pop_front() {
+            return listing;
+        }
+        match self.receive().await {
+            FromAgent::JournalEntries(entries) => entries.call_ids,
+            other => panic!("no listing: {other:?}"),
+        }
+    }
+
+    /// What the tool has written next.
+    pub(super) async fn output(&mut self) -> (ToolCallId, Vec<u8>) {
+        match self.next().await {
+            FromAgent::ToolOutput(output) => (output.call_id.unwrap(), output.data.into()),
+            other => panic!("no output: {other:?}"),
+        }
     }
 
     pub(super) async fn ended(&mut self) -> ToolEnded {
         match self.next().await {
             FromAgent::ToolEnded(ended) => ended,
             other => panic!("not an end: {other:?}"),
+        }
+    }
+
+    /// The end of a call that may have been joined while it ran.
+    pub(super) async fn ended_after_output(&mut self) -> ToolEnded {
+        loop {
+            match self.next().await {
+                FromAgent::ToolEnded(ended) => return ended,
+                FromAgent::ToolOutput(_) => {}
+                other => panic!("not an end: {other:?}"),
+            }
         }
     }
 
@@ -51,6 +96,7 @@ impl Attached {
     /// Takes the registration and accepts it.
     pub(super) async fn register(&mut self) -> Register {
         let FromAgent::Register(register) = self.next().await else { panic!("the first message registers") };
+        self.journal_id.clone_from(&register.journal_id);
         self.send(ToAgent::Registered(Registered { workspace_id: "w".to_owned() })).await;
         register
     }
@@ -59,11 +105,20 @@ impl Attached {
         let call = CallTool {
             call_id: Some(call_id(call_index)),
             fence,
-            journal_id: String::new(),
+            journal_id: self.journal_id.clone(),
             tool_name: tool_name.to_owned(),
             arguments_json: arguments_json.to_owned(),
         };
         self.send(ToAgent::CallTool(call)).await;
+    }
+
+    pub(super) async fn cancel(&self, call_index: i32) {
+        self.send(ToAgent::CancelTool(CancelTool { call_id: Some(call_id(call_index)) })).await;
+    }
+
+    pub(super) async fn verdict(&self, call_index: i32, disposition: JournalDisposition) {
+        let verdict = JournalVerdict { call_id: Some(call_id(call_index)), disposition: disposition.into() };
+        self.send(ToAgent::JournalVerdicts(JournalVerdicts { verdicts: vec![verdict] })).await;
     }
 
     /// Everything sent before this has been handled when it returns.
@@ -98,7 +153,13 @@ impl WorkspaceService for Service {
             return Err(Status::unauthenticated("no such token"));
         }
         let (to_agent, answers) = mpsc::channel(100);
-        let attached = Attached { authorization, from_agent: request.into_inner(), to_agent };
+        let attached = Attached {
+            authorization,
+            from_agent: request.into_inner(),
+            to_agent,
+            journal_id: String::new(),
+            listings: VecDeque::new(),
+        };
         self.attached.send(attached).await.map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }

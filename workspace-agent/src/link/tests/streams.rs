@@ -17,7 +17,7 @@ use crate::RunError;
 async fn an_agent_comes_back_after_a_restart_of_the_control_plane() {
     let mut control_plane = ControlPlane::start().await;
     let address = control_plane.address;
-    let agent = Agent::start(address);
+    let agent = Agent::start(address).await;
     let mut attached = control_plane.registered().await;
     attached.call(0, 1, "gate", "{}").await;
     attached.ping(1).await;
@@ -37,7 +37,7 @@ async fn an_agent_waits_for_a_control_plane_that_is_not_there_yet() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let _agent = Agent::start(address);
+    let _agent = Agent::start(address).await;
 
     let mut control_plane = ControlPlane::start_at(address).await;
 
@@ -48,7 +48,7 @@ async fn an_agent_waits_for_a_control_plane_that_is_not_there_yet() {
 async fn a_stream_without_pings_is_opened_again() {
     let mut control_plane = ControlPlane::start().await;
     let limits = Limits { ping_silence: Duration::from_millis(50), ..limits() };
-    let _agent = Agent::start_with(control_plane.address, "right", limits);
+    let _agent = Agent::start_with(control_plane.address, "right", limits).await;
 
     let silent = control_plane.registered().await;
 
@@ -60,7 +60,7 @@ async fn a_stream_without_pings_is_opened_again() {
 async fn a_registration_without_an_answer_is_tried_again() {
     let mut control_plane = ControlPlane::start().await;
     let limits = Limits { register: Duration::from_millis(200), ..limits() };
-    let _agent = Agent::start_with(control_plane.address, "right", limits);
+    let _agent = Agent::start_with(control_plane.address, "right", limits).await;
 
     let mute = control_plane.attached().await;
 
@@ -71,7 +71,7 @@ async fn a_registration_without_an_answer_is_tried_again() {
 #[tokio::test]
 async fn a_refused_token_ends_the_agent_and_names_where_it_came_from() {
     let control_plane = ControlPlane::start().await;
-    let agent = Agent::start_with(control_plane.address, "wrong", limits());
+    let agent = Agent::start_with(control_plane.address, "wrong", limits()).await;
 
     let error = agent.result().await.unwrap_err();
 
@@ -83,7 +83,7 @@ async fn a_refused_token_ends_the_agent_and_names_where_it_came_from() {
 #[tokio::test]
 async fn a_token_refused_in_the_stream_is_final_too() {
     let mut control_plane = ControlPlane::start().await;
-    let agent = Agent::start(control_plane.address);
+    let agent = Agent::start(control_plane.address).await;
 
     control_plane.attached().await.fail(Status::permission_denied("a user's token")).await;
 
@@ -93,7 +93,7 @@ async fn a_token_refused_in_the_stream_is_final_too() {
 #[tokio::test]
 async fn a_replaced_agent_does_not_come_back() {
     let mut control_plane = ControlPlane::start().await;
-    let agent = Agent::start(control_plane.address);
+    let agent = Agent::start(control_plane.address).await;
 
     control_plane.registered().await.fail(Status::already_exists("replaced")).await;
 
@@ -103,7 +103,8 @@ async fn a_replaced_agent_does_not_come_back() {
 #[tokio::test]
 async fn a_stopping_agent_reports_what_still_runs() {
     let mut control_plane = ControlPlane::start().await;
-    let agent = Agent::start_with(control_plane.address, "right", Limits { drain: DEADLINE, ..limits() });
+    let agent =
+        Agent::start_with(control_plane.address, "right", Limits { drain: DEADLINE, ..limits() }).await;
     let mut attached = control_plane.registered().await;
     attached.call(0, 1, "gate", "{}").await;
     attached.ping(1).await;
@@ -121,7 +122,7 @@ async fn a_stopping_agent_reports_what_still_runs() {
 async fn a_stopping_agent_does_not_wait_for_ever() {
     let mut control_plane = ControlPlane::start().await;
     let limits = Limits { drain: Duration::from_millis(10), ..limits() };
-    let agent = Agent::start_with(control_plane.address, "right", limits);
+    let agent = Agent::start_with(control_plane.address, "right", limits).await;
     let mut attached = control_plane.registered().await;
     attached.call(0, 1, "gate", "{}").await;
     attached.ping(1).await;
@@ -134,7 +135,7 @@ async fn a_stopping_agent_does_not_wait_for_ever() {
 #[tokio::test]
 async fn an_agent_stops_while_it_waits_to_connect() {
     let limits = Limits { backoff_min: DEADLINE * 10, backoff_max: DEADLINE * 10, ..limits() };
-    let agent = Agent::start_with("127.0.0.1:1".parse().unwrap(), "right", limits);
+    let agent = Agent::start_with("127.0.0.1:1".parse().unwrap(), "right", limits).await;
 
     agent.shutdown.cancel();
 

@@ -1,12 +1,14 @@
 //! The agent's stream, without gRPC.
 
+use std::future::pending;
+
 use bytes::Bytes;
 use chatplane_domain::{CallId, ChatId, MessageId, WorkspaceId};
-use futures::stream;
+use futures::{FutureExt, stream};
 use uuid::Uuid;
 
 use super::*;
-use crate::app::tools::{CallKey, Workspaces};
+use crate::app::tools::{CallKey, Disposition, Verdict, Workspaces};
 
 const WORKSPACE: WorkspaceId = WorkspaceId(Uuid::from_u128(1));
 /// Longer than any test.
@@ -16,7 +18,8 @@ fn attach(workspaces: &Workspaces, ping_interval: Duration) -> (Attached, mpsc::
     let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
     let registration = workspaces.register();
     let attachment = workspaces.attach(WORKSPACE, registration, outgoing).unwrap();
-    (Attached { attachment, shutdown: CancellationToken::new(), ping_interval }, messages)
+    let listings = Listings::new(Box::new(|_| pending().boxed()));
+    (Attached { attachment, listings, shutdown: CancellationToken::new(), ping_interval }, messages)
 }
 
 #[tokio::test]
@@ -94,4 +97,39 @@ async fn what_is_wrong_ends_the_stream_and_what_is_nobodys_does_not() {
     let served = attached.serve(stream::iter(said).chain(stream::pending())).await;
 
     assert!(matches!(served, Err(Error::FieldInvalid(_))), "{served:?}");
+}
+
+fn key() -> CallKey {
+    CallKey { chat: ChatId(Uuid::nil()), call: CallId { message: MessageId(1), index: 0 } }
+}
+
+#[tokio::test]
+async fn an_agent_that_lists_its_journal_is_told_what_becomes_of_it() {
+    let (mut attached, mut messages) = attach(&Workspaces::default(), LONG);
+    let verdict = |key| Verdict { key, disposition: Disposition::Cancel };
+    attached.listings = Listings::new(Box::new(move |listed| {
+        futures::future::ready(Ok(listed.into_iter().map(verdict).collect())).boxed()
+    }));
+    let said = stream::iter([Ok(FromAgent::JournalEntries(vec![key()]))]).chain(stream::pending());
+
+    let serving = attached.serve(said);
+    let told = tokio::select! {
+        served = serving => panic!("the stream goes on: {served:?}"),
+        told = messages.recv() => told,
+    };
+
+    assert_eq!(told, Some(ToAgent::JournalVerdicts(vec![verdict(key())])));
+}
+
+#[tokio::test]
+async fn an_agent_is_read_and_pinged_while_the_database_does_not_answer() {
+    let (attached, mut messages) = attach(&Workspaces::default(), Duration::from_millis(1));
+    let listed = stream::iter([Ok(FromAgent::JournalEntries(vec![key()]))]);
+    let pongs = stream::iter((0..20).map(|_| Ok(FromAgent::Pong)));
+    let pings = async { while !matches!(messages.recv().await, Some(ToAgent::Ping(2))) {} };
+
+    let said = listed.chain(stream::once(pings).filter_map(|()| std::future::ready(None))).chain(pongs);
+    let served = attached.serve(said).await;
+
+    assert!(served.is_ok(), "{served:?}");
 }

@@ -1,7 +1,7 @@
 //! The registry, with the agents' queues at hand.
 
 use bytes::Bytes;
-use chatplane_domain::MessageId;
+use chatplane_domain::{CallId, CallKind, MessageId};
 use uuid::Uuid;
 
 use super::*;
@@ -39,6 +39,16 @@ fn sending(index: i32, fence: i64) -> Sending {
         journal: None,
         tool_name: "read_file".to_owned(),
         arguments_json: "{}".to_owned(),
+    }
+}
+
+fn open(index: i32) -> OpenCall {
+    OpenCall {
+        id: key(index).call,
+        tool_name: "read_file".to_owned(),
+        kind: CallKind::Worker,
+        workspace: Some(WORKSPACE),
+        journal: None,
     }
 }
 
@@ -124,7 +134,7 @@ fn an_agent_that_began_to_register_earlier_does_not_replace_a_later_one() {
 }
 
 #[tokio::test]
-async fn a_repeated_call_joins_the_running_one_and_the_newest_caller_gets_the_rest() {
+async fn a_repeated_call_joins_the_running_one_and_the_newest_caller_gets_it_from_its_start() {
     let mut scene = scene();
     let first = scene.send(sending(0, 1)).unwrap();
     scene.attachment.received(output(0, "one"));
@@ -136,7 +146,7 @@ async fn a_repeated_call_joins_the_running_one_and_the_newest_caller_gets_the_re
     assert_eq!(scene.sent().len(), 1);
     assert_eq!(first.next().await, Piece::Output(Bytes::from_static(b"one")));
     assert_eq!(first.next().await, Piece::End(End::Repeated));
-    assert_eq!(second.next().await, Piece::Output(Bytes::from_static(b"two")));
+    assert_eq!(second.next().await, Piece::Output(Bytes::from_static(b"onetwo")));
     assert_eq!(second.next().await, Piece::End(End::Ended(end())));
 }
 
@@ -144,13 +154,13 @@ async fn a_repeated_call_joins_the_running_one_and_the_newest_caller_gets_the_re
 async fn a_call_without_a_caller_runs_on_and_is_found_by_the_next_holder() {
     let mut scene = scene();
     drop(scene.send(sending(0, 1)).unwrap());
-    scene.attachment.received(output(0, "lost"));
+    scene.attachment.received(output(0, "nobody reads this yet"));
 
     let outlet = scene.send(sending(0, 2)).unwrap();
     scene.attachment.received(ended(0));
 
-    // The agent is told once more, so that it learns the fence.
-    assert_eq!(scene.sent(), vec![ToAgent::CallTool(sending(0, 1)), ToAgent::CallTool(sending(0, 2))]);
+    assert_eq!(scene.sent(), vec![ToAgent::CallTool(sending(0, 1))]);
+    assert_eq!(outlet.next().await, Piece::Output(Bytes::from_static(b"nobody reads this yet")));
     assert_eq!(outlet.next().await, Piece::End(End::Ended(end())));
 }
 
@@ -176,7 +186,7 @@ async fn a_later_holder_takes_a_call_over_and_a_late_one_cannot_end_it() {
 
     assert_eq!(late.next().await, Piece::End(End::TakenOver));
     assert_eq!(refused.err(), Some(NotSent::LateHolder));
-    assert_eq!((sent, scene.sent()), (2, vec![]));
+    assert_eq!((sent, scene.sent()), (1, vec![]));
     scene.attachment.received(ended(0));
     assert_eq!(rightful.next().await, Piece::End(End::Ended(end())));
 }
@@ -240,12 +250,50 @@ fn a_cancelled_call_is_cancelled_once_and_keeps_its_place_until_it_ends() {
     scene.sent();
 
     for _ in 0..2 {
-        scene.workspaces.cancel(CHAT, &[key(0).call, key(1).call]);
-        scene.workspaces.cancel(ChatId(Uuid::nil()), &[key(0).call]);
+        scene.workspaces.cancel(CHAT, [&open(0)]);
+        scene.workspaces.settled(CHAT, [&open(0)]);
     }
 
     assert_eq!(scene.sent(), vec![ToAgent::CancelTool(key(0))]);
     assert_eq!(scene.send(sending(0, 1)).err(), None);
+}
+
+#[test]
+fn a_call_that_may_run_since_an_earlier_stream_is_cancelled_too_at_its_workspace_alone() {
+    let mut scene = scene();
+    let elsewhere = OpenCall { workspace: Some(WorkspaceId(Uuid::nil())), ..open(1) };
+    let nowhere = OpenCall { workspace: None, ..open(2) };
+
+    scene.workspaces.cancel(CHAT, [&open(0), &elsewhere, &nowhere]);
+
+    assert_eq!(scene.sent(), vec![ToAgent::CancelTool(key(0))]);
+}
+
+#[test]
+fn calls_that_have_ended_are_settled_without_a_word_and_those_that_run_are_stopped() {
+    let mut scene = scene();
+    for index in 0..2 {
+        let _outlet = scene.send(sending(index, 1)).unwrap();
+    }
+    scene.attachment.received(ended(0));
+    scene.sent();
+
+    scene.workspaces.settled(CHAT, [&open(0), &open(1), &open(2)]);
+
+    assert_eq!(scene.sent(), vec![ToAgent::CancelTool(key(1))]);
+}
+
+#[test]
+fn cancelling_what_may_not_run_leaves_room_for_calls() {
+    let scene = scene();
+    let most = i32::try_from(OUTGOING_MAX).unwrap();
+    let calls: Vec<OpenCall> = (0..most).map(open).collect();
+
+    scene.workspaces.cancel(CHAT, &calls);
+
+    for index in 0..i32::try_from(CALLS_MAX).unwrap() {
+        assert!(scene.send(sending(index, 1)).is_ok(), "call {index}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Mutex};
 
 use bytes::Bytes;
-use chatplane_domain::{CallId, ChatId, Fence, MessageId, SessionId, WorkspaceId};
+use chatplane_domain::{CallId, ChatId, Fence, JournalId, MessageId, SessionId, WorkspaceId};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -48,6 +48,11 @@ impl Scene {
     }
 
     fn call(&self, fence: i64, workspace_return: Duration) -> ToolStream {
+        self.call_after(fence, workspace_return, Some(target()))
+    }
+
+    /// A call after a look at the row, or before any.
+    fn call_after(&self, fence: i64, workspace_return: Duration, checked: Option<Checked>) -> ToolStream {
         let script = self.script.clone();
         let call = CallTool {
             session: SessionId(Uuid::nil()),
@@ -63,15 +68,15 @@ impl Scene {
             shutdown: self.shutdown.clone(),
             workspace_return,
             call: Arc::new(call),
-            checked: Some(target()),
+            checked,
             check_again: Box::new(move || {
                 let next = script.lock().unwrap().pop_front();
                 Box::pin(async move { next.unwrap_or_else(|| Ok(target())) })
             }),
             progress: Progress::Unsent,
             sendings: 0,
-            has_output: false,
-            is_muted: false,
+            passed_bytes: 0,
+            repeated_bytes: 0,
         };
         run.into_stream()
     }
@@ -138,6 +143,19 @@ async fn without_an_agent_the_model_reads_which_workspace_is_offline() {
 }
 
 #[tokio::test]
+async fn without_its_agent_a_call_that_another_may_have_sent_is_not_said_not_to_have_run() {
+    let scene = scene();
+    let journal = Some(JournalId(Uuid::nil()));
+    let target = Target { workspace: WORKSPACE, name: "laptop".to_owned(), journal };
+    scene.script.lock().unwrap().push_back(Ok(Checked::Run(target)));
+    let stream = scene.call_after(1, Duration::ZERO, None);
+
+    let sentence = error_result(stream).await;
+
+    assert!(sentence.contains("unless it had been started before"), "{sentence}");
+}
+
+#[tokio::test]
 async fn a_call_waits_for_an_agent_that_returns() {
     let scene = scene();
     let stream = scene.call(1, LONG);
@@ -154,7 +172,7 @@ async fn a_call_waits_for_an_agent_that_returns() {
 }
 
 #[tokio::test]
-async fn a_call_whose_agent_goes_away_runs_again_when_it_is_back_and_its_preview_does_not_start_over() {
+async fn a_call_whose_agent_goes_away_is_sent_again_and_its_preview_goes_on_where_it_was() {
     let scene = scene();
     let mut agent = scene.attach();
     let mut stream = scene.call(1, LONG);
@@ -168,13 +186,14 @@ async fn a_call_whose_agent_goes_away_runs_again_when_it_is_back_and_its_preview
         tokio::task::yield_now().await;
         let mut agent = scene.attach();
         agent.called().await;
-        agent.writes("hello");
+        agent.writes("he");
+        agent.writes("llo");
         agent.ends();
         agent
     });
 
     assert_eq!(first.unwrap().unwrap(), output("hel"));
-    assert_eq!(pieces, vec![ToolPiece::Result(done())]);
+    assert_eq!(pieces, vec![output("lo"), ToolPiece::Result(done())]);
 }
 
 #[tokio::test]
@@ -250,13 +269,15 @@ async fn a_dropped_call_runs_on_and_the_next_holder_gets_its_result() {
     };
     drop(first);
 
+    agent.writes("hello");
     let (pieces, ()) = tokio::join!(rest(scene.call(2, LONG)), async {
-        agent.called().await;
+        tokio::task::yield_now().await;
         agent.ends();
     });
 
     assert!(called);
-    assert_eq!(pieces, vec![ToolPiece::Result(done())]);
+    assert_eq!(pieces, vec![output("hello"), ToolPiece::Result(done())]);
+    assert!(agent.queue.try_recv().is_err(), "it is neither asked again nor told to stop");
 }
 
 #[tokio::test]
@@ -268,7 +289,6 @@ async fn a_late_holder_hears_that_its_lease_is_lost() {
 
     let (late_piece, rightful_piece) = tokio::join!(late.next(), async {
         let (piece, ()) = tokio::join!(rightful.next(), async {
-            agent.called().await;
             agent.called().await;
             agent.ends();
         });

@@ -1,0 +1,181 @@
+//! What is measured, and what it has to reach. The numbers are those of the design's
+//! page of budgets.
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Milliseconds,
+    TurnsPerSecond,
+    /// 10⁶ bytes.
+    Megabytes,
+    RoundTrips,
+}
+
+impl Unit {
+    pub(crate) fn symbol(self) -> &'static str {
+        match self {
+            Self::Milliseconds => "ms",
+            Self::TurnsPerSecond => "turns/s",
+            Self::Megabytes => "MB",
+            Self::RoundTrips => "round trips",
+        }
+    }
+
+    /// Whether single events are measured, so that their tail says something.
+    pub(crate) fn has_tail(self) -> bool {
+        self == Self::Milliseconds
+    }
+}
+
+/// What a measure has to reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Budget {
+    /// The median and the tail.
+    MedianAndTail { p50: f64, p99: f64 },
+    /// The tail alone.
+    Tail { p99: f64 },
+    /// The value, or the median where events are measured.
+    AtMost(f64),
+    /// The value.
+    AtLeast(f64),
+}
+
+impl Budget {
+    /// Whether the figures hold it.
+    pub(crate) fn is_met(self, value: f64, p99: Option<f64>) -> bool {
+        let tail_is_within = |bound| p99.is_some_and(|p99| p99 <= bound);
+        match self {
+            Self::MedianAndTail { p50, p99 } => value <= p50 && tail_is_within(p99),
+            Self::Tail { p99 } => tail_is_within(p99),
+            Self::AtMost(bound) => value <= bound,
+            Self::AtLeast(bound) => value >= bound,
+        }
+    }
+
+    /// As one number: the bound of the value, or of the tail where only that has one.
+    pub(crate) fn number(self) -> f64 {
+        match self {
+            Self::MedianAndTail { p50, .. } => p50,
+            Self::Tail { p99 } => p99,
+            Self::AtMost(bound) | Self::AtLeast(bound) => bound,
+        }
+    }
+
+    /// In words.
+    pub(crate) fn words(self) -> String {
+        match self {
+            Self::MedianAndTail { p50, p99 } => format!("p50 ≤ {p50}, p99 ≤ {p99}"),
+            Self::Tail { p99 } => format!("p99 ≤ {p99}"),
+            Self::AtMost(bound) => format!("≤ {bound}"),
+            Self::AtLeast(bound) => format!("≥ {bound}"),
+        }
+    }
+}
+
+/// One line of the table.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Measure {
+    /// The number of the row of budgets, with a letter where it holds two.
+    pub(crate) id: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) budget: Budget,
+}
+
+pub(crate) const PICK_UP: Measure = Measure {
+    id: "1",
+    name: "SendMessage → worker holds the turn, same replica",
+    unit: Unit::Milliseconds,
+    budget: Budget::MedianAndTail { p50: 1.0, p99: 5.0 },
+};
+pub(crate) const FIRST_PART: Measure = Measure {
+    id: "3",
+    name: "SendMessage → first part at the client, over the model's own time",
+    unit: Unit::Milliseconds,
+    budget: Budget::MedianAndTail { p50: 3.0, p99: 15.0 },
+};
+pub(crate) const LIVE_PART: Measure = Measure {
+    id: "4",
+    name: "model chunk → part at a subscriber, same replica",
+    unit: Unit::Milliseconds,
+    budget: Budget::MedianAndTail { p50: 0.3, p99: 2.0 },
+};
+pub(crate) const THROUGHPUT: Measure = Measure {
+    id: "5",
+    name: "turns of one step, 64 chats in flight",
+    unit: Unit::TurnsPerSecond,
+    budget: Budget::AtLeast(1000.0),
+};
+pub(crate) const CONTROL_PLANE_MEMORY: Measure = Measure {
+    id: "8a",
+    name: "resident memory of an idle control plane",
+    unit: Unit::Megabytes,
+    budget: Budget::AtMost(40.0),
+};
+pub(crate) const WORKER_MEMORY: Measure = Measure {
+    id: "8b",
+    name: "resident memory of an idle worker",
+    unit: Unit::Megabytes,
+    budget: Budget::AtMost(30.0),
+};
+pub(crate) const SERVE_START: Measure = Measure {
+    id: "9a",
+    name: "serve: start → ready, existing database",
+    unit: Unit::Milliseconds,
+    budget: Budget::AtMost(300.0),
+};
+pub(crate) const DEV_START: Measure = Measure {
+    id: "9b",
+    name: "dev: first start from nothing → ready",
+    unit: Unit::Milliseconds,
+    budget: Budget::AtMost(2000.0),
+};
+pub(crate) const TAKEOVER: Measure = Measure {
+    id: "10",
+    name: "worker kill -9 → its chat running on another worker",
+    unit: Unit::Milliseconds,
+    budget: Budget::Tail { p99: 1000.0 },
+};
+pub(crate) const SEND_TRIPS: Measure = Measure {
+    id: "t1",
+    name: "Postgres round trips of a SendMessage",
+    unit: Unit::RoundTrips,
+    budget: Budget::AtMost(2.0),
+};
+pub(crate) const COMMIT_TRIPS: Measure = Measure {
+    id: "t2",
+    name: "Postgres round trips of a CommitStep",
+    unit: Unit::RoundTrips,
+    budget: Budget::AtMost(2.0),
+};
+pub(crate) const PART_TRIPS: Measure = Measure {
+    id: "t3",
+    name: "Postgres round trips of a live part, watched",
+    unit: Unit::RoundTrips,
+    budget: Budget::AtMost(0.0),
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_of_median_and_tail_needs_both() {
+        let budget = Budget::MedianAndTail { p50: 1.0, p99: 5.0 };
+
+        assert!(budget.is_met(1.0, Some(5.0)));
+        assert!(!budget.is_met(1.1, Some(5.0)));
+        assert!(!budget.is_met(1.0, Some(5.1)));
+        assert!(!budget.is_met(1.0, None));
+    }
+
+    #[test]
+    fn bounds_hold_from_their_side() {
+        assert!(Budget::AtLeast(1000.0).is_met(1000.0, None));
+        assert!(!Budget::AtLeast(1000.0).is_met(999.0, None));
+        assert!(Budget::AtMost(2.0).is_met(2.0, Some(9.0)));
+        assert!(!Budget::AtMost(2.0).is_met(2.1, None));
+        assert!(Budget::Tail { p99: 1.0 }.is_met(7.0, Some(1.0)));
+        assert!(!Budget::Tail { p99: 1.0 }.is_met(0.5, None));
+    }
+}

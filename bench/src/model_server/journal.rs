@@ -1,0 +1,103 @@
+//! When the model server was asked, and when it wrote what.
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    error::{Error, Result},
+    wait::in_time,
+};
+
+/// A call: which of those with the same mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    mark: u64,
+    index: usize,
+}
+
+impl Call {
+    pub(crate) fn is_first(self) -> bool {
+        self.index == 0
+    }
+}
+
+/// What happened, by mark. Calls without one are not kept.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    calls: Mutex<HashMap<u64, Vec<Entry>>>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    received: Instant,
+    /// When each chunk was handed to the connection.
+    written: Vec<Instant>,
+}
+
+impl Journal {
+    pub(super) fn received(&self, mark: u64, at: Instant) -> Call {
+        let mut calls = self.lock();
+        let calls = calls.entry(mark).or_default();
+        calls.push(Entry { received: at, written: Vec::new() });
+        let call = Call { mark, index: calls.len() - 1 };
+        self.changed.send_replace(());
+        call
+    }
+
+    pub(super) fn wrote(&self, call: Call, chunks: Range<u32>, at: Instant) {
+        let mut calls = self.lock();
+        if let Some(entry) = calls.get_mut(&call.mark).and_then(|calls| calls.get_mut(call.index)) {
+            entry.written.extend(chunks.map(|_| at));
+        }
+    }
+
+    /// When each chunk of the one call with this mark was written.
+    pub(crate) fn written(&self, mark: u64) -> Result<Vec<Instant>> {
+        Ok(self.only_call(mark)?.written)
+    }
+
+    /// The model's own time: from the whole request to the first chunk.
+    pub(crate) fn own_time(&self, mark: u64) -> Result<std::time::Duration> {
+        let entry = self.only_call(mark)?;
+        let first = entry.written.first().ok_or_else(|| Error::wrong("the model server wrote nothing"))?;
+        Ok(first.duration_since(entry.received))
+    }
+
+    fn only_call(&self, mark: u64) -> Result<Entry> {
+        match self.lock().get(&mark).map(Vec::as_slice) {
+            Some([entry]) => Ok(entry.clone()),
+            Some(calls) => {
+                Err(Error::wrong(format!("the model was called {} times for one turn", calls.len())))
+            }
+            None => Err(Error::wrong("the model was not called for a turn")),
+        }
+    }
+
+    /// Waits until so many calls with this mark have come, and answers when the last did.
+    pub(crate) async fn wait_for_call(&self, mark: u64, count: usize) -> Result<Instant> {
+        let mut changed = self.changed.subscribe();
+        let come = async {
+            loop {
+                let entry = self.lock().get(&mark).and_then(|calls| calls.get(count - 1)).cloned();
+                if let Some(entry) = entry {
+                    return entry.received;
+                }
+                // The sender is in this very journal.
+                let _ = changed.changed().await;
+            }
+        };
+        in_time("a call of the model", come).await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Entry>>> {
+        // Nothing panics while it holds the map.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

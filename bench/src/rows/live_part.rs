@@ -1,0 +1,75 @@
+//! Row 4: model chunk → part at a subscriber of the same replica.
+//!
+//! The model server writes numbered chunks at a set pace and notes when; the subscriber
+//! notes when the bytes of each have come, however they were put together. One way, from
+//! the model server's hand-over of a chunk to its connection to the event in the
+//! subscriber's hand: the hop from the model server to the worker is in the figure.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    bench::Bench,
+    chunks::ChunkReader,
+    client::Watch,
+    error::Result,
+    floors::{grpc, http},
+    measure::LIVE_PART,
+    model_server::{ModelServer, Script, mark},
+    report::table::number,
+    stack::Stack,
+    summary::Reading,
+    wait::milliseconds,
+};
+
+const SLOTS: u32 = 16;
+/// Answers that a round's chunks are divided among.
+const TURNS: u32 = 2;
+/// Calls of the floor: each has as many chunks as a turn.
+const FLOOR_CALLS: usize = 1;
+/// Far longer than a part takes to the client, who must see it before its message.
+const END_AFTER: Duration = Duration::from_millis(50);
+const FLOOR_MARK: u64 = 1_000_000;
+
+pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
+    let script = Script {
+        first_chunk_after: bench.arguments.chunk_every,
+        chunk_every: bench.arguments.chunk_every,
+        end_after: END_AFTER,
+        ..Script::at_once(bench.scale.chunks / TURNS, bench.arguments.chunk_bytes)
+    };
+    let model = ModelServer::start(script).await?;
+    let mut stack = Stack::start(bench, Some(&model)).await?;
+    stack.add_worker(SLOTS).await?;
+    let mut client = stack.client().await?;
+    // The answer to the first message warms everything up.
+    let (chat, mut watch) = client.idle_chat("Hello.").await?;
+    let mut figures = Vec::new();
+    for turn_number in 0..TURNS {
+        let version = client.send(&chat, &mark(turn_number.into())).await?;
+        let come = read_chunks(&mut watch, script).await?;
+        watch.rest(version).await?;
+        let written = model.journal().written(turn_number.into())?;
+        figures.extend(come.iter().zip(&written).map(|(come, written)| milliseconds(*come - *written)));
+    }
+    let hop = http::hop(&model, FLOOR_CALLS, FLOOR_MARK).await?;
+    let streamed = grpc::streamed_ms(bench).await?;
+    stack.end().await?;
+    let note = format!(
+        "floor: the hop from the model server over plain HTTP ({} ms) and two streamed gRPC messages ({} ms each)",
+        number(hop.chunk_ms),
+        number(streamed)
+    );
+    let floor = hop.chunk_ms + 2.0 * streamed;
+    Ok(vec![Reading { measure: &LIVE_PART, figures, floor: Some(floor), notes: vec![note] }])
+}
+
+/// When each chunk had come.
+async fn read_chunks(watch: &mut Watch, script: Script) -> Result<Vec<Instant>> {
+    let mut reader = ChunkReader::new(script.chunk_bytes);
+    let mut come = Vec::new();
+    while reader.count() < script.chunks {
+        let (append, at) = watch.append().await?;
+        come.extend(reader.append(append.offset, &append.data)?.map(|_| at));
+    }
+    Ok(come)
+}

@@ -1,0 +1,26 @@
+//! The rows of the budgets. Each is measured with processes and a database of its own.
+
+mod first_part;
+mod live_part;
+mod memory;
+mod pick_up;
+mod round_trips;
+mod start;
+mod takeover;
+mod throughput;
+
+use crate::{arguments::Row, bench::Bench, error::Result, summary::Reading};
+
+/// Measures a row once.
+pub(crate) async fn measure(row: Row, bench: &Bench<'_>) -> Result<Vec<Reading>> {
+    match row {
+        Row::R1 => Box::pin(pick_up::measure(bench)).await,
+        Row::R3 => Box::pin(first_part::measure(bench)).await,
+        Row::R4 => Box::pin(live_part::measure(bench)).await,
+        Row::R5 => Box::pin(throughput::measure(bench)).await,
+        Row::R8 => Box::pin(memory::measure(bench)).await,
+        Row::R9 => Box::pin(start::measure(bench)).await,
+        Row::R10 => Box::pin(takeover::measure(bench)).await,
+        Row::Trips => Box::pin(round_trips::measure(bench)).await,
+    }
+}

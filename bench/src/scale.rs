@@ -1,0 +1,72 @@
+//! How much is measured: enough for a p99, or just enough to show that all works.
+
+use std::time::Duration;
+
+/// Samples a round, and times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    pub(crate) rounds: u32,
+    /// Events before the first that counts: connections, prepared statements and
+    /// caches are then as they are in a server that has run for a while.
+    pub(crate) warm_up: usize,
+    /// Events of rows 1 and 3.
+    pub(crate) events: usize,
+    /// Chunks of row 4.
+    pub(crate) chunks: u32,
+    /// Events of each primitive.
+    pub(crate) floor_events: usize,
+    /// How long a primitive is driven as hard as it goes.
+    pub(crate) floor_load: Duration,
+    /// How long row 5 runs before and while it counts.
+    pub(crate) load_warm_up: Duration,
+    pub(crate) load: Duration,
+    /// How long an idle process is left alone before its memory is read.
+    pub(crate) settle: Duration,
+    pub(crate) serve_starts: usize,
+    pub(crate) dev_starts: usize,
+    pub(crate) takeovers: usize,
+    /// Calls whose round trips are counted.
+    pub(crate) counted_calls: usize,
+    /// How long the round trips of an idle replica are counted.
+    pub(crate) counted_idle: Duration,
+}
+
+impl Scale {
+    pub(crate) fn full(rounds: Option<u32>) -> Self {
+        Self {
+            rounds: rounds.unwrap_or(3),
+            warm_up: 100,
+            events: 500,
+            chunks: 800,
+            floor_events: 400,
+            floor_load: Duration::from_secs(3),
+            load_warm_up: Duration::from_secs(3),
+            load: Duration::from_secs(10),
+            settle: Duration::from_secs(3),
+            serve_starts: 10,
+            dev_starts: 3,
+            takeovers: 10,
+            counted_calls: 200,
+            counted_idle: Duration::from_secs(10),
+        }
+    }
+
+    pub(crate) fn quick(rounds: Option<u32>) -> Self {
+        Self {
+            rounds: rounds.unwrap_or(1),
+            warm_up: 5,
+            events: 20,
+            chunks: 30,
+            floor_events: 20,
+            floor_load: Duration::from_millis(200),
+            load_warm_up: Duration::from_millis(300),
+            load: Duration::from_secs(1),
+            settle: Duration::from_millis(200),
+            serve_starts: 2,
+            dev_starts: 1,
+            takeovers: 1,
+            counted_calls: 20,
+            counted_idle: Duration::from_secs(1),
+        }
+    }
+}

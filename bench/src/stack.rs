@@ -1,0 +1,169 @@
+//! A control plane with workers, as child processes of the binary that is measured, on a
+//! database of their own.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use tokio::{net::TcpStream, time::sleep};
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::{
+    bench::Bench,
+    client::Client,
+    database::Database,
+    error::{OrFailed as _, Result},
+    model_server::ModelServer,
+    process::{Launch, Process},
+    wait::{eventually, in_time},
+};
+
+/// Between two tries to connect to a replica that starts: what its start is known to.
+pub(crate) const CONNECT_EVERY: Duration = Duration::from_millis(1);
+
+/// The processes of one measurement. They are killed when this is dropped.
+pub(crate) struct Stack<'a> {
+    bench: &'a Bench<'a>,
+    pub(crate) database: Database,
+    pub(crate) address: SocketAddr,
+    pub(crate) control_plane: Process,
+    pub(crate) workers: Vec<Process>,
+    workers_started: usize,
+}
+
+impl<'a> Stack<'a> {
+    /// A control plane whose model is at this server, or nowhere.
+    pub(crate) async fn start(bench: &'a Bench<'a>, model: Option<&ModelServer>) -> Result<Self> {
+        let database = Database::create(bench).await?;
+        let url = database.url().to_owned();
+        Self::start_on(bench, model, database, &url).await
+    }
+
+    /// The same with another way to the database.
+    pub(crate) async fn start_on(
+        bench: &'a Bench<'a>,
+        model: Option<&ModelServer>,
+        database: Database,
+        database_url: &str,
+    ) -> Result<Self> {
+        let address = free_address()?;
+        let mut control_plane = start_serve(bench, address, database_url, model)?;
+        wait_until_serving(address, &mut control_plane).await?;
+        Ok(Self { bench, database, address, control_plane, workers: Vec::new(), workers_started: 0 })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Starts a worker and waits until it has a session.
+    pub(crate) async fn add_worker(&mut self, slots: u32) -> Result<()> {
+        let name = format!("worker-{}", self.workers_started);
+        let variables = [
+            ("CHATPLANE_CONTROL_PLANE".to_owned(), self.url()),
+            ("CHATPLANE_WORKER_TOKEN".to_owned(), self.database.worker_token.clone()),
+            ("CHATPLANE_WORKER_SLOTS".to_owned(), slots.to_string()),
+            ("CHATPLANE_WORKER_NAME".to_owned(), name.clone()),
+        ];
+        let worker = Process::start(&Launch {
+            name: &name,
+            program: self.bench.chatplane,
+            arguments: &["worker"],
+            variables: &variables,
+            logs: self.bench.scratch,
+        })?;
+        self.workers.push(worker);
+        self.workers_started += 1;
+        let running = i64::try_from(self.workers.len()).unwrap_or(i64::MAX);
+        self.database.wait_for_sessions(running).await
+    }
+
+    /// A connection of its own.
+    pub(crate) async fn channel(&self) -> Result<Channel> {
+        connect(self.address).await
+    }
+
+    /// A client of the user, on a connection of its own.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        Client::new(self.channel().await?, &self.database.user_token)
+    }
+
+    /// An error when a process has ended by itself.
+    pub(crate) fn require_running(&mut self) -> Result<()> {
+        self.control_plane.require_running()?;
+        self.workers.iter_mut().try_for_each(Process::require_running)
+    }
+
+    /// Ends everything and removes the database. Nothing may have ended before.
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.require_running()?;
+        for process in self.workers.iter_mut().chain([&mut self.control_plane]) {
+            process.kill()?;
+            process.ended().await?;
+        }
+        self.database.remove(self.bench).await
+    }
+}
+
+/// Starts `serve` as an operator would, with its defaults, and with the settings that
+/// shall be tried out.
+pub(crate) fn start_serve(
+    bench: &Bench<'_>,
+    address: SocketAddr,
+    database_url: &str,
+    model: Option<&ModelServer>,
+) -> Result<Process> {
+    let mut variables = vec![
+        ("CHATPLANE_LISTEN".to_owned(), address.to_string()),
+        ("CHATPLANE_DATABASE_URL".to_owned(), database_url.to_owned()),
+        ("CHATPLANE_MODEL".to_owned(), "bench".to_owned()),
+        ("ANTHROPIC_API_KEY".to_owned(), "bench".to_owned()),
+    ];
+    if let Some(model) = model {
+        variables.push(("ANTHROPIC_BASE_URL".to_owned(), model.url()));
+    }
+    variables.extend(bench.arguments.serve_env.iter().cloned());
+    Process::start(&Launch {
+        name: "serve",
+        program: bench.chatplane,
+        arguments: &["serve"],
+        variables: &variables,
+        logs: bench.scratch,
+    })
+}
+
+/// An address that nobody listens on just now.
+pub(crate) fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).or_failed("find a free port")?;
+    listener.local_addr().or_failed("find a free port")
+}
+
+/// Waits until a replica says that it takes calls: tries to connect each millisecond, and
+/// then asks on that one connection.
+pub(crate) async fn wait_until_serving(address: SocketAddr, replica: &mut Process) -> Result<()> {
+    let listening = async {
+        while TcpStream::connect(address).await.is_err() {
+            replica.require_running()?;
+            sleep(CONNECT_EVERY).await;
+        }
+        Ok(())
+    };
+    in_time("a replica listens", listening).await??;
+    let channel = connect(address).await?;
+    eventually("a replica serves", async || {
+        replica.require_running()?;
+        let checked = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
+        let status = checked.map(|response| response.into_inner().status());
+        Ok(status.is_ok_and(|status| status == ServingStatus::Serving).then_some(()))
+    })
+    .await
+}
+
+async fn connect(address: SocketAddr) -> Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).or_failed("make a URL")?;
+    endpoint.connect().await.or_failed("connect to the control plane")
+}
