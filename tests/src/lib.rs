@@ -9,6 +9,7 @@ mod cluster;
 mod database;
 pub mod fold;
 pub mod model_server;
+pub mod peers;
 mod process;
 mod wait;
 
