@@ -8,10 +8,7 @@
 //!   process, so that one clock sees both ends;
 //! - `measure`, `samples`, `summary`, `report`: from figures to the table.
 
-use std::{
-    fs, io::Write as _, num::NonZero, os::unix::fs::PermissionsExt as _, process::ExitCode,
-    thread::available_parallelism,
-};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, process::ExitCode};
 
 use chatplane_embedded_postgres::Postgres;
 use clap::Parser as _;
@@ -89,20 +86,17 @@ fn run(arguments: &Arguments) -> Result<Completeness> {
         }
     })?;
     let lines = summarize(&readings);
+    let circumstances = report::circumstances::circumstances(&bench);
     let text = match arguments.json {
-        true => report::json::json(&lines) + "\n",
-        false => report::table::table(&lines) + &circumstances(&bench),
+        true => {
+            // The list has no place for them.
+            say(circumstances.trim());
+            report::json::json(&lines) + "\n"
+        }
+        false => report::table::table(&lines) + &circumstances,
     };
     std::io::stdout().write_all(text.as_bytes()).or_failed("print what was measured")?;
     Ok(completeness)
-}
-
-/// Under what the figures were measured.
-fn circumstances(bench: &Bench<'_>) -> String {
-    let processors = available_parallelism().map_or(0, NonZero::get);
-    let profile =
-        if cfg!(debug_assertions) { "a debug build, so not to be quoted" } else { "a release build" };
-    format!("\n{} rounds on {processors} processors, {profile}.\n", bench.scale.rounds)
 }
 
 /// Rounds of all rows, one after the other: a bad spell of the machine then hits one round

@@ -22,6 +22,12 @@ impl Samples {
         self.percentile(50)
     }
 
+    /// The middle one, and the larger of two: what a round of latencies or costs, of few
+    /// rounds, must not be told better than.
+    pub(crate) fn upper_median(&self) -> f64 {
+        self.0[self.0.len() / 2]
+    }
+
     pub(crate) fn min(&self) -> f64 {
         self.0[0]
     }
@@ -61,6 +67,13 @@ mod tests {
 
         assert_eq!(samples.percentile(99), 3.0);
         assert_eq!(samples.median(), 2.0);
+    }
+
+    #[test]
+    fn the_upper_median_of_an_even_number_is_the_larger_of_two() {
+        let of = |figures: &[f64]| Samples::new(figures.to_vec()).unwrap().upper_median();
+
+        assert_eq!([of(&[1.0]), of(&[2.0, 1.0]), of(&[3.0, 1.0, 2.0])], [1.0, 2.0, 2.0]);
     }
 
     #[test]

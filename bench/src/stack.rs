@@ -19,10 +19,10 @@ use crate::{
     error::{OrFailed as _, Result},
     model_server::ModelServer,
     process::{Launch, Process},
-    wait::{eventually, in_time},
+    wait::in_time,
 };
 
-/// Between two tries to connect to a replica that starts: what its start is known to.
+/// Between two tries to connect to, or to ask, a replica that starts: what its start is known to.
 pub(crate) const CONNECT_EVERY: Duration = Duration::from_millis(1);
 
 /// The processes of one measurement. They are killed when this is dropped.
@@ -143,7 +143,7 @@ pub(crate) fn free_address() -> Result<SocketAddr> {
 }
 
 /// Waits until a replica says that it takes calls: tries to connect each millisecond, and
-/// then asks on that one connection.
+/// then asks as often on one connection.
 pub(crate) async fn wait_until_serving(address: SocketAddr, replica: &mut Process) -> Result<()> {
     let listening = async {
         while TcpStream::connect(address).await.is_err() {
@@ -154,13 +154,18 @@ pub(crate) async fn wait_until_serving(address: SocketAddr, replica: &mut Proces
     };
     in_time("a replica listens", listening).await??;
     let channel = connect(address).await?;
-    eventually("a replica serves", async || {
-        replica.require_running()?;
-        let checked = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
-        let status = checked.map(|response| response.into_inner().status());
-        Ok(status.is_ok_and(|status| status == ServingStatus::Serving).then_some(()))
-    })
-    .await
+    let serving = async {
+        loop {
+            replica.require_running()?;
+            let checked = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
+            let status = checked.map(|response| response.into_inner().status());
+            if status.is_ok_and(|status| status == ServingStatus::Serving) {
+                return Ok(());
+            }
+            sleep(CONNECT_EVERY).await;
+        }
+    };
+    in_time("a replica serves", serving).await?
 }
 
 async fn connect(address: SocketAddr) -> Result<Channel> {

@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 
 use chatplane_domain::{UserId, WorkspaceId};
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use uuid::Uuid;
 
 use crate::{dev::Options, logging};
@@ -27,6 +27,24 @@ pub(crate) struct Arguments {
 
     #[command(subcommand)]
     pub(crate) role: Role,
+}
+
+/// Reads the command line and the environment; what cannot be understood ends the process.
+pub(crate) fn read() -> Arguments {
+    let matches = without_empty_variables(Arguments::command()).get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// An empty variable counts as none, as compose files set them.
+fn without_empty_variables(command: Command) -> Command {
+    let is_empty =
+        |argument: &Arg| argument.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|argument| match is_empty(&argument) {
+            true => argument.env(None::<&'static str>),
+            false => argument,
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// The roles. Each is a process of its own.
@@ -109,11 +127,14 @@ pub(crate) enum Role {
     ///
     /// Model: with ANTHROPIC_API_KEY set Anthropic answers, else with OPENAI_API_KEY OpenAI, else a built-in
     /// demo model that is no language model but calls tools like one, and then nothing leaves this machine.
+    /// CHATPLANE_MODEL_OUTPUT_TOKENS, CHATPLANE_MODEL_CONTEXT_TOKENS, CHATPLANE_MODEL_FIRST_TOKEN_TIMEOUT and
+    /// CHATPLANE_MODEL_SILENCE_TIMEOUT set the model's limits, as for `chatplane serve`.
     ///
     /// Security: the agent may change files and run commands in the directory, with your rights, network
     /// included, and does so without asking; `--read-only` forbids both. What it reads goes to the model's
     /// provider. Commands get no key and no token handed down, but can read every file that you can, the
-    /// data directory's included. The control plane listens on 127.0.0.1 only, and every call needs the token,
+    /// data directory's included. As root nothing keeps them from reading the key in the memory of another
+    /// process. The control plane listens on 127.0.0.1 only, and every call needs the token,
     /// which is kept in a file that only you may read.
     Dev(Box<Options>),
 
@@ -222,8 +243,6 @@ fn workspace_id(text: &str) -> Result<WorkspaceId, uuid::Error> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -233,7 +252,7 @@ mod tests {
 
     #[test]
     fn every_flag_is_also_an_environment_variable() {
-        fn check(command: &clap::Command) {
+        fn check(command: &Command) {
             for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
                 let is_builtin = matches!(argument.get_id().as_str(), "help" | "version");
                 let path = command.get_name();
@@ -243,6 +262,52 @@ mod tests {
         }
 
         check(&Arguments::command());
+    }
+
+    /// The flags of one command line, and the command that takes them.
+    fn check_flags(place: &str, words: &str) {
+        let root = Arguments::command();
+        let mut command = &root;
+        let mut path = vec![command];
+        for word in words.split_whitespace() {
+            let word = word.trim_matches(|edge: char| "`[]()\"',.;:".contains(edge));
+            if let Some(flag) = word.strip_prefix("--") {
+                let flag = flag.split('=').next().unwrap_or_default();
+                let is_known =
+                    |command: &&Command| command.get_arguments().any(|it| it.get_long() == Some(flag));
+                let is_builtin = ["help", "version"].contains(&flag);
+                assert!(is_builtin || path.iter().any(is_known), "{place}: no --{flag} for `{words}`");
+            } else if let Some(found) = command.get_subcommands().find(|found| found.get_name() == word) {
+                command = found;
+                path.push(found);
+            } else if word.ends_with(|edge: char| "#|)<&".contains(edge)) {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn every_documented_flag_exists() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut checked = 0;
+        for file in ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"] {
+            let text = std::fs::read_to_string(root.join(file)).unwrap();
+            for line in text.lines() {
+                for start in ["chatplane ", "cargo run -- "] {
+                    for (position, _) in line.match_indices(start) {
+                        let is_a_word = !line[..position]
+                            .ends_with(|before: char| before.is_alphanumeric() || before == '-');
+                        let words = &line[position + start.len()..];
+                        let words = words.split(['`', '#', '|']).next().unwrap_or_default();
+                        if is_a_word && !line.contains("cargo test") {
+                            check_flags(file, words);
+                            checked += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(checked > 10, "the documents name commands: {checked}");
     }
 
     #[test]

@@ -7,8 +7,6 @@
 
 use std::{io, process::ExitCode};
 
-use clap::Parser;
-
 use crate::{
     arguments::{Arguments, Role},
     exit::Exit,
@@ -29,7 +27,7 @@ mod system;
 
 fn main() -> ExitCode {
     system::keep_memory_to_ourselves();
-    let arguments = Arguments::parse();
+    let arguments = arguments::read();
     if matches!(arguments.role, Role::ToolGuard) {
         return roles::tool_guard().into();
     }

@@ -32,7 +32,8 @@ pub struct Config {
     pub anthropic_api_key: Option<String>,
 
     /// Address of Anthropic's API, or of a server that speaks like it.
-    #[arg(long, env = "ANTHROPIC_BASE_URL", default_value = ANTHROPIC_BASE_URL, value_name = "URL")]
+    #[arg(long, env = "ANTHROPIC_BASE_URL", default_value = ANTHROPIC_BASE_URL, value_name = "URL",
+          hide_env_values = true)]
     pub anthropic_base_url: String,
 
     /// Key of OpenAI's API, or of a server that speaks like it; such a server may take any. Kept in memory;
@@ -42,7 +43,8 @@ pub struct Config {
 
     /// Address of OpenAI's API, or of a server that speaks its Chat Completions, with the `/v1` that most
     /// have.
-    #[arg(long, env = "OPENAI_BASE_URL", default_value = OPENAI_BASE_URL, value_name = "URL")]
+    #[arg(long, env = "OPENAI_BASE_URL", default_value = OPENAI_BASE_URL, value_name = "URL",
+          hide_env_values = true)]
     pub openai_base_url: String,
 
     /// Provider of --model: `anthropic` or `openai`. By default the one whose key is given; with both keys,
@@ -60,12 +62,15 @@ pub struct Config {
           value_parser = clap::value_parser!(i64).range(1..=100_000_000))]
     pub model_context_tokens: i64,
 
-    /// Tokens that an answer of the model may have.
-    #[arg(long, env = "CHATPLANE_MODEL_OUTPUT_TOKENS", default_value_t = 32_000, value_name = "TOKENS",
-          value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
+    /// Tokens that an answer of the model may have. 0 leaves it to the provider: over OpenAI's Chat
+    /// Completions no bound is sent then, since many servers refuse one above their own; Anthropic's API must
+    /// have one, and gets 32000.
+    #[arg(long, env = "CHATPLANE_MODEL_OUTPUT_TOKENS", default_value_t = 0, value_name = "TOKENS",
+          value_parser = clap::value_parser!(i64).range(0..=10_000_000))]
     pub model_output_tokens: i64,
 
-    /// Seconds that the model's first token may take.
+    /// Seconds that the model's first token may take; over Chat Completions at least as many as a silence,
+    /// for hidden thinking sends nothing.
     #[arg(long, env = "CHATPLANE_MODEL_FIRST_TOKEN_TIMEOUT", default_value_t = 120, value_name = "SECONDS",
           value_parser = clap::value_parser!(i64).range(1..=3600))]
     pub model_first_token_timeout: i64,
@@ -163,7 +168,7 @@ impl Config {
             provider_model: name.clone(),
             is_default: true,
             context_tokens_max: self.model_context_tokens,
-            output_tokens_max: self.model_output_tokens,
+            output_tokens_max: provider.output_tokens_max(self),
             first_token_timeout_ms: self.model_first_token_timeout * 1000,
             silence_timeout_ms: self.model_silence_timeout * 1000,
         }))

@@ -6,6 +6,8 @@ mod agent;
 mod holder;
 #[path = "workspace/journal.rs"]
 mod journal;
+#[path = "workspace/registration.rs"]
+mod registration;
 #[path = "workspace/world.rs"]
 mod world;
 

@@ -31,6 +31,9 @@ pub(crate) struct Limits {
     pub(crate) retry_after_max: Duration,
     /// Tries of one model call, over all leases; the control plane ends a chat that has more.
     pub(crate) attempts_max: i32,
+    /// Tries of one model call under a lease that may time out one after the other: each costs
+    /// minutes, and a model that is too slow stays so.
+    pub(crate) timeouts_max: u32,
     /// Model calls of one turn.
     pub(crate) model_calls_max: usize,
     /// How long an answer may take.
@@ -61,6 +64,7 @@ impl Default for Limits {
             recall: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) },
             retry_after_max: Duration::from_secs(600),
             attempts_max: ATTEMPTS_MAX.cast_signed(),
+            timeouts_max: 5,
             model_calls_max: 200,
             answer_duration_max: Duration::from_secs(3600),
             parallel_calls_max: 16,

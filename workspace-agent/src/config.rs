@@ -57,8 +57,8 @@ pub struct Config {
     /// variable CHATPLANE_WORKSPACE_PASS_ENV takes names separated by commas.
     ///
     /// Commands start with a short list of harmless variables (PATH, HOME, LANG and the like), so that no
-    /// key, token or password of the agent's environment reaches them. Names that begin with CHATPLANE_ are
-    /// refused.
+    /// key, token or password of the agent's environment reaches them. Names that begin with CHATPLANE_,
+    /// ANTHROPIC_ or OPENAI_ are refused.
     #[arg(long, env = "CHATPLANE_WORKSPACE_PASS_ENV", value_name = "NAME", value_delimiter = ',')]
     pub pass_env: Vec<String>,
 
@@ -66,7 +66,7 @@ pub struct Config {
     /// It must not lie inside the directory that is served.
     ///
     /// Default: `chatplane` below $XDG_STATE_HOME or `~/.local/state`; as root,
-    /// `/var/lib/chatplane/workspace-agent`.
+    /// `/var/lib/chatplane-workspace-agent`.
     #[arg(long, env = "CHATPLANE_WORKSPACE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
@@ -132,6 +132,15 @@ pub enum ConfigError {
          variables of chatplane hold its tokens, and are not for commands"
     )]
     PassEnvOurs {
+        /// The variable.
+        name: String,
+    },
+    /// A variable of a model provider.
+    #[error(
+        "--pass-env (CHATPLANE_WORKSPACE_PASS_ENV) cannot pass {name}: \
+         variables of model providers hold their keys, and are not for commands"
+    )]
+    PassEnvProvider {
         /// The variable.
         name: String,
     },

@@ -8,14 +8,14 @@ mod read_file;
 mod replace;
 mod write_file;
 
-use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{future::Future, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use rustix::io::Errno;
 use tokio::{
-    sync::{Mutex, Semaphore},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
     task,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,10 @@ const BLOCKING_MAX: usize = 16;
 /// A change under way is brought to its end when its call is cancelled, so that what is told is true. It takes
 /// milliseconds; who waits longer waits for a disk that hangs.
 const CHANGE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long a call waits for its turn. The work of others takes milliseconds; where it takes so long, it hangs,
+/// and waiting longer does not help.
+const WAIT_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What one call may show. Some thousand lines of code; more drowns a model.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
@@ -66,6 +70,11 @@ enum Error {
     PastEnd { path: String, lines: u64 },
     #[error("`{0}` is the path of a directory. Give that of a file.")]
     NamesDirectory(String),
+    #[error(
+        "`{0}` lies too deep: for one file at most 64 directories are made, and a path may have 127. \
+         Nothing was changed."
+    )]
+    TooDeep(String),
     #[error("`{0}` is write-protected. Nothing was changed.")]
     WriteProtected(String),
     #[error("The argument `content` is larger than 2 MiB. Nothing was changed.")]
@@ -94,6 +103,11 @@ enum Error {
     HalfDone { error: Box<Error>, changed: String },
     #[error("`{path}` cannot be read: {source}.")]
     Io { path: String, source: io::Error },
+    #[error(
+        "The workspace is busy: file work of other calls has not ended for 30 seconds. Nothing was changed. \
+         Try again later."
+    )]
+    Busy,
     #[error("The call was cancelled.")]
     Cancelled,
 }
@@ -125,12 +139,15 @@ pub(crate) struct Files {
     slots: Arc<Semaphore>,
     /// Held by the one call that changes files: what it has read is what it replaces.
     change: Arc<Mutex<()>>,
+    /// How long a call waits for its turn. Tests shorten it.
+    wait_max: Duration,
 }
 
 impl Files {
     /// The tools of one directory.
     pub(crate) fn new(root: Arc<Root>) -> Self {
-        Self { root, slots: Arc::new(Semaphore::new(BLOCKING_MAX)), change: Arc::default() }
+        let slots = Arc::new(Semaphore::new(BLOCKING_MAX));
+        Self { root, slots, change: Arc::default(), wait_max: WAIT_TIME_MAX }
     }
 
     /// Those that only read, as they are declared.
@@ -154,21 +171,43 @@ impl Files {
     /// Opens a directory, for a command to run in.
     pub(crate) async fn directory(&self, path: &str, cancel: &CancellationToken) -> Result<OwnedFd, Ended> {
         let (root, path) = (Arc::clone(&self.root), path.to_owned());
-        let opened = self.in_a_slot(move || root.open(&path, Wanted::Directory));
+        let slot = self.slot(cancel).await?;
         tokio::select! {
             () = cancel.cancelled() => Err(Error::Cancelled.into()),
-            opened = opened => opened,
+            opened = slot.run(move || root.open(&path, Wanted::Directory)) => opened,
         }
     }
 
-    /// Runs blocking work when it is its turn.
-    async fn in_a_slot<T: Send + 'static>(
+    /// Waits for a turn, no longer than it makes sense.
+    async fn turn<T>(
         &self,
+        waiting: impl Future<Output = T>,
+        cancel: &CancellationToken,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            () = cancel.cancelled() => Err(Error::Cancelled),
+            turn = timeout(self.wait_max, waiting) => turn.map_err(|_| Error::Busy),
+        }
+    }
+
+    /// Waits until there may be one more piece of blocking work.
+    async fn slot(&self, cancel: &CancellationToken) -> Result<Slot, Error> {
+        let slot = self.turn(Arc::clone(&self.slots).acquire_owned(), cancel).await?;
+        Ok(Slot(slot.expect("the semaphore is never closed")))
+    }
+}
+
+/// The right to one piece of blocking work.
+struct Slot(#[expect(dead_code, reason = "it is given back when it is dropped")] OwnedSemaphorePermit);
+
+impl Slot {
+    /// Runs it.
+    async fn run<T: Send + 'static>(
+        self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Ended> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
         let done = task::spawn_blocking(move || {
-            let _slot = slot;
+            let _slot = self;
             work()
         });
         match done.await {
@@ -211,10 +250,14 @@ impl Tool for ReadingTool {
         Box::pin(async move {
             let cancel = call.cancel.clone();
             let root = Arc::clone(&files.root);
+            let slot = match files.slot(&cancel).await {
+                Ok(slot) => slot,
+                Err(error) => return error.into(),
+            };
             tokio::select! {
                 // A thread that hangs in the kernel cannot be stopped. It keeps its slot, and the call ends.
                 () = cancel.cancelled() => Error::Cancelled.into(),
-                done = files.in_a_slot(move || work(&root, &call)) => done.map_or_else(|ended| ended, Ended::ok),
+                done = slot.run(move || work(&root, &call)) => done.map_or_else(|ended| ended, Ended::ok),
             }
         })
     }
@@ -241,11 +284,15 @@ impl Tool for ChangingTool {
         Box::pin(async move {
             let cancel = call.cancel.clone();
             let root = Arc::clone(&files.root);
-            let turn = tokio::select! {
-                () = cancel.cancelled() => return Error::Cancelled.into(),
-                turn = Arc::clone(&files.change).lock_owned() => turn,
+            let waited = async {
+                let turn = files.turn(Arc::clone(&files.change).lock_owned(), &cancel).await?;
+                Ok((turn, files.slot(&cancel).await?))
             };
-            let done = files.in_a_slot(move || {
+            let (turn, slot) = match waited.await {
+                Ok(waited) => waited,
+                Err(error) => return Error::into(error),
+            };
+            let done = slot.run(move || {
                 // Held by the thread: when it hangs, nobody else may change what it is about to change.
                 let _turn = turn;
                 work(&root, &call)

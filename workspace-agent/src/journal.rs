@@ -11,6 +11,8 @@
 //!          └ error: not run              └ error: told once, unknown from then on
 //! ```
 //!
+//! A disk that hangs is an error after some time; what was said then is not taken back.
+//!
 //! - `ledger`: the rules, pure: what is known of a call, what may run, what may leave; `call` and `answer` are
 //!   its words;
 //! - `disk`, `format`: a file for each call;
@@ -29,12 +31,19 @@ mod ledger;
 mod run;
 
 use std::{
+    future::Future,
+    io::{self, ErrorKind},
     path::Path,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use tokio::task::{self, JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{self, JoinSet},
+    time::{sleep, timeout},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -51,6 +60,22 @@ use self::{
     ledger::{Consequence, Ledger},
 };
 use crate::tools::{Arguments, Ended, Tool};
+
+/// How long the end of a call waits for the disk to take its start, and its answer for the disk to take its end.
+/// A disk takes milliseconds, a busy one some seconds; one that hangs must not make everybody wait.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long an answer is read, all tries together.
+const READ_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How often reading an answer is tried. That no more files may be open at this moment, say, passes.
+const READ_TRIES: u32 = 3;
+
+/// Between two tries.
+const READ_PAUSE: Duration = Duration::from_millis(200);
+
+/// Answers that are read at the same time. A disk that hangs must not take all of the runtime's blocking threads.
+const READS_MAX: usize = 8;
 
 /// What a call gets that is stopped while its start is being written.
 const STOPPED_BEFORE_START: &str = "The call was stopped before it started: it did not run.";
@@ -69,6 +94,7 @@ struct Shared {
     id: Uuid,
     disk: Disk,
     ledger: Mutex<Ledger<Arc<Run>>>,
+    reads: Arc<Semaphore>,
 }
 
 impl Journal {
@@ -87,8 +113,9 @@ impl Journal {
         let ledger = Ledger::load(limits, found);
         tracing::info!(journal_id = %id, calls = ledger.len(), unknown = ledger.unknown(), "opened the journal");
         let all = CancellationToken::new();
+        let reads = Arc::new(Semaphore::new(READS_MAX));
         Ok(Self {
-            shared: Arc::new(Shared { id, disk, ledger: Mutex::new(ledger) }),
+            shared: Arc::new(Shared { id, disk, ledger: Mutex::new(ledger), reads }),
             tasks: JoinSet::new(),
             _cancel_on_drop: all.clone().drop_guard(),
             all,
@@ -98,6 +125,13 @@ impl Journal {
     /// The journal's own id. Another one means that what was recorded before is gone.
     pub(crate) fn id(&self) -> Uuid {
         self.shared.id
+    }
+
+    /// From now on it is this workspace that is served: its calls are listed, and its verdicts obeyed. It is
+    /// said before any call is.
+    pub(crate) fn serve(&mut self, workspace: Uuid) {
+        let leaving = self.shared.ledger().serve(workspace, SystemTime::now());
+        self.remove(leaving);
     }
 
     /// What is known of a call; none when it was never here.
@@ -115,8 +149,12 @@ impl Journal {
     ) -> Result<Arc<Run>, Answer> {
         while self.tasks.try_join_next().is_some() {}
         let run = Arc::new(Run::new(self.all.child_token()));
-        self.shared.ledger().begin(key, input.clone(), run.clone())?;
-        let start = Start { key, input, tool_name: tool.definition().name };
+        let workspace = {
+            let mut ledger = self.shared.ledger();
+            ledger.begin(key, input.clone(), run.clone())?;
+            ledger.workspace()
+        };
+        let start = Start { key, workspace, input, tool_name: tool.definition().name };
         self.tasks.spawn(self.shared.clone().run(start, tool, arguments, run.clone()));
         Ok(run)
     }
@@ -126,17 +164,9 @@ impl Journal {
         self.shared.ledger().refuse(key, refusal)
     }
 
-    /// The recorded answer of a call that has one.
-    pub(crate) async fn recorded(&self, key: CallKey) -> Ended {
-        let shared = self.shared.clone();
-        match blocking(move || shared.disk.read_end(key)).await {
-            Ok(ended) => ended,
-            Err(error) => {
-                tracing::error!(%error, call = %key, "a recorded answer cannot be read");
-                self.shared.ledger().unreadable(key);
-                Answer::OutcomeUnknown.into()
-            }
-        }
+    /// The recorded answer of a call that has one. It comes by a deadline.
+    pub(crate) fn recorded(&self, key: CallKey) -> impl Future<Output = Ended> + Send + use<> {
+        self.shared.clone().recorded(key)
     }
 
     /// Asks a call to stop, if it runs.
@@ -152,7 +182,7 @@ impl Journal {
         self.shared.ledger().open_len()
     }
 
-    /// The calls in it.
+    /// The calls in it, of the workspace that is served.
     pub(crate) fn keys(&self) -> Vec<CallKey> {
         self.shared.ledger().keys()
     }
@@ -175,6 +205,10 @@ impl Journal {
         for run in stopping {
             run.cancel();
         }
+        self.remove(leaving);
+    }
+
+    fn remove(&mut self, leaving: Vec<CallKey>) {
         if !leaving.is_empty() {
             self.tasks.spawn(self.shared.clone().remove(leaving));
         }
@@ -197,21 +231,93 @@ impl Shared {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn recorded(self: Arc<Self>, key: CallKey) -> Ended {
+        let read = timeout(READ_TIME_MAX, self.read_end(key)).await;
+        let error = match read.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
+            Ok(ended) => return ended,
+            Err(error) => error,
+        };
+        tracing::error!(%error, call = %key, "a recorded answer cannot be read");
+        if !is_lost(&error) {
+            return Answer::Unreadable.into();
+        }
+        self.ledger().unreadable(key);
+        Answer::OutcomeUnknown.into()
+    }
+
+    /// Reads an answer, again after an error that may pass.
+    async fn read_end(self: &Arc<Self>, key: CallKey) -> io::Result<Ended> {
+        let mut tries = 0;
+        loop {
+            let slot = self.reads.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let shared = self.clone();
+            let read = blocking(move || {
+                // Held by the thread: it is what hangs.
+                let _slot = slot;
+                shared.disk.read_end(key)
+            });
+            tries += 1;
+            match read.await {
+                Err(error) if !is_lost(&error) && tries < READ_TRIES => sleep(READ_PAUSE).await,
+                read => return read,
+            }
+        }
+    }
+
     /// The life of one call.
     async fn run(self: Arc<Self>, start: Start, tool: Arc<dyn Tool>, arguments: Arguments, run: Arc<Run>) {
-        let key = start.key;
-        let (shared, record) = (self.clone(), start.clone());
-        if let Err(error) = blocking(move || shared.disk.write_start(&record)).await {
-            tracing::error!(%error, "a tool call was not run, since the journal cannot be written");
-            let refused = self.ledger().not_started(key);
-            return run.end(refused.into());
+        if self.write_start(&start, &run).await == Written::No {
+            return;
         }
         let ended = match run.is_cancelled() {
             true => Ended::failed(STOPPED_BEFORE_START),
             false => run.perform(tool.as_ref(), arguments).await,
         };
+        self.write_end(start, ended, &run).await;
+    }
+
+    /// Where it is not written in time the call is told not to have run, and does not run whatever becomes of
+    /// the write. The entry stays until that is known, so that nobody writes beside it.
+    async fn write_start(self: &Arc<Self>, start: &Start, run: &Run) -> Written {
+        let key = start.key;
+        let (shared, record) = (self.clone(), start.clone());
+        let mut writing = pin!(blocking(move || shared.disk.write_start(&record)));
+        let written = match timeout(WRITE_TIME_MAX, &mut writing).await {
+            Ok(Ok(())) => return Written::Yes,
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                tracing::error!("a tool call was not run, since the disk of the journal hangs");
+                run.end(Answer::Refused(Refusal::NotWritten).into());
+                writing.await
+            }
+        };
+        if let Err(error) = &written {
+            tracing::error!(%error, "a tool call was not run, since the journal cannot be written");
+        } else {
+            let shared = self.clone();
+            // Should it fail, the call will be unknown after a restart.
+            let _ = blocking(move || shared.disk.remove(key)).await;
+        }
+        let refused = self.ledger().not_started(key);
+        run.end(refused.into());
+        Written::No
+    }
+
+    /// Where it is not written in time the end is told before: should the agent die then, whoever asks again
+    /// hears that the outcome is unknown.
+    async fn write_end(self: &Arc<Self>, start: Start, ended: Ended, run: &Run) {
+        let key = start.key;
         let (shared, recorded) = (self.clone(), ended.clone());
-        match blocking(move || shared.disk.write_end(&start, &recorded)).await {
+        let mut writing = pin!(blocking(move || shared.disk.write_end(&start, &recorded)));
+        let written = match timeout(WRITE_TIME_MAX, &mut writing).await {
+            Ok(written) => written,
+            Err(_) => {
+                tracing::error!(call = %key, "the end of a tool call is told before it is recorded: the disk hangs");
+                run.end(ended.clone());
+                writing.await
+            }
+        };
+        match written {
             Ok(bytes) => self.ledger().recorded(key, bytes),
             Err(error) => {
                 tracing::error!(%error, call = %key, "the end of a tool call could not be recorded");
@@ -240,11 +346,21 @@ impl Shared {
     }
 }
 
+/// Whether a start is on disk, and so the tool may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Yes,
+    No,
+}
+
+/// Whether an answer is gone for good. Any other error says that it cannot be read at this moment.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::NotFound)
+}
+
 /// Disk work, on a thread that may wait for the disk.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 impl Default for Limits {
@@ -253,6 +369,7 @@ impl Default for Limits {
             entries_max: 10_000,
             bytes_max: 512 * 1024 * 1024,
             committed_for: Duration::from_secs(25),
+            foreign_for: Duration::from_secs(30 * 24 * 60 * 60),
             refusals_max: 1_000,
         }
     }

@@ -66,7 +66,6 @@ pub enum RunError {
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
     let limits = Limits::default();
     let dial = Dial::new(&config, &limits)?;
-    processes::hide_this_process();
     let root = match config.allow_outside {
         true => Root::unconfined(&config.dir),
         false => Root::new(&config.dir),

@@ -9,6 +9,7 @@ mod calls;
 mod dial;
 mod fences;
 mod session;
+mod silence;
 
 use std::time::Duration;
 

@@ -47,18 +47,6 @@ const COMMANDS_MAX: usize = 16;
 /// How long everything may take to end after it was killed. Only what hangs in the kernel takes as long.
 const KILL_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// Keeps other processes of the same user from looking into this one: its environment and its memory hold the
-/// agent's token. Against the superuser nothing helps.
-pub(crate) fn hide_this_process() {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-
-        // A kernel that cannot do it leaves things as they are.
-        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    }
-}
-
 /// What all commands share.
 pub(crate) struct Processes {
     guards: Arc<Guards>,

@@ -52,8 +52,8 @@ impl HttpClient {
         Ok(response.into_body())
     }
 
-    /// Calls, and answers when each chunk had come.
-    async fn chunk_times(&mut self, body: String) -> Result<Vec<Instant>> {
+    /// Calls, and answers when each chunk had come. Who calls hears how many have come by now.
+    async fn chunk_times(&mut self, body: String, mut come: impl FnMut(usize)) -> Result<Vec<Instant>> {
         let mut body = self.post(body).await?;
         let mut times = Vec::new();
         let mut text = Vec::new();
@@ -62,6 +62,7 @@ impl HttpClient {
             let at = Instant::now();
             text.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
             times.extend(take_deltas(&mut text).map(|()| at));
+            come(times.len());
         }
         Ok(times)
     }
@@ -86,14 +87,31 @@ pub(crate) struct Hop {
     pub(crate) chunk_ms: f64,
 }
 
-/// Calls the model server as a worker would, so many times, with marks from here on.
-pub(crate) async fn hop(model: &ModelServer, calls: usize, first_mark: u64) -> Result<Hop> {
+/// How often the model server is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Calls {
+    /// Before the first that counts.
+    pub(crate) warm_up: usize,
+    pub(crate) counted: usize,
+}
+
+/// Calls the model server as a worker would, with marks from here on where it counts.
+pub(crate) async fn hop(model: &ModelServer, calls: Calls, first_mark: u64) -> Result<Hop> {
     let mut client = HttpClient::connect(model.address()).await?;
+    for _ in 0..calls.warm_up {
+        client.chunk_times(String::new(), |_| {}).await?;
+    }
+    let chunks_all = usize::try_from(model.chunks()).unwrap_or(usize::MAX);
     let mut first_chunks = Vec::new();
     let mut chunks = Vec::new();
-    for mark_number in (first_mark..).take(calls) {
+    for mark_number in (first_mark..).take(calls.counted) {
         let start = Instant::now();
-        let come = client.chunk_times(mark(mark_number)).await?;
+        let see = |count| {
+            if count == chunks_all {
+                model.journal().saw(mark_number);
+            }
+        };
+        let come = client.chunk_times(mark(mark_number), see).await?;
         let written = model.journal().written(mark_number)?;
         let Some(first) = come.first().filter(|_| come.len() == written.len()) else {
             return Err(Error::wrong("the model server has not answered in chunks"));
@@ -121,7 +139,7 @@ pub(crate) async fn calls_per_second(model: &ModelServer, clients: usize, time: 
 async fn call_until(mut client: HttpClient, until: Instant) -> Result<u64> {
     let mut count = 0;
     while Instant::now() < until {
-        client.chunk_times(String::new()).await?;
+        client.chunk_times(String::new(), |_| {}).await?;
         count += 1;
     }
     Ok(count)

@@ -1,7 +1,7 @@
 //! When the model server was asked, and when it wrote what.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -31,6 +31,8 @@ impl Call {
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     calls: Mutex<HashMap<u64, Vec<Entry>>>,
+    /// Marks whose chunks the benchmark has seen.
+    seen: watch::Sender<HashSet<u64>>,
     changed: watch::Sender<()>,
 }
 
@@ -56,6 +58,19 @@ impl Journal {
         if let Some(entry) = calls.get_mut(&call.mark).and_then(|calls| calls.get_mut(call.index)) {
             entry.written.extend(chunks.map(|_| at));
         }
+    }
+
+    /// All chunks of the call with this mark have come to where they were to come: it may end.
+    pub(crate) fn saw(&self, mark: u64) {
+        self.seen.send_modify(|seen| {
+            seen.insert(mark);
+        });
+    }
+
+    /// Waits for that. A client that leaves drops the wait.
+    pub(super) async fn wait_until_seen(&self, call: Call) {
+        // The sender is in this very journal.
+        let _ = self.seen.subscribe().wait_for(|seen| seen.contains(&call.mark)).await;
     }
 
     /// When each chunk of the one call with this mark was written.
@@ -99,5 +114,24 @@ impl Journal {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Entry>>> {
         // Nothing panics while it holds the map.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_call_waits_until_the_chunks_of_its_own_mark_have_been_seen() {
+        let journal = Journal::default();
+        let call = journal.received(7, Instant::now());
+
+        journal.saw(8);
+        assert_eq!(journal.wait_until_seen(call).now_or_never(), None);
+
+        journal.saw(7);
+        assert_eq!(journal.wait_until_seen(call).now_or_never(), Some(()));
     }
 }

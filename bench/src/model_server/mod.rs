@@ -11,7 +11,13 @@
 mod journal;
 mod script;
 
-use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -33,10 +39,10 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use journal::{Call, Journal};
-pub(crate) use script::{Hold, Script, mark};
+pub(crate) use script::{End, Hold, Script, mark};
 
 use crate::error::{OrFailed as _, Result};
-use script::Piece;
+use script::{Due, Piece};
 
 /// Clients at a time: more than all slots of all workers.
 const CONNECTIONS_MAX: usize = 1024;
@@ -44,6 +50,7 @@ const CONNECTIONS_MAX: usize = 1024;
 /// A model server. It ends when it is dropped.
 pub(crate) struct ModelServer {
     address: SocketAddr,
+    chunks: u32,
     journal: Arc<Journal>,
     _serving: AbortOnDropHandle<()>,
 }
@@ -56,11 +63,16 @@ impl ModelServer {
         let play =
             Arc::new(Play { hold: script.hold, pieces: script.pieces(), journal: Arc::clone(&journal) });
         let serving = tokio::spawn(serve(listener, play));
-        Ok(Self { address, journal, _serving: AbortOnDropHandle::new(serving) })
+        Ok(Self { address, chunks: script.chunks, journal, _serving: AbortOnDropHandle::new(serving) })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many chunks an answer has.
+    pub(crate) fn chunks(&self) -> u32 {
+        self.chunks
     }
 
     pub(crate) fn url(&self) -> String {
@@ -152,8 +164,10 @@ impl Playing {
             }
             return None;
         };
-        if !piece.at.is_zero() {
-            sleep_until((self.received + piece.at).into()).await;
+        match (piece.due, self.call) {
+            (Due::After(Duration::ZERO), _) | (Due::Seen, None) => {}
+            (Due::After(after), _) => sleep_until((self.received + after).into()).await,
+            (Due::Seen, Some(call)) => self.play.journal.wait_until_seen(call).await,
         }
         if let Some(call) = self.call {
             self.play.journal.wrote(call, piece.chunks, Instant::now());

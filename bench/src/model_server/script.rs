@@ -18,9 +18,7 @@ pub(crate) struct Script {
     pub(crate) first_chunk_after: Duration,
     /// And each other this long after the one before.
     pub(crate) chunk_every: Duration,
-    /// The answer ends this long after its last chunk: time for its preview to be seen
-    /// before the committed message takes its place.
-    pub(crate) end_after: Duration,
+    pub(crate) end: End,
     pub(crate) chunks: u32,
     pub(crate) chunk_bytes: usize,
     pub(crate) hold: Hold,
@@ -35,11 +33,29 @@ pub(crate) enum Hold {
     FirstCalls,
 }
 
+/// When an answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With its last chunk.
+    WithLastChunk,
+    /// Once the benchmark says that it has seen the chunks, since the committed message
+    /// takes the place of a preview that comes late. Calls without a mark do not wait.
+    WhenSeen,
+}
+
+/// When a piece is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// This long after the request.
+    After(Duration),
+    /// Once the chunks before it have been seen.
+    Seen,
+}
+
 /// Bytes that are written together.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Piece {
-    /// How long after the request.
-    pub(super) at: Duration,
+    pub(super) due: Due,
     pub(super) bytes: Bytes,
     /// Numbers of the chunks in it.
     pub(super) chunks: Range<u32>,
@@ -51,7 +67,7 @@ impl Script {
         Self {
             first_chunk_after: Duration::ZERO,
             chunk_every: Duration::ZERO,
-            end_after: Duration::ZERO,
+            end: End::WithLastChunk,
             chunks,
             chunk_bytes,
             hold: Hold::Nothing,
@@ -61,7 +77,7 @@ impl Script {
     /// The answer in pieces, by time: what is due together is written together.
     pub(super) fn pieces(&self) -> Vec<Piece> {
         let mut pieces = Vec::new();
-        push(&mut pieces, Duration::ZERO, &head(), 0..0);
+        push(&mut pieces, Due::After(Duration::ZERO), &head(), 0..0);
         let mut at = self.first_chunk_after;
         for number in 0..self.chunks {
             if number > 0 {
@@ -69,20 +85,24 @@ impl Script {
             }
             let delta = json!({"type": "text_delta", "text": chunk(number, self.chunk_bytes)});
             let event = event(&json!({"type": "content_block_delta", "index": 0, "delta": delta}));
-            push(&mut pieces, at, &event, number..number + 1);
+            push(&mut pieces, Due::After(at), &event, number..number + 1);
         }
-        push(&mut pieces, at + self.end_after, &tail(self.chunks), self.chunks..self.chunks);
+        let end = match self.end {
+            End::WithLastChunk => Due::After(at),
+            End::WhenSeen => Due::Seen,
+        };
+        push(&mut pieces, end, &tail(self.chunks), self.chunks..self.chunks);
         pieces
     }
 }
 
-fn push(pieces: &mut Vec<Piece>, at: Duration, text: &str, chunks: Range<u32>) {
+fn push(pieces: &mut Vec<Piece>, due: Due, text: &str, chunks: Range<u32>) {
     match pieces.last_mut() {
-        Some(last) if last.at == at => {
+        Some(last) if last.due == due => {
             last.bytes = [&last.bytes, text.as_bytes()].concat().into();
             last.chunks.end = chunks.end;
         }
-        _ => pieces.push(Piece { at, bytes: Bytes::copy_from_slice(text.as_bytes()), chunks }),
+        _ => pieces.push(Piece { due, bytes: Bytes::copy_from_slice(text.as_bytes()), chunks }),
     }
 }
 
@@ -146,18 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn a_paced_answer_has_a_piece_a_chunk_and_ends_after_them() {
+    fn a_paced_answer_has_a_piece_a_chunk_and_ends_when_they_are_seen() {
         let script = Script {
             first_chunk_after: Duration::from_millis(20),
             chunk_every: Duration::from_millis(5),
-            end_after: Duration::from_millis(7),
+            end: End::WhenSeen,
             ..Script::at_once(3, 16)
         };
 
         let pieces = script.pieces();
 
-        let times: Vec<u128> = pieces.iter().map(|piece| piece.at.as_millis()).collect();
-        assert_eq!(times, [0, 20, 25, 30, 37]);
+        let due: Vec<Due> = pieces.iter().map(|piece| piece.due).collect();
+        let after = |milliseconds| Due::After(Duration::from_millis(milliseconds));
+        assert_eq!(due, [after(0), after(20), after(25), after(30), Due::Seen]);
         let chunks: Vec<Range<u32>> = pieces.iter().map(|piece| piece.chunks.clone()).collect();
         assert_eq!(chunks, [0..0, 0..1, 1..2, 2..3, 3..3]);
     }

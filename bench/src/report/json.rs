@@ -42,8 +42,20 @@ mod tests {
     #[test]
     fn a_row_has_exactly_the_fields_that_were_promised() {
         let lines = summarize(&[
-            Reading { measure: &PICK_UP, figures: vec![0.5], floor: Some(0.25), notes: vec!["x".to_owned()] },
-            Reading { measure: &THROUGHPUT, figures: vec![2000.0], floor: None, notes: Vec::new() },
+            Reading {
+                measure: &PICK_UP,
+                figures: vec![0.5],
+                floor: Some(0.25),
+                tolerance: 0.0,
+                notes: vec!["x".to_owned()],
+            },
+            Reading {
+                measure: &THROUGHPUT,
+                figures: vec![2000.0],
+                floor: None,
+                tolerance: 0.0,
+                notes: Vec::new(),
+            },
         ]);
 
         let rows: Value = serde_json::from_str(&json(&lines)).unwrap();

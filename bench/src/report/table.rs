@@ -5,8 +5,20 @@ use std::fmt::Write as _;
 
 use crate::summary::Line;
 
-const HEAD: [&str; 9] =
-    ["#", "measure", "budget", "p50 or value", "p99", "spread of rounds", "floor", "ratio", "met"];
+const COLUMNS: usize = 11;
+const HEAD: [&str; COLUMNS] = [
+    "#",
+    "measure",
+    "p50 or value",
+    "its budget",
+    "its spread",
+    "p99",
+    "budget of p99",
+    "spread of p99",
+    "floor",
+    "ratio",
+    "met",
+];
 /// Where there is no figure.
 const NONE: &str = "–";
 
@@ -41,17 +53,22 @@ fn push_row(text: &mut String, cells: &[String], widths: &[usize]) {
     text.push_str("|\n");
 }
 
-fn row(line: &Line) -> [String; 9] {
+fn row(line: &Line) -> [String; COLUMNS] {
     let unit = line.measure.unit.symbol();
     let optional = |figure: Option<f64>| figure.map_or_else(|| NONE.to_owned(), number);
-    let (least, most) = line.spread;
+    let spread = |(least, most)| format!("{} … {}", number(least), number(most));
+    let bound =
+        |bound: Option<String>| bound.map_or_else(|| NONE.to_owned(), |bound| format!("{bound} {unit}"));
+    let (of_value, of_tail) = line.measure.budget.words();
     [
         line.measure.id.to_owned(),
         line.measure.name.to_owned(),
-        format!("{} {unit}", line.measure.budget.words()),
         format!("{} {unit}", number(line.value)),
+        bound(of_value),
+        spread(line.spread),
         optional(line.p99),
-        format!("{} … {}", number(least), number(most)),
+        bound(of_tail),
+        line.p99_spread.map_or_else(|| NONE.to_owned(), spread),
         optional(line.floor),
         line.ratio().map_or_else(|| NONE.to_owned(), |ratio| format!("{} ×", number(ratio))),
         if line.is_met { "met" } else { "missed" }.to_owned(),
@@ -85,9 +102,16 @@ mod tests {
                 measure: &PICK_UP,
                 figures: vec![0.7, 6.0, 0.8],
                 floor: Some(0.35),
+                tolerance: 0.0,
                 notes: vec!["a note".to_owned(), "another".to_owned()],
             },
-            Reading { measure: &THROUGHPUT, figures: vec![1234.5], floor: None, notes: Vec::new() },
+            Reading {
+                measure: &THROUGHPUT,
+                figures: vec![1234.5],
+                floor: None,
+                tolerance: 0.0,
+                notes: Vec::new(),
+            },
         ]);
 
         let text = table(&lines);
@@ -98,21 +122,23 @@ mod tests {
             .map(|line| line.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect())
             .collect();
         assert_eq!(rows[0], HEAD);
-        let budget = "p50 ≤ 1, p99 ≤ 5 ms";
-        assert_eq!(
-            rows[2],
-            ["1", PICK_UP.name, budget, "0.8 ms", "6", "0.8 … 0.8", "0.35", "2.29 ×", "missed"]
-        );
-        let expected =
-            ["5", THROUGHPUT.name, "≥ 1000 turns/s", "1234 turns/s", "–", "1234 … 1234", "–", "–", "met"];
-        assert_eq!(rows[3], expected);
+        let value = ["1", PICK_UP.name, "0.8 ms", "≤ 1 ms", "0.8 … 0.8"];
+        let tail = ["6", "≤ 5 ms", "6 … 6", "0.35", "2.29 ×", "missed"];
+        assert_eq!(rows[2], [value.as_slice(), &tail].concat());
+        let value = ["5", THROUGHPUT.name, "1234 turns/s", "≥ 1000 turns/s", "1234 … 1234"];
+        assert_eq!(rows[3], [value.as_slice(), &["–", "–", "–", "–", "–", "met"]].concat());
         assert!(text.ends_with("|\n\n- 1 (n = 3): a note; another\n"), "{text}");
     }
 
     #[test]
     fn rows_are_aligned_by_characters_and_not_by_bytes() {
-        let lines =
-            summarize(&[Reading { measure: &PICK_UP, figures: vec![1.0], floor: None, notes: Vec::new() }]);
+        let lines = summarize(&[Reading {
+            measure: &PICK_UP,
+            figures: vec![1.0],
+            floor: None,
+            tolerance: 0.0,
+            notes: Vec::new(),
+        }]);
 
         let text = table(&lines);
 

@@ -3,10 +3,11 @@
 //!
 //! A real worker, and a model server that takes a set time to its first chunk. What it
 //! really took, from the whole request to the handing over of the chunk, is measured
-//! there and taken off. The chat is watched on the client's own connection. One turn at a
+//! there and taken off. The answer ends when the client has seen the part, however late that
+//! is: the committed message would take its place. The chat is watched on the client's own connection. One turn at a
 //! time.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::try_join;
 
@@ -16,7 +17,7 @@ use crate::{
     error::Result,
     floors::{database, grpc, http},
     measure::FIRST_PART,
-    model_server::{ModelServer, Script, mark},
+    model_server::{End, ModelServer, Script, mark},
     report::table::number,
     stack::Stack,
     summary::Reading,
@@ -27,15 +28,13 @@ use crate::{
 const TURNS: usize = 20;
 const SLOTS: u32 = 16;
 const CHUNKS: u32 = 1;
-/// Far longer than a part takes to the client, who must see it before its message.
-const END_AFTER: Duration = Duration::from_millis(10);
 /// Marks of the floor's own calls begin here, far from those of the turns.
 const FLOOR_MARKS: u64 = 1_000_000;
 
 pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
     let script = Script {
         first_chunk_after: bench.arguments.first_chunk_after,
-        end_after: END_AFTER,
+        end: End::WhenSeen,
         ..Script::at_once(CHUNKS, bench.arguments.chunk_bytes)
     };
     let model = ModelServer::start(script).await?;
@@ -53,7 +52,8 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
             figures.push(figure);
         }
     }
-    let hop = http::hop(&model, bench.scale.floor_events, FLOOR_MARKS).await?;
+    let calls = http::Calls { warm_up: bench.scale.warm_up, counted: bench.scale.floor_events };
+    let hop = http::hop(&model, calls, FLOOR_MARKS).await?;
     let streamed = grpc::streamed_ms(bench).await?;
     let unary = grpc::unary_ms(bench, stack.channel().await?).await?;
     let write = database::write_ms(bench, &stack.database).await?;
@@ -67,7 +67,7 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
         number(hop.first_chunk_ms)
     );
     let floor = unary / 2.0 + write + 3.0 * streamed + hop.first_chunk_ms;
-    Ok(vec![Reading { measure: &FIRST_PART, figures, floor: Some(floor), notes: vec![note] }])
+    Ok(vec![Reading { measure: &FIRST_PART, figures, floor: Some(floor), tolerance: 0.0, notes: vec![note] }])
 }
 
 async fn turn(
@@ -79,6 +79,7 @@ async fn turn(
     let words = mark(number);
     let start = Instant::now();
     let (version, (_, at)) = try_join!(client.send(chat, &words), watch.append())?;
+    model.journal().saw(number);
     watch.rest(version).await?;
     let own_time = model.journal().own_time(number)?;
     Ok(milliseconds(at.duration_since(start).saturating_sub(own_time)))

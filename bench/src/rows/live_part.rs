@@ -5,7 +5,7 @@
 //! the model server's hand-over of a chunk to its connection to the event in the
 //! subscriber's hand: the hop from the model server to the worker is in the figure.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::{
     bench::Bench,
@@ -14,7 +14,7 @@ use crate::{
     error::Result,
     floors::{grpc, http},
     measure::LIVE_PART,
-    model_server::{ModelServer, Script, mark},
+    model_server::{End, ModelServer, Script, mark},
     report::table::number,
     stack::Stack,
     summary::Reading,
@@ -24,17 +24,15 @@ use crate::{
 const SLOTS: u32 = 16;
 /// Answers that a round's chunks are divided among.
 const TURNS: u32 = 2;
-/// Calls of the floor: each has as many chunks as a turn.
-const FLOOR_CALLS: usize = 1;
-/// Far longer than a part takes to the client, who must see it before its message.
-const END_AFTER: Duration = Duration::from_millis(50);
+/// Calls of the floor, one to warm up as in the row itself: each has as many chunks as a turn.
+const FLOOR_CALLS: http::Calls = http::Calls { warm_up: 1, counted: 1 };
 const FLOOR_MARK: u64 = 1_000_000;
 
 pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
     let script = Script {
         first_chunk_after: bench.arguments.chunk_every,
         chunk_every: bench.arguments.chunk_every,
-        end_after: END_AFTER,
+        end: End::WhenSeen,
         ..Script::at_once(bench.scale.chunks / TURNS, bench.arguments.chunk_bytes)
     };
     let model = ModelServer::start(script).await?;
@@ -47,6 +45,7 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
     for turn_number in 0..TURNS {
         let version = client.send(&chat, &mark(turn_number.into())).await?;
         let come = read_chunks(&mut watch, script).await?;
+        model.journal().saw(turn_number.into());
         watch.rest(version).await?;
         let written = model.journal().written(turn_number.into())?;
         figures.extend(come.iter().zip(&written).map(|(come, written)| milliseconds(*come - *written)));
@@ -60,7 +59,7 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
         number(streamed)
     );
     let floor = hop.chunk_ms + 2.0 * streamed;
-    Ok(vec![Reading { measure: &LIVE_PART, figures, floor: Some(floor), notes: vec![note] }])
+    Ok(vec![Reading { measure: &LIVE_PART, figures, floor: Some(floor), tolerance: 0.0, notes: vec![note] }])
 }
 
 /// When each chunk had come.

@@ -43,5 +43,11 @@ fn reading(measure: &'static Measure, found: Memory, floor: Memory) -> Reading {
          connection",
         number(found.proportional)
     );
-    Reading { measure, figures: vec![found.resident], floor: Some(floor.resident), notes: vec![note] }
+    Reading {
+        measure,
+        figures: vec![found.resident],
+        floor: Some(floor.resident),
+        tolerance: 0.0,
+        notes: vec![note],
+    }
 }

@@ -51,7 +51,13 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
         number(unary),
         number(write)
     );
-    Ok(vec![Reading { measure: &PICK_UP, figures, floor: Some(unary + write), notes: vec![note] }])
+    Ok(vec![Reading {
+        measure: &PICK_UP,
+        figures,
+        floor: Some(unary + write),
+        tolerance: 0.0,
+        notes: vec![note],
+    }])
 }
 
 async fn turn(client: &mut Client, worker: &mut FakeWorker, chat: &str) -> Result<f64> {

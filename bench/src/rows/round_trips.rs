@@ -4,7 +4,9 @@
 //!
 //! A replica talks to PostgreSQL when it is idle too (sessions are renewed, leases looked
 //! after). So the trips of an idle replica in the same company are counted first, and
-//! those of the same time are taken off; what is left is told to a tenth of a trip. Calls
+//! those of the same time are taken off. What is left is judged as it is, with a tolerance of a
+//! few trips in the whole window, since work of an idle replica may fall on either side of its
+//! ends. Calls
 //! made before the first that counts have prepared the statements; what a pool does
 //! before each use counts.
 
@@ -23,8 +25,8 @@ use crate::{
     error::{Error, Result},
     fake_worker::FakeWorker,
     floors::database::per_second,
-    measure::{COMMIT_TRIPS, PART_TRIPS, SEND_TRIPS},
-    model_server::{ModelServer, Script},
+    measure::{COMMIT_TRIPS, Measure, PART_TRIPS, SEND_TRIPS, SEND_TRIPS_WITH_WORKER},
+    model_server::{End, ModelServer, Script, mark},
     proxy::{Found, Proxy},
     report::table::number,
     samples::median,
@@ -39,14 +41,18 @@ const STATEMENT_RUNS_MIN: f64 = 0.05;
 /// A live part that nobody counts comes before and after those that are counted.
 const UNCOUNTED_CHUNKS: u32 = 5;
 const CHUNK_EVERY: Duration = Duration::from_millis(10);
-const END_AFTER: Duration = Duration::from_millis(50);
+/// The turn whose parts are counted.
+const MARK: u64 = 0;
+/// How many trips of a window may be an idle replica's beyond its rate: what it does by a
+/// clock comes in bunches of a few, and one bunch may fall into the window or beside it.
+const TOLERANCE_TRIPS: f64 = 4.0;
 /// What a write does after its reply (hints, the lease's way) has ended after this long.
 const SETTLE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
     let send = send_trips(bench).await?;
-    let commit = commit_trips(bench, &send).await?;
-    Ok(vec![send.reading(), commit, part_trips(bench).await?])
+    let with_worker = commit_trips(bench, &send).await?;
+    Ok(vec![send.reading(), with_worker.send, with_worker.commit, part_trips(bench).await?])
 }
 
 async fn start<'a>(bench: &'a Bench<'a>, model: Option<&ModelServer>) -> Result<(Stack<'a>, Proxy)> {
@@ -103,6 +109,7 @@ impl<'a> Counter<'a> {
         });
         Each {
             trips: share(found.trips - self.before.trips, self.idle_trips),
+            tolerance: TOLERANCE_TRIPS / number,
             idle: self.idle_trips,
             statements: statements.filter(|(_, runs)| *runs >= STATEMENT_RUNS_MIN).collect(),
         }
@@ -112,16 +119,25 @@ impl<'a> Counter<'a> {
 /// What one call takes.
 struct Each {
     trips: f64,
+    /// Of the trips, a call.
+    tolerance: f64,
     idle: f64,
     statements: Vec<(String, f64)>,
 }
 
 impl Each {
+    fn reading(&self, measure: &'static Measure, trips: f64, notes: Vec<String>) -> Reading {
+        // Less than none is the idle replica's; adding zero makes a negative zero a plain one.
+        let figures = vec![trips.max(0.0) + 0.0];
+        Reading { measure, figures, floor: None, tolerance: self.tolerance, notes }
+    }
+
     fn notes(&self) -> Vec<String> {
         let mut notes = vec![format!(
-            "{:.2} with the trips of an idle replica in the same company ({} per second) taken off",
+            "{:.3} with the trips of an idle replica in the same company ({} per second) taken off, known to {:.3}",
             self.trips,
-            number(self.idle)
+            number(self.idle),
+            self.tolerance
         )];
         let statements = self.statements.iter().map(|(words, runs)| format!("{runs:.1} × `{words}`"));
         let statements: Vec<String> = statements.collect();
@@ -136,12 +152,6 @@ fn count_of(count: u64) -> f64 {
     per_second(count, Duration::from_secs(1))
 }
 
-/// What can be told of trips, some of which were taken off by their rate.
-fn tenths(trips: f64) -> f64 {
-    // Adding zero makes a negative zero a plain one.
-    (trips * 10.0).round().max(0.0) / 10.0 + 0.0
-}
-
 /// What a `SendMessage` takes, and how much of it before its reply.
 struct SendTrips {
     each: Each,
@@ -152,7 +162,7 @@ impl SendTrips {
     fn reading(&self) -> Reading {
         let mut notes = self.each.notes();
         notes.push(format!("until the reply {}", number(self.until_reply)));
-        Reading { measure: &SEND_TRIPS, figures: vec![tenths(self.each.trips)], floor: None, notes }
+        self.each.reading(&SEND_TRIPS, self.each.trips, notes)
     }
 }
 
@@ -186,8 +196,15 @@ async fn send_trips(bench: &Bench<'_>) -> Result<SendTrips> {
     Ok(SendTrips { each, until_reply })
 }
 
-/// By the benchmark's worker: what a turn takes, less what its message took.
-async fn commit_trips(bench: &Bench<'_>, send: &SendTrips) -> Result<Reading> {
+/// What was counted with the benchmark's worker.
+struct WithWorker {
+    send: Reading,
+    commit: Reading,
+}
+
+/// By the benchmark's worker: what a message takes until the worker has its lease, and what
+/// the turn takes, less what a message takes without a worker.
+async fn commit_trips(bench: &Bench<'_>, send: &SendTrips) -> Result<WithWorker> {
     let (stack, proxy) = start(bench, None).await?;
     let mut client = stack.client().await?;
     let mut worker = FakeWorker::open(stack.channel().await?, &stack.database.worker_token).await?;
@@ -201,17 +218,27 @@ async fn commit_trips(bench: &Bench<'_>, send: &SendTrips) -> Result<Reading> {
         worker.finish_turns(1).await?;
     }
     let counter = Counter::start(bench, &proxy).await;
+    let (mut trips, mut time) = (0, Duration::ZERO);
     for chat in chats.iter().cycle().take(bench.scale.counted_calls) {
+        let (before, start) = (proxy.trips(), Instant::now());
         client.send(chat, WORDS).await?;
-        worker.finish_turns(1).await?;
+        let lease = worker.lease().await?;
+        trips += proxy.trips() - before;
+        time += start.elapsed();
+        worker.finish(lease).await?;
     }
     sleep(SETTLE).await;
     let turn = counter.each(bench.scale.counted_calls);
     stack.end().await?;
     let mut notes = vec!["a whole turn of one step, less its SendMessage; of the whole turn".to_owned()];
     notes.extend(turn.notes());
-    let figures = vec![tenths(turn.trips - send.each.trips)];
-    Ok(Reading { measure: &COMMIT_TRIPS, figures, floor: None, notes })
+    let commit = turn.reading(&COMMIT_TRIPS, turn.trips - send.each.trips, notes);
+    let calls = u32::try_from(bench.scale.counted_calls).map_or(f64::INFINITY, f64::from);
+    let until_lease = (count_of(trips) - turn.idle * time.as_secs_f64()) / calls;
+    let note = format!(
+        "{until_lease:.3} from the call until the worker has the lease, without those of an idle replica"
+    );
+    Ok(WithWorker { send: turn.reading(&SEND_TRIPS_WITH_WORKER, until_lease, vec![note]), commit })
 }
 
 /// With a real worker and a watcher: between two chunks of one answer.
@@ -220,7 +247,7 @@ async fn part_trips(bench: &Bench<'_>) -> Result<Reading> {
     let script = Script {
         first_chunk_after: CHUNK_EVERY,
         chunk_every: CHUNK_EVERY,
-        end_after: END_AFTER,
+        end: End::WhenSeen,
         ..Script::at_once(chunks, bench.arguments.chunk_bytes)
     };
     let model = ModelServer::start(script).await?;
@@ -229,7 +256,7 @@ async fn part_trips(bench: &Bench<'_>) -> Result<Reading> {
     let mut client = stack.client().await?;
     let (chat, mut watch) = client.idle_chat(WORDS).await?;
     let mut counter = Counter::start(bench, &proxy).await;
-    let version = client.send(&chat, WORDS).await?;
+    let version = client.send(&chat, &mark(MARK)).await?;
     let mut reader = ChunkReader::new(bench.arguments.chunk_bytes);
     read_to(&mut watch, &mut reader, UNCOUNTED_CHUNKS).await?;
     counter.begin();
@@ -237,9 +264,10 @@ async fn part_trips(bench: &Bench<'_>) -> Result<Reading> {
     read_to(&mut watch, &mut reader, chunks - UNCOUNTED_CHUNKS).await?;
     let each = counter.each((reader.count() - first) as usize);
     read_to(&mut watch, &mut reader, chunks).await?;
+    model.journal().saw(MARK);
     watch.rest(version).await?;
     stack.end().await?;
-    Ok(Reading { measure: &PART_TRIPS, figures: vec![tenths(each.trips)], floor: None, notes: each.notes() })
+    Ok(each.reading(&PART_TRIPS, each.trips, each.notes()))
 }
 
 async fn read_to(watch: &mut Watch, reader: &mut ChunkReader, count: u32) -> Result<()> {
@@ -255,7 +283,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trips_are_told_to_a_tenth_and_are_never_negative() {
-        assert_eq!([1.96, 2.04, 2.06, 0.04, -0.01].map(tenths), [2.0, 2.0, 2.1, 0.0, 0.0]);
+    fn trips_are_judged_unrounded_and_are_never_negative() {
+        let each = Each { trips: 0.0, tolerance: 0.02, idle: 1.0, statements: Vec::new() };
+
+        let figures = [2.04, -0.01].map(|trips| each.reading(&SEND_TRIPS, trips, Vec::new()).figures);
+
+        assert_eq!(figures, [[2.04], [0.0]]);
+        assert!(!SEND_TRIPS.budget.is_met(2.04, None, each.tolerance));
     }
 }

@@ -64,7 +64,13 @@ async fn measure_serve(bench: &Bench<'_>, spawn: f64) -> Result<Reading> {
         number(spawn),
         number(connect)
     );
-    Ok(Reading { measure: &SERVE_START, figures, floor: Some(spawn + connect), notes: vec![note] })
+    Ok(Reading {
+        measure: &SERVE_START,
+        figures,
+        floor: Some(spawn + connect),
+        tolerance: 0.0,
+        notes: vec![note],
+    })
 }
 
 async fn measure_dev(bench: &Bench<'_>, spawn: f64) -> Result<Reading> {
@@ -86,7 +92,13 @@ async fn measure_dev(bench: &Bench<'_>, spawn: f64) -> Result<Reading> {
         number(database),
         number(spawn)
     );
-    Ok(Reading { measure: &DEV_START, figures, floor: Some(database + spawn), notes: vec![note] })
+    Ok(Reading {
+        measure: &DEV_START,
+        figures,
+        floor: Some(database + spawn),
+        tolerance: 0.0,
+        notes: vec![note],
+    })
 }
 
 async fn dev_ms(bench: &Bench<'_>, data: &Path, workspace: &Path) -> Result<f64> {

@@ -39,7 +39,8 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
     let unary = grpc::unary_ms(bench, stack.channel().await?).await?;
     let write = database::write_ms(bench, &stack.database).await?;
     let at_once = ModelServer::start(script).await?;
-    let hop = http::hop(&at_once, bench.scale.floor_events, FLOOR_MARKS).await?;
+    let calls = http::Calls { warm_up: bench.scale.warm_up, counted: bench.scale.floor_events };
+    let hop = http::hop(&at_once, calls, FLOOR_MARKS).await?;
     stack.end().await?;
     let note = format!(
         "the replica's grace (500 ms unless set) is in the figure; floor: two durable writes ({} ms each), a gRPC \
@@ -49,7 +50,7 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
         number(hop.first_chunk_ms)
     );
     let floor = 2.0 * write + unary + hop.first_chunk_ms;
-    Ok(vec![Reading { measure: &TAKEOVER, figures, floor: Some(floor), notes: vec![note] }])
+    Ok(vec![Reading { measure: &TAKEOVER, figures, floor: Some(floor), tolerance: 0.0, notes: vec![note] }])
 }
 
 async fn take_over(

@@ -35,6 +35,18 @@ const SILENCE_TIME_MAX: Duration = Duration::from_secs(45);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an interrupt may take while everything is about to stop.
 const ABANDON_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long the end of the answer's last line may take to be written then.
+const LAST_LINE_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// A turn that may be running.
+enum OpenTurn {
+    /// Its message makes a chat, and may have arrived.
+    Creating(CreateChatRequest),
+    /// Its message goes to a chat that there is, and may have arrived.
+    Sending(SendMessageRequest),
+    /// Its message has arrived in this chat.
+    Running { chat_id: String },
+}
 
 /// A chat, made by its first message.
 pub(crate) struct Chat {
@@ -46,7 +58,7 @@ pub(crate) struct Chat {
     chat_id: Option<String>,
     /// How far the chat has been printed.
     cursor: String,
-    is_turn_open: bool,
+    open_turn: Option<OpenTurn>,
 }
 
 impl Chat {
@@ -59,7 +71,7 @@ impl Chat {
             transcript: Transcript::new(provider),
             chat_id: None,
             cursor: String::new(),
-            is_turn_open: false,
+            open_turn: None,
         }
     }
 
@@ -74,67 +86,65 @@ impl Chat {
     /// is interrupted, and soon over.
     pub(crate) async fn turn(&mut self, text: String, stop: &CancellationToken) -> Result<Outcome, DevError> {
         let parts = vec![Part { kind: Some(part::Kind::Text(TextPart { text })) }];
-        let chat_id = match self.chat_id.clone() {
-            None => self.create(parts).await?,
+        let request_id = new_request_id();
+        // Known before the call, so that whoever drops this can still stop what the call has begun.
+        self.open_turn = Some(match self.chat_id.clone() {
+            None => OpenTurn::Creating(CreateChatRequest {
+                request_id,
+                parts,
+                workspace_id: self.workspace.to_string(),
+                ..Default::default()
+            }),
             Some(chat_id) => {
-                self.send(chat_id.clone(), parts).await?;
-                chat_id
+                OpenTurn::Sending(SendMessageRequest { chat_id, request_id, parts, ..Default::default() })
             }
-        };
-        self.chat_id = Some(chat_id.clone());
-        self.is_turn_open = true;
+        });
+        let delivered = self.deliver().await;
+        if let Err(DevError::Refused { .. }) = delivered {
+            self.open_turn = None;
+        }
+        let chat_id = delivered?.expect("the turn was opened above");
         self.transcript.begin_turn();
         let outcome = self.watch(chat_id, stop).await?;
-        self.is_turn_open = false;
+        self.open_turn = None;
         self.printer.end_line().await.map_err(DevError::Output)?;
         Ok(outcome)
     }
 
-    /// Stops a turn that is still running, so that the next `dev` does not go on with it unasked.
+    /// Stops a turn that may still be running, so that the next `dev` does not go on with it unasked.
     pub(crate) async fn abandon(&mut self) {
-        // The answer ends here; that its line cannot be ended is of no use to anybody.
-        let _ = self.printer.end_line().await;
-        let Some(chat_id) = self.chat_id.take().filter(|_| self.is_turn_open) else {
-            return;
-        };
-        let request = InterruptChatRequest { chat_id, request_id: new_request_id() };
-        match timeout(ABANDON_TIME_MAX, self.client.interrupt_chat(request)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(code = ?error.code(), "the running turn could not be interrupted");
+        if self.open_turn.is_some() {
+            match timeout(ABANDON_TIME_MAX, self.stop_turn()).await {
+                Ok(Ok(())) => self.open_turn = None,
+                Ok(Err(error)) => tracing::warn!(%error, "the running turn could not be interrupted"),
+                Err(_) => tracing::warn!("the running turn could not be interrupted in time"),
             }
-            Err(_) => tracing::warn!("the running turn could not be interrupted in time"),
+        }
+        // The answer ends here; that its line cannot be ended is of no use to anybody. A terminal that takes
+        // no more must not keep us.
+        let _ = timeout(LAST_LINE_TIME_MAX, self.printer.end_line()).await;
+    }
+
+    /// Only a message that has arrived makes a turn that can be interrupted: one that may have is sent again.
+    async fn stop_turn(&mut self) -> Result<(), DevError> {
+        match self.deliver().await? {
+            Some(chat_id) => interrupt(self.client.clone(), chat_id).await,
+            None => Ok(()),
         }
     }
 
-    /// A repeat under the same request id creates no second chat.
-    async fn create(&mut self, parts: Vec<Part>) -> Result<String, DevError> {
-        let request = CreateChatRequest {
-            request_id: new_request_id(),
-            parts,
-            workspace_id: self.workspace.to_string(),
-            ..Default::default()
+    /// Brings the open turn's message to the control plane, and says in which chat it then runs. A repeat under
+    /// the same request id makes no second chat and sends no second message.
+    async fn deliver(&mut self) -> Result<Option<String>, DevError> {
+        let chat_id = match &self.open_turn {
+            None => return Ok(None),
+            Some(OpenTurn::Running { chat_id }) => chat_id.clone(),
+            Some(OpenTurn::Creating(request)) => create(&mut self.client, request).await?,
+            Some(OpenTurn::Sending(request)) => send(&mut self.client, request).await?,
         };
-        let mut outage = Outage::default();
-        loop {
-            match self.client.create_chat(with_deadline(request.clone())).await {
-                Ok(reply) => return Ok(reply.into_inner().chat.unwrap_or_default().chat_id),
-                Err(status) => outage.endure("create a chat", status).await?,
-            }
-        }
-    }
-
-    /// A repeat under the same request id sends no second message.
-    async fn send(&mut self, chat_id: String, parts: Vec<Part>) -> Result<(), DevError> {
-        let request =
-            SendMessageRequest { chat_id, request_id: new_request_id(), parts, ..Default::default() };
-        let mut outage = Outage::default();
-        loop {
-            match self.client.send_message(with_deadline(request.clone())).await {
-                Ok(_) => return Ok(()),
-                Err(status) => outage.endure("send the message", status).await?,
-            }
-        }
+        self.chat_id = Some(chat_id.clone());
+        self.open_turn = Some(OpenTurn::Running { chat_id: chat_id.clone() });
+        Ok(Some(chat_id))
     }
 
     async fn watch(&mut self, chat_id: String, stop: &CancellationToken) -> Result<Outcome, DevError> {
@@ -244,6 +254,26 @@ impl Interruption {
                 }
                 Progress::Over => std::future::pending().await,
             }
+        }
+    }
+}
+
+async fn create(client: &mut ChatClient, request: &CreateChatRequest) -> Result<String, DevError> {
+    let mut outage = Outage::default();
+    loop {
+        match client.create_chat(with_deadline(request.clone())).await {
+            Ok(reply) => return Ok(reply.into_inner().chat.unwrap_or_default().chat_id),
+            Err(status) => outage.endure("create a chat", status).await?,
+        }
+    }
+}
+
+async fn send(client: &mut ChatClient, request: &SendMessageRequest) -> Result<String, DevError> {
+    let mut outage = Outage::default();
+    loop {
+        match client.send_message(with_deadline(request.clone())).await {
+            Ok(_) => return Ok(request.chat_id.clone()),
+            Err(status) => outage.endure("send the message", status).await?,
         }
     }
 }

@@ -71,6 +71,18 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// The directories of all workspaces that an agent has served.
+    pub(crate) fn agents_of_all(&self) -> Result<Vec<PathBuf>, DevError> {
+        let dir = self.agents();
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed("list", &dir)(error)),
+        };
+        let paths: Result<_, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+        paths.map_err(failed("list", &dir))
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         self.path.join("logs")
     }

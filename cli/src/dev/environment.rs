@@ -41,6 +41,13 @@ const OUTSIDE: [&str; 10] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 ];
+/// What `serve` may be told about the model beside its name: no flags of `dev`, but taken where they are set.
+const MODEL_LIMITS: [&str; 4] = [
+    "CHATPLANE_MODEL_CONTEXT_TOKENS",
+    "CHATPLANE_MODEL_OUTPUT_TOKENS",
+    "CHATPLANE_MODEL_FIRST_TOKEN_TIMEOUT",
+    "CHATPLANE_MODEL_SILENCE_TIMEOUT",
+];
 /// `dev` ends when its person wants it to, not half a minute later: an unfinished step is repeated anyway.
 const DRAIN_SECONDS: &str = "2";
 
@@ -55,6 +62,7 @@ pub(crate) fn serve(log: &str, database_url: &str, model: &RunningModel, listene
         Provider::OpenAi => ("OPENAI_BASE_URL", "OPENAI_API_KEY"),
     };
     let mut environment = inherited(log, &COMMON);
+    environment.extend(taken(&MODEL_LIMITS));
     environment.extend(ours([
         ("CHATPLANE_DATABASE_URL", database_url.into()),
         ("CHATPLANE_LISTEN_FD", listener.to_string().into()),
@@ -88,7 +96,7 @@ pub(crate) fn workspace_agent(
     state_dir: &Path,
     options: &Options,
 ) -> Environment {
-    let passed: Vec<&str> = options.pass_env.iter().map(|name| name.trim()).collect();
+    let passed: Vec<&str> = options.passed_names().collect();
     let mut environment = inherited(log, &COMMON);
     environment.extend(taken(TOOL_ENVIRONMENT));
     environment.extend(taken(&passed));

@@ -1,6 +1,6 @@
 //! Why `dev` ends without an answer, in words for the person in front of the terminal.
 
-use std::{io, path::PathBuf, process::ExitStatus};
+use std::{error::Error, io, path::PathBuf, process::ExitStatus};
 
 use chatplane_control_plane::admin::AdminError;
 use chatplane_embedded_postgres::StartError;
@@ -10,6 +10,18 @@ use crate::exit::Exit;
 /// Why `dev` ends without an answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DevError {
+    #[error(
+        "{flag} is for the private PostgreSQL, and --database-url (CHATPLANE_DATABASE_URL) asks for none: \
+         give one of them"
+    )]
+    NoPrivateDatabase { flag: &'static str },
+    #[error("--pass-env (CHATPLANE_WORKSPACE_PASS_ENV) takes names of variables, without `=` and values")]
+    PassEnvMalformed,
+    #[error(
+        "--pass-env (CHATPLANE_WORKSPACE_PASS_ENV) cannot pass {name}: variables of chatplane and of model \
+         providers hold tokens and keys, and are not for commands"
+    )]
+    PassEnvSecret { name: String },
     #[error("--dir {dir:?} is not a directory that can be entered")]
     WorkspaceUnusable { dir: PathBuf },
     #[error("no home directory is known, so say with --data-dir (CHATPLANE_DATA_DIR) where to keep the data")]
@@ -59,6 +71,13 @@ pub(crate) enum DevError {
     Postgres(StartError),
     #[error("PostgreSQL ended unexpectedly; the file `log` beside its data may say why")]
     PostgresEnded,
+    #[error("the database could not be deleted (--reset)")]
+    ResetFailed(#[source] Box<dyn Error + Send + Sync>),
+    #[error(
+        "the workspace agent of a `dev` that was killed has not ended yet (process {holder}, which holds \
+         {journal:?}): try again in a moment, or end it"
+    )]
+    AgentLeft { journal: PathBuf, holder: String },
     #[error("the database cannot be used")]
     Admin(#[from] AdminError),
     #[error("{role} could not be started")]
@@ -85,7 +104,10 @@ impl DevError {
     /// What the process ends with.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::WorkspaceUnusable { .. }
+            Self::NoPrivateDatabase { .. }
+            | Self::PassEnvMalformed
+            | Self::PassEnvSecret { .. }
+            | Self::WorkspaceUnusable { .. }
             | Self::DataDirUnknown
             | Self::DataDirInside { .. }
             | Self::WorkspaceInside { .. }
@@ -105,6 +127,8 @@ impl DevError {
             | Self::Postgres(_)
             | Self::Terminal(_)
             | Self::PostgresEnded
+            | Self::ResetFailed(_)
+            | Self::AgentLeft { .. }
             | Self::Admin(_)
             | Self::Spawn { .. }
             | Self::RoleEnded { .. }

@@ -26,6 +26,7 @@ enum Rights {
     Read,
     ReadOutside,
     Everything,
+    EverythingOutside,
 }
 
 impl Introduction {
@@ -33,7 +34,8 @@ impl Introduction {
         let rights = match (options.read_only, options.allow_outside) {
             (true, false) => Rights::Read,
             (true, true) => Rights::ReadOutside,
-            (false, _) => Rights::Everything,
+            (false, false) => Rights::Everything,
+            (false, true) => Rights::EverythingOutside,
         };
         Self {
             workspace: places.workspace.clone(),
@@ -60,6 +62,10 @@ impl Introduction {
             ),
             Rights::Everything => format!(
                 "The agent may change files and run commands in {dir}, with your rights (--read-only forbids both)."
+            ),
+            Rights::EverythingOutside => format!(
+                "The agent works in {dir}, and may read and change every file that you may, also outside of it \
+                 (--allow-outside), and run commands (--read-only forbids changes and commands)."
             ),
         }
     }
@@ -130,6 +136,8 @@ mod tests {
         );
         assert!(introduction(Rights::Read).rights().contains("may not write, nor run commands"));
         assert!(introduction(Rights::ReadOutside).rights().contains("every file that you may read"));
+        let outside = introduction(Rights::EverythingOutside).rights();
+        assert!(outside.contains("change every file that you may, also outside of it"), "{outside}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `chatplane dev`: everything on this machine, each role a process of its own.
 //!
 //! - `options`, `places`, `model`: what was asked for;
-//! - `data_dir`, `identity`, `reset`: what is kept between runs;
+//! - `data_dir`, `identity`, `journals`, `reset`: what is kept between runs;
 //! - `stack`: what runs, made of `database`, `role_process` and `environment`;
 //! - `chat`: a chat with `client`, `outage`, the pure `transcript`, `words` and `printer`;
 //! - `prompt`, `terminal`, `introduction`: one prompt, a chat in the terminal, or just serving.
@@ -12,9 +12,11 @@
 use std::{
     io::{self, ErrorKind},
     net::TcpListener,
+    path::PathBuf,
 };
 
-use tokio::select;
+use chatplane_embedded_postgres::Postgres;
+use tokio::{select, task::spawn_blocking};
 
 mod chat;
 mod client;
@@ -24,6 +26,7 @@ mod environment;
 mod error;
 mod identity;
 mod introduction;
+mod journals;
 mod model;
 mod options;
 mod outage;
@@ -71,6 +74,7 @@ pub(crate) async fn dev(options: Options, log: Option<&str>, signals: &Signals) 
 }
 
 async fn run(options: &Options, log: &str, signals: &Signals) -> Result<Exit, DevError> {
+    options.check()?;
     let shutdown = signals.shutdown();
     let places = Places::find(options)?;
     let model = Model::choose(options);
@@ -84,11 +88,13 @@ async fn run(options: &Options, log: &str, signals: &Signals) -> Result<Exit, De
         say("The database of --database-url (CHATPLANE_DATABASE_URL) is used, and no private one.");
     }
     let data = DataDir::open(&places.data)?;
+    let listener = listen(options.port)?;
     if options.reset {
-        reset::reset(&data).await?;
+        // Nothing is deleted for a start that would fail after it.
+        require_postgres(options.postgres_bin_dir.clone()).await?;
+        reset::reset(&data, &shutdown).await?;
     }
     let data = data.complete()?;
-    let listener = listen(options.port)?;
 
     let mut stack = Stack::default();
     let plan = Plan { options, places: &places, data: &data, model, listener, log };
@@ -101,6 +107,12 @@ async fn run(options: &Options, log: &str, signals: &Signals) -> Result<Exit, De
     };
     stack.stop().await;
     result
+}
+
+/// Fails when there are no programs of PostgreSQL to start. They are run to ask for their version.
+async fn require_postgres(bin_dir: Option<PathBuf>) -> Result<(), DevError> {
+    let found = spawn_blocking(move || Postgres::require_installed(bin_dir.as_deref())).await;
+    found.map_err(|error| DevError::ResetFailed(Box::new(error)))?.map_err(DevError::from)
 }
 
 /// What this run is for.

@@ -1,5 +1,6 @@
 //! Which model answers: a provider's, when there is a key, or the built-in demo model.
 
+use hyper::Uri;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -124,7 +125,7 @@ impl Model {
                 let Endpoint { provider, base_url, model, .. } = endpoint;
                 let place = match base_url == provider.base_url_default() {
                     true => String::new(),
-                    false => format!(" at {}", without_credentials(base_url)),
+                    false => format!(" at {}", shown(base_url, provider.base_url_variable())),
                 };
                 let unused = unused_key.map_or_else(String::new, |name| format!("; {name} is not used"));
                 let (name, key) = (provider.name(), provider.key_variable());
@@ -172,27 +173,30 @@ fn given(value: Option<&String>) -> Option<String> {
 
 /// Servers on one's own machine often want no key, and their users may set none.
 fn wanted_without_key(options: &Options) -> Option<String> {
-    let addresses = [&options.anthropic_base_url, &options.openai_base_url];
-    let address = addresses.into_iter().find_map(|url| given(url.as_ref()));
+    let addresses =
+        [(Provider::Anthropic, &options.anthropic_base_url), (Provider::OpenAi, &options.openai_base_url)];
+    let address = addresses.into_iter().find_map(|(provider, url)| {
+        let url = given(url.as_ref())?;
+        Some(shown(&url, provider.base_url_variable()))
+    });
     match (given(options.model.as_ref()), address) {
         (Some(model), None) => Some(model),
-        (Some(model), Some(url)) => Some(format!("{model} at {}", without_credentials(&url))),
-        (None, Some(url)) => Some(format!("the one at {}", without_credentials(&url))),
+        (Some(model), Some(url)) => Some(format!("{model} at {url}")),
+        (None, Some(url)) => Some(format!("the one at {url}")),
         (None, None) => None,
     }
 }
 
-/// An address may hold a user and a password; a terminal's history is no place for them.
-fn without_credentials(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let authority_end = rest.find('/').unwrap_or(rest.len());
-            let (authority, path) = rest.split_at(authority_end);
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            format!("{scheme}://{host}{path}")
-        }
-        None => url.to_owned(),
-    }
+/// What may be shown of an address: it may hold a password or a key, and a terminal's history is no place for
+/// them. Of what is no address nothing is shown, for nobody knows what it is.
+fn shown(url: &str, variable: &str) -> String {
+    let parsed = url.trim().parse::<Uri>().ok();
+    let plain = parsed.as_ref().and_then(|uri| {
+        let authority = uri.authority()?.as_str();
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        Some(format!("{}://{host}{}", uri.scheme_str()?, uri.path().trim_end_matches('/')))
+    });
+    plain.unwrap_or_else(|| format!("the address in {variable}"))
 }
 
 #[cfg(test)]
@@ -250,6 +254,19 @@ mod tests {
         );
         let Model::Provided { endpoint, .. } = model else { panic!("a key was given") };
         assert_eq!((endpoint.provider, endpoint.api_key.as_str()), (Provider::Anthropic, "sk-1"));
+    }
+
+    #[test]
+    fn of_an_address_only_what_can_be_no_secret_is_shown() {
+        let shown = |url| shown(url, "OPENAI_BASE_URL");
+
+        assert_eq!(shown("https://u:p@host:8443/v1/?api-key=secret#secret"), "https://host:8443/v1");
+        assert_eq!(shown("http://127.0.0.1:80"), "http://127.0.0.1:80");
+        for odd in
+            ["secret", "secret@host", "https//u:secret@host", "https://", "//u:secret@h", "ht tp://secret"]
+        {
+            assert_eq!(shown(odd), "the address in OPENAI_BASE_URL", "{odd}");
+        }
     }
 
     #[test]

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::{ArgAction::SetTrue, Args, builder::FalseyValueParser};
 
+use crate::dev::DevError;
+
+/// What variables begin with that hold keys and tokens.
+const SECRET_PREFIXES: [&str; 3] = ["CHATPLANE_", "ANTHROPIC_", "OPENAI_"];
+
 /// The port of `dev`'s control plane, unless it is taken.
 pub(crate) const PORT_DEFAULT: u16 = 7400;
 
@@ -34,7 +39,8 @@ pub(crate) struct Options {
     pub(crate) allow_outside: bool,
 
     /// Hand this variable of your environment down to the agent's commands, beside the harmless ones that they
-    /// get anyway. May be given several times; the variable takes names separated by commas.
+    /// get anyway. May be given several times; the variable takes names separated by commas. Names that begin
+    /// with CHATPLANE_, ANTHROPIC_ or OPENAI_ are refused.
     #[arg(long, env = "CHATPLANE_WORKSPACE_PASS_ENV", value_name = "NAME", value_delimiter = ',')]
     pub(crate) pass_env: Vec<String>,
 
@@ -59,13 +65,7 @@ pub(crate) struct Options {
     /// Use this database instead of a private PostgreSQL, `postgres://user:password@host/name`. Not for one
     /// that others use: the model of `dev` becomes its default model. Other users of the machine may see the
     /// flag in the process list: prefer the variable.
-    #[arg(
-        long,
-        env = "CHATPLANE_DATABASE_URL",
-        value_name = "URL",
-        hide_env_values = true,
-        conflicts_with_all = ["postgres_bin_dir", "reset"]
-    )]
+    #[arg(long, env = "CHATPLANE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
 
     /// Key of Anthropic's API. With it Anthropic answers, also when there is a key of OpenAI. Other users of
@@ -86,4 +86,38 @@ pub(crate) struct Options {
     /// `/chat/completions`. By default https://api.openai.com/v1.
     #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) openai_base_url: Option<String>,
+}
+
+impl Options {
+    /// Refuses what cannot be meant. Done by hand where clap would repeat a value, which may be a secret, or
+    /// take a variable that says no for a flag that was given.
+    pub(crate) fn check(&self) -> Result<(), DevError> {
+        if self.database_url.is_some() {
+            if self.reset {
+                return Err(DevError::NoPrivateDatabase { flag: "--reset (CHATPLANE_RESET)" });
+            }
+            if self.postgres_bin_dir.is_some() {
+                return Err(DevError::NoPrivateDatabase {
+                    flag: "--postgres-bin-dir (CHATPLANE_POSTGRES_BIN_DIR)",
+                });
+            }
+        }
+        self.passed_names().try_for_each(check_passed_name)
+    }
+
+    /// The variables that are handed down to commands.
+    pub(crate) fn passed_names(&self) -> impl Iterator<Item = &str> {
+        self.pass_env.iter().map(|name| name.trim()).filter(|name| !name.is_empty())
+    }
+}
+
+fn check_passed_name(name: &str) -> Result<(), DevError> {
+    // What follows the sign is a value, and stays out of every message.
+    if name.contains(['=', '\0']) {
+        return Err(DevError::PassEnvMalformed);
+    }
+    if SECRET_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        return Err(DevError::PassEnvSecret { name: name.to_owned() });
+    }
+    Ok(())
 }

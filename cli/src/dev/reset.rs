@@ -1,25 +1,36 @@
 //! `--reset`: deletes what `dev` itself has made in its data directory, and says what.
 //!
 //! The directory is locked by us, so no other `dev` uses it. A PostgreSQL that a killed one left is ended
-//! first. Whatever else lies in the directory is somebody's, and stays.
+//! first, and its agents are waited for. Whatever else lies in the directory is somebody's, and stays.
 
 use std::{fs, io::ErrorKind, path::Path};
 
 use chatplane_embedded_postgres::Postgres;
-use tokio::task::spawn_blocking;
+use tokio::{select, task::spawn_blocking};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    dev::{DevError, data_dir::DataDir, error::failed},
+    dev::{DevError, data_dir::DataDir, error::failed, journals},
     exit::say,
 };
 
-/// Deletes the database, the tokens, the journals and the logs.
-pub(crate) async fn reset(data: &DataDir) -> Result<(), DevError> {
+/// Deletes the database, the tokens, the journals and the logs. Cut short, it leaves what the next start can
+/// go on from.
+pub(crate) async fn reset(data: &DataDir, shutdown: &CancellationToken) -> Result<(), DevError> {
+    select! {
+        result = remove_all(data) => result,
+        () = shutdown.cancelled() => Err(DevError::Interrupted),
+    }
+}
+
+async fn remove_all(data: &DataDir) -> Result<(), DevError> {
+    journals::let_go(&data.agents_of_all()?).await?;
     let postgres = data.postgres();
     // Ending a server that was left behind takes as long as it takes, and has its own deadlines.
     let erased = spawn_blocking(move || Postgres::erase(&postgres)).await;
+    let erased = erased.map_err(|error| DevError::ResetFailed(Box::new(error)))?;
     let mut removed = Vec::new();
-    if erased.map_err(|_| DevError::PostgresEnded)?? {
+    if erased.map_err(|error| DevError::ResetFailed(Box::new(error)))? {
         removed.push("the database with all chats");
     }
     for (dir, name) in

@@ -22,6 +22,7 @@ use crate::dev::{
     database::Database,
     environment,
     identity::{self, Identity},
+    journals,
     model::{Model, Provider, RunningModel},
     places::Places,
     role_process::{Launch, RoleProcess},
@@ -127,6 +128,7 @@ impl Stack {
             inherited: None,
         })?);
         let state_dir = data.agent(identity.workspace_id)?;
+        journals::let_go(std::slice::from_ref(&state_dir)).await?;
         let workspace_agent = self.workspace_agent.insert(RoleProcess::spawn(Launch {
             role: "workspace-agent",
             environment: environment::workspace_agent(log, address, &identity, &state_dir, options),

@@ -224,7 +224,8 @@ impl Transcript {
             return Vec::new();
         }
         let note = retry.as_ref().map(|retry| Output::Note(words::retry(retry, self.provider, now)));
-        self.waits_for_model = false;
+        // What follows is another call of the model, which may be as silent.
+        self.waits_for_model = true;
         self.retry = retry;
         note.into_iter().collect()
     }

@@ -14,36 +14,94 @@ const SERVES: &str = "chatplane serves";
 
 #[test]
 fn the_demo_model_tells_what_is_in_a_directory_it_has_never_seen() {
-    let places = Places::new();
-    fs::write(places.workspace().join("heron.md"), "# Wading birds\n\nThe egret is white.\n").unwrap();
-    fs::create_dir(places.workspace().join("quagmire")).unwrap();
-    for number in 0..15 {
-        fs::write(places.workspace().join(format!(".hidden{number}")), "").unwrap();
-    }
-
-    let first = finish(places.dev().args(["--prompt", "What is in this directory?"]));
-    let token = fs::read(places.data().join("identity/user-token")).unwrap();
-    places.wait_until_nothing_runs();
-    let second = finish(places.dev().args(["--prompt", "And now?"]));
-    let token_later = fs::read(places.data().join("identity/user-token")).unwrap();
-    places.wait_until_nothing_runs();
-
-    for run in [&first, &second] {
-        assert_eq!(run.code, Some(0), "{run:?}");
-        assert_eq!(
-            run.stderr.lines().next(),
-            Some("No ANTHROPIC_API_KEY or OPENAI_API_KEY: the built-in demo model answers."),
-            "{run:?}"
-        );
-        for word in ["heron.md", "quagmire", "egret", "`ls -A | wc -l` printed:\n> 17\n"] {
-            assert!(run.stdout.contains(word), "{run:?}");
+    for places in Places::of_each_user() {
+        fs::write(places.workspace().join("heron.md"), "# Wading birds\n\nThe egret is white.\n").unwrap();
+        fs::create_dir(places.workspace().join("quagmire")).unwrap();
+        for number in 0..15 {
+            fs::write(places.workspace().join(format!(".hidden{number}")), "").unwrap();
         }
-        assert!(run.stdout.ends_with('\n') && !run.stdout.contains('→'), "{run:?}");
-        assert!(run.stderr.contains("→ list_dir {"), "{run:?}");
-        assert!(run.stderr.contains("← list_dir: "), "{run:?}");
-        assert!(run.stderr.contains("The agent may change files and run commands in"), "{run:?}");
+
+        let first = finish(places.dev().args(["--prompt", "What is in this directory?"]));
+        let token = fs::read(places.data().join("identity/user-token")).unwrap();
+        places.wait_until_nothing_runs();
+        let second = finish(places.dev().args(["--prompt", "And now?"]));
+        let token_later = fs::read(places.data().join("identity/user-token")).unwrap();
+        places.wait_until_nothing_runs();
+
+        for run in [&first, &second] {
+            assert_eq!(run.code, Some(0), "{run:?}");
+            assert_eq!(
+                run.stderr.lines().next(),
+                Some("No ANTHROPIC_API_KEY or OPENAI_API_KEY: the built-in demo model answers."),
+                "{run:?}"
+            );
+            for word in ["heron.md", "quagmire", "egret", "`ls -A | wc -l` printed:\n> 17\n"] {
+                assert!(run.stdout.contains(word), "{run:?}");
+            }
+            assert!(run.stdout.ends_with('\n') && !run.stdout.contains('→'), "{run:?}");
+            assert!(run.stderr.contains("→ list_dir {"), "{run:?}");
+            assert!(run.stderr.contains("← list_dir: "), "{run:?}");
+            assert!(run.stderr.contains("The agent may change files and run commands in"), "{run:?}");
+        }
+        assert_eq!(token, token_later, "the data was not kept");
     }
-    assert_eq!(token, token_later, "the data was not kept");
+}
+
+#[test]
+fn without_a_data_directory_the_data_is_kept_in_the_users_home() {
+    let places = Places::of_an_ordinary_user();
+    let home = places.workspace().with_file_name("data");
+    let mut dev = places.dev_by_default();
+
+    let run = finish(dev.env("HOME", &home).args(["--prompt", "Hello?"]));
+
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(home.join(".local/share/chatplane/identity/user-token").is_file());
+    places.wait_until_nothing_runs();
+}
+
+#[test]
+fn a_port_or_a_postgres_that_cannot_be_used_keeps_reset_from_deleting_anything() {
+    let places = Places::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let token = || fs::read(places.data().join("identity/user-token")).ok();
+    let first = finish(places.dev().args(["--prompt", "Hello?"]));
+    let first_token = token();
+    let mut dev = crate::fixture::chatplane();
+    dev.args(["dev", "--reset", "--port", &port, "--data-dir"]).arg(places.data());
+
+    let without_port = finish(dev.current_dir(places.workspace()));
+    let mut dev = places.dev();
+    dev.args(["--reset", "--prompt", "Hello?", "--postgres-bin-dir"]).arg(places.workspace());
+    let without_postgres = finish(&mut dev);
+    let later = finish(places.dev().args(["--prompt", "Hello again?"]));
+
+    assert_eq!(first.code, Some(0), "{first:?}");
+    for run in [&without_port, &without_postgres] {
+        assert_eq!(run.code, Some(3), "{run:?}");
+        assert!(!run.stderr.contains("Removed"), "{run:?}");
+    }
+    assert_eq!(later.code, Some(0), "{later:?}");
+    assert!(first_token.is_some());
+    assert_eq!(token(), first_token);
+}
+
+#[test]
+fn an_empty_variable_counts_as_none_and_a_false_one_as_no() {
+    let places = Places::new();
+    let mut dev = places.dev();
+    let names = ["DATABASE_URL", "PORT", "PROMPT", "WORKSPACE_DIR", "WORKSPACE_PASS_ENV", "MODEL", "LOG"];
+    dev.envs(names.map(|name| (format!("CHATPLANE_{name}"), "")));
+    dev.env("CHATPLANE_POSTGRES_BIN_DIR", "").env("CHATPLANE_RESET", "false");
+
+    let run = finish(dev.args(["--prompt", "Hello?"]));
+    let mut elsewhere = places.dev();
+    elsewhere.args(["--prompt", "Hello?"]).env("CHATPLANE_RESET", "false");
+    let elsewhere = finish(elsewhere.env("CHATPLANE_DATABASE_URL", "postgres://u@127.0.0.1:1/none"));
+
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(elsewhere.code, Some(3), "it is only the database that cannot be reached: {elsewhere:?}");
 }
 
 #[test]

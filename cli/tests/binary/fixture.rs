@@ -16,6 +16,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tonic::Request;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_chatplane");
 /// Far above what anything here takes, also on a busy machine.
@@ -56,9 +57,20 @@ impl Places {
         for path in [places.root.path().to_owned(), places.workspace()] {
             chown(path, Some(ORDINARY_USER), Some(ORDINARY_USER)).unwrap();
         }
-        // The directory of the build may be closed to that user.
-        fs::copy(PROGRAM, places.program_copy()).unwrap();
+        // The directory of the build may be closed to that user. A link, where one can be made, takes no space.
+        if fs::hard_link(PROGRAM, places.program_copy()).is_err() {
+            fs::copy(PROGRAM, places.program_copy()).unwrap();
+        }
         Self { user: User::Ordinary, ..places }
+    }
+
+    /// For every kind of user that these tests can be: only root can be another.
+    pub(crate) fn of_each_user() -> Vec<Self> {
+        let mut places = vec![Self::new()];
+        if rustix::process::geteuid().is_root() {
+            places.push(Self::of_an_ordinary_user());
+        }
+        places
     }
 
     fn program_copy(&self) -> PathBuf {
@@ -75,6 +87,13 @@ impl Places {
 
     /// `chatplane dev` for these directories, in an otherwise empty environment.
     pub(crate) fn dev(&self) -> Command {
+        let mut command = self.dev_by_default();
+        command.arg("--data-dir").arg(self.data());
+        command
+    }
+
+    /// The same, with the data where it is by default.
+    pub(crate) fn dev_by_default(&self) -> Command {
         let mut command = match self.user {
             User::OfTheTests => chatplane(),
             User::Ordinary => {
@@ -85,12 +104,7 @@ impl Places {
         };
         // The one mark that every role inherits, so that `processes` finds all of them.
         command.env("LOGNAME", self.data());
-        command
-            .arg("dev")
-            .arg("--data-dir")
-            .arg(self.data())
-            .args(["--port", "0"])
-            .current_dir(self.workspace());
+        command.args(["dev", "--port", "0"]).current_dir(self.workspace());
         command
     }
 
@@ -121,7 +135,12 @@ impl Places {
 
 /// The binary in an environment that holds nothing of ours.
 pub(crate) fn chatplane() -> Command {
-    of_nothing(Path::new(PROGRAM))
+    of_nothing(program())
+}
+
+/// Where it is.
+pub(crate) fn program() -> &'static Path {
+    Path::new(PROGRAM)
 }
 
 fn of_nothing(program: &Path) -> Command {
@@ -179,6 +198,16 @@ impl Running {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has written to standard output so far.
+    pub(crate) fn said(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn complained(&self) -> String {
+        self.stderr.text()
     }
 
     /// Waits until standard output holds the text.
@@ -260,6 +289,13 @@ impl Captured {
     fn has_ended(&self) -> bool {
         self.reader.is_finished()
     }
+}
+
+/// A request of whoever has the token.
+pub(crate) fn with_token<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
 }
 
 /// Sends a signal to a process of ours.

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
-    fixture::{Places, Running, finish, processes_naming, wait_until},
+    fixture::{Places, Process, Running, finish, processes_naming, wait_until},
     provider::{Answer, Provider},
 };
 
@@ -16,16 +16,17 @@ const KILLED_TIME_MAX: Duration = Duration::from_secs(5);
 
 #[test]
 fn when_dev_is_killed_nothing_of_it_stays_and_the_next_one_starts() {
-    let places = Places::new();
-    let mut dev = Running::start(&mut places.dev());
-    dev.wait_for_line(SERVES);
+    for places in Places::of_each_user() {
+        let mut dev = Running::start(&mut places.dev());
+        dev.wait_for_line(SERVES);
 
-    dev.signal(Signal::KILL);
-    dev.finish();
-    places.wait_at_most_until_nothing_runs(KILLED_TIME_MAX);
-    let next = finish(places.dev().args(["--prompt", "Are you there?"]));
+        dev.signal(Signal::KILL);
+        dev.finish();
+        places.wait_at_most_until_nothing_runs(KILLED_TIME_MAX);
+        let next = finish(places.dev().args(["--prompt", "Are you there?"]));
 
-    assert_eq!(next.code, Some(0), "{next:?}");
+        assert_eq!(next.code, Some(0), "{next:?}");
+    }
 }
 
 #[test]
@@ -53,6 +54,51 @@ fn when_dev_is_killed_the_processes_of_a_running_tool_go_with_it() {
 
     places.wait_at_most_until_nothing_runs(KILLED_TIME_MAX);
     assert!(running().is_empty(), "{:?}", running());
+}
+
+#[test]
+fn after_a_kill_during_a_tool_the_next_dev_waits_for_the_old_agent_also_to_reset() {
+    let places = Places::new();
+    let mark = places.workspace().join("mark");
+    // It does not end when it is asked to.
+    let command = format!("trap '' TERM; touch {}; while :; do sleep 1; done", mark.display());
+    let provider = Provider::start(move |_, request| match request.to_string().contains("Loop.") {
+        true => Answer::Call("execute", json!({"command": command})),
+        false => Answer::Say("Hello, you."),
+    });
+    let dev = |arguments: &[&str]| {
+        let mut dev = places.dev();
+        dev.args(arguments).env("ANTHROPIC_API_KEY", "sk-any").env("ANTHROPIC_BASE_URL", provider.url());
+        dev
+    };
+    for arguments in [&["--prompt", "Hello?"][..], &["--reset", "--prompt", "Hello?"]] {
+        let looping = Running::start(&mut dev(&["--prompt", "Loop."]));
+        wait_until(|| mark.exists().then_some(()).ok_or_else(|| "no tool runs".to_owned()));
+        fs::remove_file(&mark).expect("the tool has made it");
+
+        let old_agent = places.role("workspace-agent");
+        let old_pids: Vec<u32> = places.processes().iter().map(|process| process.pid).collect();
+        // The old agent cannot let go of its journal before the next `dev` has come to where it needs it.
+        old_agent.signal(Signal::STOP);
+        looping.signal(Signal::KILL);
+        looping.finish();
+        let next = Running::start(&mut dev(arguments));
+        wait_until(|| {
+            let is_new_worker =
+                |process: &Process| process.is_role("worker") && !old_pids.contains(&process.pid);
+            let holder = fs::read_to_string(places.data().join("lock")).unwrap_or_default();
+            let has_come = match arguments.contains(&"--reset") {
+                true => holder.trim() == next.pid().to_string(),
+                false => places.processes().iter().any(is_new_worker),
+            };
+            has_come.then_some(()).ok_or_else(|| next.complained())
+        });
+        old_agent.signal(Signal::CONT);
+        let next = next.finish();
+
+        assert_eq!((next.code, next.stdout.as_str()), (Some(0), "Hello, you.\n"), "{next:?}");
+    }
+    places.wait_until_nothing_runs();
 }
 
 #[test]

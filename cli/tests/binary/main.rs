@@ -12,5 +12,7 @@ mod models;
 mod provider;
 #[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
 mod pty;
+#[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
+mod readme;
 mod refusals;
 mod terminal;

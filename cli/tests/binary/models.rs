@@ -74,6 +74,40 @@ fn a_provider_out_of_reach_is_told_with_the_first_retry_and_ctrl_c_ends_it() {
 }
 
 #[test]
+fn a_provider_that_never_answers_is_told_and_its_time_can_be_set() {
+    let places = Places::new();
+    let provider = Provider::start(|_, _| Answer::Nothing);
+    let mut dev = places.dev();
+    dev.args(["--prompt", "Hello?"]).env("OPENAI_API_KEY", "sk-any").env("OPENAI_BASE_URL", provider.url());
+    dev.env("CHATPLANE_MODEL_FIRST_TOKEN_TIMEOUT", "7").env("CHATPLANE_MODEL_SILENCE_TIMEOUT", "7");
+    let mut dev = Running::start(&mut dev);
+
+    dev.wait_for_note("Waiting for the model … (if that goes on, check OPENAI_BASE_URL and the network)");
+    dev.wait_for_note("attempt 2 in");
+    dev.signal(Signal::INT);
+    let dev = dev.finish();
+
+    assert_eq!(dev.code, Some(130), "{dev:?}");
+    places.wait_until_nothing_runs();
+}
+
+#[test]
+fn the_models_limits_are_taken_from_the_environment() {
+    let places = Places::new();
+    let provider = Provider::start(|_, request| match request["max_tokens"].as_i64() {
+        Some(1234) => Answer::Say("as told"),
+        _ => Answer::Say("not as told"),
+    });
+    let mut dev = places.dev();
+    dev.args(["--prompt", "Hello?"]).env("ANTHROPIC_API_KEY", "sk-any");
+    dev.env("ANTHROPIC_BASE_URL", provider.url()).env("CHATPLANE_MODEL_OUTPUT_TOKENS", "1234");
+
+    let run = finish(&mut dev);
+
+    assert_eq!(run.stdout, "as told\n", "{run:?}");
+}
+
+#[test]
 fn ctrl_c_interrupts_the_turn_of_a_prompt_and_nobody_goes_on_with_it() {
     let places = Places::new();
     let provider = Provider::start(|_, request| match request["messages"].to_string().contains("story") {

@@ -22,6 +22,8 @@ pub(crate) enum Answer {
     Refuse,
     /// A text.
     Say(&'static str),
+    /// No word, ever.
+    Nothing,
     /// The beginning of a text whose end never comes.
     BeginToSay(&'static str),
     /// A call of a tool.
@@ -79,7 +81,12 @@ fn serve(connection: TcpStream, script: impl Fn(&Value) -> Answer) -> io::Result
     let mut body = Vec::new();
     reader.by_ref().take(body_bytes).read_to_end(&mut body)?;
     let answer = script(&serde_json::from_slice(&body).unwrap_or_default());
+    if matches!(answer, Answer::Nothing) {
+        // Until the client has gone.
+        return io::copy(&mut reader, &mut io::sink()).map(|_| ());
+    }
     let (status, content_type, body) = match &answer {
+        Answer::Nothing => unreachable!("it was dealt with above"),
         Answer::Refuse => ("401 Unauthorized", "application/json", REFUSAL.to_owned()),
         Answer::Say(text) => ("200 OK", "text/event-stream", whole(&text_block(text), "end_turn")),
         Answer::BeginToSay(text) => ("200 OK", "text/event-stream", begin(&text_block(text))),

@@ -10,6 +10,7 @@ fn wrong_usage_ends_with_2() {
         &["dev", "--no-such-flag"][..],
         &["dev", "--prompt", ""],
         &["dev", "--reset", "--database-url", "postgres://x/y"],
+        &["dev", "--postgres-bin-dir", "/", "--database-url", "postgres://x/y"],
         &["no-such-role"],
         &["--log", "nonsense=nonsense", "worker"],
         &["admin", "create-token", "--database-url", "postgres://x/y"],
@@ -20,6 +21,24 @@ fn wrong_usage_ends_with_2() {
         assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");
         assert_eq!(run.stdout, "", "{arguments:?}");
     }
+}
+
+#[test]
+fn a_command_gets_no_variable_that_may_hold_a_secret_and_no_message_repeats_a_value() {
+    let places = Places::new();
+    for (name, word) in [
+        ("ANTHROPIC_API_KEY", "ANTHROPIC_API_KEY"),
+        ("HERON, OPENAI_BASE_URL", "OPENAI_BASE_URL"),
+        ("CHATPLANE_DATABASE_URL", "CHATPLANE_DATABASE_URL"),
+        ("HERON=sk-secret", "without `=`"),
+    ] {
+        let run = finish(places.dev().args(["--prompt", "Hello?", "--pass-env", name]));
+
+        assert_eq!(run.code, Some(2), "{run:?}");
+        assert!(run.stderr.contains(word) && run.stderr.contains("--pass-env"), "{run:?}");
+        assert!(!run.stderr.contains("sk-secret"), "{run:?}");
+    }
+    assert!(!places.data().exists(), "something was made");
 }
 
 #[test]

@@ -1,78 +1,112 @@
 //! `dev` with a person in front of it: a real terminal, keys in, a screen out.
 
-use std::fs;
+use std::{fs, process::Command};
 
+use chatplane_proto::chat::v1::{ChatState, ListChatsRequest, chat_service_client::ChatServiceClient};
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use crate::{
-    fixture::Places,
+    fixture::{Places, Running, finish, wait_until, with_token},
     provider::{Answer, Provider},
     pty::{CTRL_C, CTRL_D, ENTER, PASTE, PASTE_END, Terminal, UP},
 };
+
+/// `dev` with this provider.
+fn dev_with(places: &Places, provider: &Provider) -> Command {
+    let mut dev = places.dev();
+    dev.env("ANTHROPIC_API_KEY", "sk-any").env("ANTHROPIC_BASE_URL", provider.url());
+    dev
+}
+
+/// Never comes to the end of a story.
+fn storyteller() -> Provider {
+    Provider::start(|_, request| match last_words(request).as_str() {
+        "Tell me a story." => Answer::BeginToSay("Once upon a time"),
+        _ => Answer::Say("Hello, you."),
+    })
+}
+
+/// The text of the last message; nothing when it is no text.
+fn last_words(request: &Value) -> String {
+    let content =
+        request["messages"].as_array().and_then(|messages| messages.last()).map(|last| &last["content"]);
+    let parts = content.and_then(Value::as_array).cloned().unwrap_or_default();
+    parts.iter().filter_map(|part| part["text"].as_str()).collect()
+}
+
+/// The next `dev` on the same data calls the provider once, for its own prompt.
+fn require_that_nobody_goes_on(places: &Places, provider: &Provider) {
+    places.wait_until_nothing_runs();
+    let calls = provider.calls();
+    let next = finish(dev_with(places, provider).args(["--prompt", "Hello?"]));
+    assert_eq!(next.code, Some(0), "{next:?}");
+    assert_eq!(provider.calls(), calls + 1, "the interrupted turn went on");
+    places.wait_until_nothing_runs();
+}
 
 /// As the line editor writes it; a quoted line of an answer begins with the mark too.
 const PROMPT: &str = "\u{1b}[K> ";
 
 #[test]
 fn a_person_is_told_what_runs_and_chats_until_they_leave() {
-    let places = Places::new();
-    fs::write(places.workspace().join("heron.md"), "# Wading birds\n\nThe egret is white.\n").unwrap();
-    let mut terminal = Terminal::start(&mut places.dev());
+    for places in Places::of_each_user() {
+        fs::write(places.workspace().join("heron.md"), "# Wading birds\n\nThe egret is white.\n").unwrap();
+        let mut terminal = Terminal::start(&mut places.dev());
 
-    terminal.wait_for("the built-in demo model answers.");
-    terminal.wait_for("The agent may change files and run commands in");
-    terminal.wait_for("chatplane listens on 127.0.0.1:");
-    let token = fs::read_to_string(places.data().join("identity/user-token")).unwrap();
-    terminal.wait_for(token.trim());
-    terminal.wait_for("grpcurl -plaintext");
-    terminal.wait_for(PROMPT);
-    terminal.press(&format!("What is here?{ENTER}"));
-    terminal.wait_for("→ list_dir");
-    terminal.wait_for("egret");
-    terminal.wait_for(PROMPT);
-    terminal.press(&format!("And again?{ENTER}"));
-    terminal.wait_for("You asked: \"And again?\"");
-    terminal.wait_for("egret");
-    terminal.wait_for(PROMPT);
-    for (keys, question) in [
-        (UP.to_owned(), "And again?"),
-        (format!("{PASTE}the first,{ENTER}the second{PASTE_END}"), "the first, the second"),
-        (format!("One line,\\{ENTER}and another."), "One line, and another."),
-    ] {
-        terminal.press(&format!("{keys}{ENTER}"));
-        terminal.wait_for(&format!("You asked: \"{question}\""));
+        terminal.wait_for("the built-in demo model answers.");
+        terminal.wait_for("The agent may change files and run commands in");
+        terminal.wait_for("chatplane listens on 127.0.0.1:");
+        let token = fs::read_to_string(places.data().join("identity/user-token")).unwrap();
+        terminal.wait_for(token.trim());
+        terminal.wait_for("grpcurl -plaintext");
         terminal.wait_for(PROMPT);
-    }
-    terminal.press(&format!("/fly{ENTER}"));
-    terminal.wait_for("There is no command /fly");
-    terminal.wait_for(PROMPT);
-    terminal.press(&format!("/help{ENTER}"));
-    terminal.wait_for("/exit");
-    terminal.wait_for(PROMPT);
-    terminal.press(&format!("/new{ENTER}"));
-    terminal.wait_for("begins a new chat");
-    terminal.wait_for(PROMPT);
-    terminal.press(&format!("What is here?{ENTER}"));
-    terminal.wait_for("Let me see what is in this directory.");
-    terminal.wait_for("egret");
-    terminal.wait_for(PROMPT);
-    terminal.press(CTRL_D);
+        terminal.press(&format!("What is here?{ENTER}"));
+        terminal.wait_for("→ list_dir");
+        terminal.wait_for("egret");
+        terminal.wait_for(PROMPT);
+        terminal.press(&format!("And again?{ENTER}"));
+        terminal.wait_for("You asked: \"And again?\"");
+        terminal.wait_for("egret");
+        terminal.wait_for(PROMPT);
+        for (keys, question) in [
+            (UP.to_owned(), "And again?"),
+            (format!("{PASTE}the first,{ENTER}the second{PASTE_END}"), "the first, the second"),
+            (format!("One line,\\{ENTER}and another."), "One line, and another."),
+        ] {
+            terminal.press(&format!("{keys}{ENTER}"));
+            terminal.wait_for(&format!("You asked: \"{question}\""));
+            terminal.wait_for(PROMPT);
+        }
+        terminal.press(&format!("/fly{ENTER}"));
+        terminal.wait_for("There is no command /fly");
+        terminal.wait_for(PROMPT);
+        terminal.press(&format!("/help{ENTER}"));
+        terminal.wait_for("/exit");
+        terminal.wait_for(PROMPT);
+        terminal.press(&format!("/new{ENTER}"));
+        terminal.wait_for("begins a new chat");
+        terminal.wait_for(PROMPT);
+        terminal.press(&format!("What is here?{ENTER}"));
+        terminal.wait_for("Let me see what is in this directory.");
+        terminal.wait_for("egret");
+        terminal.wait_for(PROMPT);
+        terminal.press(CTRL_D);
 
-    assert_eq!(terminal.code(), Some(0), "{}", terminal.shown());
-    assert!(terminal.is_as_it_was());
-    places.wait_until_nothing_runs();
+        assert_eq!(terminal.code(), Some(0), "{}", terminal.shown());
+        assert!(terminal.is_as_it_was());
+        places.wait_until_nothing_runs();
+    }
 }
 
 #[test]
 fn the_first_ctrl_c_interrupts_a_turn_and_the_second_leaves() {
     let places = Places::new();
-    let provider = Provider::start(|call, _| match call {
-        0 | 2 => Answer::BeginToSay("Once upon a time"),
+    let provider = Provider::start(|_, request| match last_words(request).as_str() {
+        "Tell me a story." | "Another one." => Answer::BeginToSay("Once upon a time"),
         _ => Answer::Say("The end."),
     });
-    let mut dev = places.dev();
-    dev.env("ANTHROPIC_API_KEY", "sk-any").env("ANTHROPIC_BASE_URL", provider.url());
-    let mut terminal = Terminal::start(&mut dev);
+    let mut terminal = Terminal::start(&mut dev_with(&places, &provider));
     terminal.wait_for(PROMPT);
 
     terminal.press(&format!("Tell me a story.{ENTER}"));
@@ -94,6 +128,8 @@ fn the_first_ctrl_c_interrupts_a_turn_and_the_second_leaves() {
 
     assert_eq!(terminal.code(), Some(130), "{}", terminal.shown());
     assert!(terminal.is_as_it_was());
+    assert_eq!(provider.calls(), 3);
+    require_that_nobody_goes_on(&places, &provider);
     places.wait_until_nothing_runs();
 }
 
@@ -136,10 +172,8 @@ fn sigterm_in_the_middle_of_a_line_ends_in_order_and_leaves_the_terminal_as_it_w
 #[test]
 fn sigterm_during_a_turn_interrupts_it_and_nobody_goes_on_with_it() {
     let places = Places::new();
-    let provider = Provider::start(|_, _| Answer::BeginToSay("Once upon a time"));
-    let mut dev = places.dev();
-    dev.env("ANTHROPIC_API_KEY", "sk-any").env("ANTHROPIC_BASE_URL", provider.url());
-    let mut terminal = Terminal::start(&mut dev);
+    let provider = storyteller();
+    let mut terminal = Terminal::start(&mut dev_with(&places, &provider));
     terminal.wait_for(PROMPT);
 
     terminal.press(&format!("Tell me a story.{ENTER}"));
@@ -148,6 +182,74 @@ fn sigterm_during_a_turn_interrupts_it_and_nobody_goes_on_with_it() {
 
     assert_eq!(terminal.code(), Some(130), "{}", terminal.shown());
     assert_eq!(provider.calls(), 1);
+    require_that_nobody_goes_on(&places, &provider);
+}
+
+#[test]
+fn a_message_that_may_have_arrived_when_its_person_leaves_is_stopped_too() {
+    let places = Places::new();
+    let provider = storyteller();
+    let mut terminal = Terminal::start(&mut dev_with(&places, &provider));
+    terminal.wait_for(PROMPT);
+    let serve = places.role("serve");
+
+    serve.signal(Signal::STOP);
+    terminal.press(&format!("Tell me a story.{ENTER}"));
+    terminal.press_until(CTRL_C, "Leaving.");
+    serve.signal(Signal::CONT);
+    let code = terminal.code();
+    places.wait_until_nothing_runs();
+    let calls = provider.calls();
+    let mut next = Running::start(&mut dev_with(&places, &provider));
+    next.wait_for_line("CHAT_ID");
+
+    assert_eq!(code, Some(130), "{}", terminal.shown());
+    // Whether the first try has arrived or not, the chat is there and at rest.
+    let said = next.said();
+    let address = said.split("chatplane serves on ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let token = fs::read_to_string(places.data().join("identity/user-token")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut client = runtime.block_on(ChatServiceClient::connect(format!("http://{address}"))).unwrap();
+    wait_until(|| {
+        let request = with_token(ListChatsRequest::default(), token.trim());
+        let chats = runtime.block_on(client.list_chats(request)).unwrap().into_inner().chats;
+        let is_so = matches!(chats.as_slice(), [chat] if chat.state() == ChatState::Waiting);
+        is_so.then_some(()).ok_or_else(|| format!("{chats:?}"))
+    });
+    assert_eq!(provider.calls(), calls, "the turn went on");
+}
+
+#[test]
+fn what_is_pasted_stays_as_it_is_and_what_is_typed_during_a_turn_is_no_message() {
+    const PASTED: &str = "    cc a.c \\\n  -o a";
+    let places = Places::new();
+    let provider = Provider::start(|_, request| match last_words(request).as_str() {
+        PASTED => Answer::Say("As it was pasted."),
+        "Wait." => Answer::Call("execute", json!({"command": "until [ -e go ]; do sleep 0.05; done"})),
+        "And now?" => Answer::Say("The end."),
+        "" => Answer::Say("It is over."),
+        _ => Answer::Say("Something else was sent."),
+    });
+    let mut terminal = Terminal::start(&mut dev_with(&places, &provider));
+    terminal.wait_for(PROMPT);
+
+    terminal.press(&format!("{PASTE}{}{PASTE_END}{ENTER}", PASTED.replace('\n', ENTER)));
+    terminal.wait_for("As it was pasted.");
+    terminal.wait_for(PROMPT);
+    terminal.press(&format!("Wait.{ENTER}"));
+    terminal.wait_for("→ execute");
+    terminal.press(&format!("first{ENTER}second{ENTER}"));
+    terminal.wait_for("second");
+    fs::write(places.workspace().join("go"), "").unwrap();
+    terminal.wait_for("It is over.");
+    terminal.wait_for(PROMPT);
+    terminal.press(&format!("And now?{ENTER}"));
+    terminal.wait_for("The end.");
+    terminal.wait_for(PROMPT);
+    terminal.press(CTRL_D);
+
+    assert_eq!(terminal.code(), Some(0), "{}", terminal.shown());
+    assert!(!terminal.shown().contains("Something else was sent."), "{}", terminal.shown());
     places.wait_until_nothing_runs();
 }
 

@@ -80,6 +80,22 @@ pub enum StartError {
         dir: PathBuf,
     },
 
+    /// The launcher's directory is a link: what it leads to may be anybody's.
+    #[error("`{}` is a link: name the directory itself", .dir.display())]
+    Link {
+        /// The link.
+        dir: PathBuf,
+    },
+
+    /// A server that a dead launcher left could not be ended.
+    #[error("PostgreSQL still runs on `{}` as process {pid}, and could not be ended: end it first", .dir.display())]
+    StillRuns {
+        /// The launcher's directory.
+        dir: PathBuf,
+        /// The server's process.
+        pid: u32,
+    },
+
     /// The cluster's directory exists and is no cluster.
     #[error("`{}` is not a PostgreSQL data directory: move it away to start anew", .data.display())]
     DataBroken {

@@ -84,7 +84,15 @@ impl Home {
     }
 
     /// Removes the directory with everything that launchers make in it, the lock last.
+    ///
+    /// The cluster first gets the name of one in the making: cut short, this leaves nothing that a start would
+    /// take for a cluster.
     pub(crate) fn erase(self) -> Result<(), StartError> {
+        let (cluster, unfinished) = (self.data(), self.dir.join("data.new"));
+        if fs::symlink_metadata(&cluster).is_ok_and(|metadata| metadata.is_dir()) {
+            remove_tree(&unfinished)?;
+            fs::rename(&cluster, &unfinished).map_err(failed("rename", &cluster))?;
+        }
         for name in OURS.into_iter().filter(|name| *name != "lock") {
             let path = self.dir.join(name);
             match fs::symlink_metadata(&path) {

@@ -56,9 +56,18 @@ impl PidFile {
     }
 }
 
+/// What has become of a Postgres that was left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leftover {
+    /// It has ended, or there was none.
+    Gone,
+    /// Not even a kill has ended it, or a backend of it.
+    Runs(Pid),
+}
+
 /// Ends what a dead launcher left, and clears the way for a new Postgres.
-pub(crate) fn end(data: &Path) {
-    let Some(left) = PidFile::read(data) else { return };
+pub(crate) fn end(data: &Path) -> Leftover {
+    let Some(left) = PidFile::read(data) else { return Leftover::Gone };
     for (signal, time_max) in PATIENCE {
         if !processes::is_postmaster_of(left.pid, data) {
             break;
@@ -72,6 +81,11 @@ pub(crate) fn end(data: &Path) {
     if is_free && is_strangers_number && PidFile::read(data) == Some(left) {
         // Should it fail, Postgres says what is in its way.
         let _ = fs::remove_file(data.join("postmaster.pid"));
+    }
+    // Where it cannot be known whether a backend still has the memory, the postmaster decides.
+    match processes::is_postmaster_of(left.pid, data) || left.is_memory_attached() == Some(true) {
+        true => Leftover::Runs(left.pid),
+        false => Leftover::Gone,
     }
 }
 

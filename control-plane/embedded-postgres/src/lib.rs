@@ -27,6 +27,7 @@
 //!
 //! A lock in the directory keeps two launchers apart. Everything here blocks: call it from a thread that may.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 mod account;
@@ -47,6 +48,7 @@ use account::RunAs;
 use guard::Guard;
 use home::Home;
 use installation::Installation;
+use leftover::Leftover;
 use postmaster::Postmaster;
 
 /// The one database user, a superuser.
@@ -143,10 +145,20 @@ impl Postgres {
         let guard = Guard::start(&home.data().join("postmaster.pid"), &home.disposable)
             .map_err(error::failed("run", shell))?;
         let mut postgres = Self { postmaster: None, guard, home, installation, run_as, settings };
-        leftover::end(&postgres.home.data());
+        // What still runs then keeps Postgres from starting, which says so better.
+        let _ = leftover::end(&postgres.home.data());
         cluster::prepare(&postgres.home, &postgres.installation, run_as, postgres.settings.durability)?;
         postgres.launch()?;
         Ok(postgres)
+    }
+
+    /// Says whether server binaries would be found for new data, without starting or making anything.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::BinariesMissing`], [`StartError::BinDirUnusable`].
+    pub fn require_installed(bin_dir: Option<&Path>) -> Result<(), StartError> {
+        Installation::find(bin_dir, None).map(|_| ())
     }
 
     /// Deletes kept data with all that belongs to it, and says whether there was any. What a dead launcher
@@ -154,15 +166,25 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// [`StartError::InUse`] while a launcher has the directory, [`StartError::ForeignFiles`] and
-    /// [`StartError::NotOwned`] when it is not ours alone, [`StartError::Io`]; nothing is deleted then.
+    /// [`StartError::InUse`] while a launcher has the directory, [`StartError::ForeignFiles`],
+    /// [`StartError::NotOwned`] and [`StartError::Link`] when it is not ours alone, and
+    /// [`StartError::StillRuns`] when what was left running could not be ended: nothing is deleted then.
+    /// [`StartError::Io`] may leave a part of it, but never a part of a cluster where a start would look for
+    /// one: the next start makes a new one.
     pub fn erase(dir: &Path) -> Result<bool, StartError> {
-        if !dir.try_exists().map_err(error::failed("look at", dir))? {
-            return Ok(false);
+        match dir.symlink_metadata() {
+            Ok(metadata) if metadata.is_symlink() => return Err(StartError::Link { dir: dir.to_owned() }),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error::failed("look at", dir)(error)),
         }
         let home = Home::reopen(dir)?;
-        leftover::end(&home.data());
-        home.erase()?;
+        match leftover::end(&home.data()) {
+            Leftover::Gone => home.erase()?,
+            Leftover::Runs(pid) => {
+                return Err(StartError::StillRuns { dir: home.dir.clone(), pid: pid.number() });
+            }
+        }
         Ok(true)
     }
 
@@ -214,7 +236,7 @@ impl Postgres {
     /// See [`StartError`].
     pub fn restart(&mut self) -> Result<(), StartError> {
         self.stop();
-        leftover::end(&self.home.data());
+        let _ = leftover::end(&self.home.data());
         self.launch()
     }
 

@@ -212,6 +212,19 @@ fn data_that_is_in_use_or_not_ours_alone_is_not_erased() {
 }
 
 #[test]
+fn a_link_to_data_is_not_followed_to_erase_it() {
+    let (outer, dir) = directory_for("postgres");
+    drop(Postgres::start(kept_unsynced(&dir)).unwrap());
+    let link = outer.path().join("link");
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+
+    let refusal = Postgres::erase(&link).unwrap_err();
+
+    assert!(matches!(refusal, StartError::Link { .. }), "{refusal:?}");
+    assert!(dir.join("data/PG_VERSION").is_file() && link.is_symlink());
+}
+
+#[test]
 fn a_postgres_that_a_dead_owner_left_running_is_ended_before_its_data_is_erased() {
     let (_outer, dir) = directory_for("postgres");
     let mut owner = Owner::start(Some(&dir));

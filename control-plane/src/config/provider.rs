@@ -7,6 +7,12 @@ pub(super) const ANTHROPIC_BASE_URL: &str = "https://api.anthropic.com";
 /// OpenAI's own address, with the version as its SDKs have it.
 pub(super) const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 
+/// Tokens of an answer where Anthropic's API must be told a bound and the operator sets none:
+/// what every model since Claude 4 can write.
+const ANTHROPIC_OUTPUT_TOKENS: i64 = 32_000;
+/// Stands in a model's row for an answer that only the provider bounds; workers send no bound then.
+const OUTPUT_TOKENS_UNBOUNDED: i64 = i64::MAX;
+
 /// A provider, as the model's row and its credential name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProviderName {
@@ -47,6 +53,15 @@ impl ProviderName {
         match self {
             Self::Anthropic => "ANTHROPIC_API_KEY",
             Self::OpenAi => "OPENAI_API_KEY",
+        }
+    }
+
+    /// Tokens that an answer of its model may have.
+    pub(super) fn output_tokens_max(self, config: &Config) -> i64 {
+        match (self, config.model_output_tokens) {
+            (Self::Anthropic, 0) => ANTHROPIC_OUTPUT_TOKENS,
+            (Self::OpenAi, 0) => OUTPUT_TOKENS_UNBOUNDED,
+            (Self::Anthropic | Self::OpenAi, tokens) => tokens,
         }
     }
 

@@ -15,6 +15,7 @@ fn config(flags: &[&str]) -> Config {
     (config.provider, config.anthropic_api_key, config.openai_api_key) = (None, None, None);
     config.anthropic_base_url = ANTHROPIC_BASE_URL.to_owned();
     config.openai_base_url = OPENAI_BASE_URL.to_owned();
+    config.model_output_tokens = 0;
     for flag in flags {
         let (name, value) = flag.split_once('=').expect("name=value");
         match name {
@@ -24,6 +25,7 @@ fn config(flags: &[&str]) -> Config {
             "openai-key" => config.openai_api_key = Some(value.to_owned()),
             "anthropic-url" => config.anthropic_base_url = value.to_owned(),
             "openai-url" => config.openai_base_url = value.to_owned(),
+            "output-tokens" => config.model_output_tokens = value.parse().expect("a number"),
             other => panic!("{other} is no setting"),
         }
     }
@@ -66,6 +68,18 @@ fn each_provider_has_its_own_address_and_an_empty_one_is_its_default() {
         let provider = format!("provider={provider}");
         let flags: Vec<&str> = urls.iter().copied().chain([provider.as_str()]).collect();
         assert_eq!(row(&flags).endpoint, endpoint, "{flags:?}");
+    }
+}
+
+#[test]
+fn an_answer_has_no_bound_of_ours_where_a_provider_can_do_without() {
+    for (flags, tokens) in [
+        (&["provider=anthropic"][..], 32_000),
+        (&["provider=openai"], i64::MAX),
+        (&["provider=anthropic", "output-tokens=100"], 100),
+        (&["provider=openai", "output-tokens=32000"], 32_000),
+    ] {
+        assert_eq!(row(flags).output_tokens_max, tokens, "{flags:?}");
     }
 }
 

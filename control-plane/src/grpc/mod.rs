@@ -18,9 +18,8 @@ use chatplane_proto::{
     workspace::v1::workspace_service_server::WorkspaceServiceServer,
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::app::App;
@@ -63,7 +62,6 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
         .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
-        .tcp_nodelay(true)
         .layer(authenticate);
     if let Some(identity) = tls {
         server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
@@ -90,7 +88,8 @@ pub(crate) async fn serve(
             WorkspaceServiceServer::new(WorkspaceHandlers::new(app))
                 .max_decoding_message_size(DECODED_BYTES_MAX),
         );
-    let incoming = TcpListenerStream::new(listener);
+    // Answers and parts are small and awaited: none may wait for the one before it to be acknowledged.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await
 }
 

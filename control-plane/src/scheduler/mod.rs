@@ -337,7 +337,7 @@ impl Scheduler {
         &self.inner.limits
     }
 
-    /// The owner of the sessions' tasks.
+    /// The owner of the tasks of sessions and of registrations of agents.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.inner.tasks
     }

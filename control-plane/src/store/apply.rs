@@ -1,16 +1,19 @@
 //! The writing statement: a decision's rows as one document per table.
 
+mod message;
+
 use chatplane_domain::{
-    Body, CallId, Change, Chat, Decision, Execution, Inserted, OpenCall, QueueContent, Queued,
+    CallId, Change, Chat, Decision, Execution, Inserted, Message, OpenCall, QueueContent, Queued,
 };
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
+use self::message::MessageColumns;
 use super::{
-    QueuedView,
+    Connections, QueuedView,
     content::{self, CONTENT_VERSION},
     rows::{CallRow, text_of},
     transact::{Ask, Reply, Snapshot},
@@ -30,7 +33,10 @@ pub(crate) struct Write<'a> {
 /// Applies a decision where the chat still is what was read. Answers whether it was.
 pub(crate) async fn update(connection: &mut PgConnection, write: &Write<'_>) -> Result<bool, sqlx::Error> {
     match &write.decision.change {
-        Some(change) => update_chat(connection, write, change).await,
+        Some(change) => match message::only(change) {
+            Some(message) => message::update(connection, write, message).await,
+            None => update_chat(connection, write, change).await,
+        },
         None => store_request(connection, write).await,
     }
 }
@@ -118,7 +124,7 @@ async fn store_request(connection: &mut PgConnection, write: &Write<'_>) -> Resu
 }
 
 /// Stores a new chat.
-pub(crate) async fn create(pool: &PgPool, write: &Write<'_>) -> Result<(), sqlx::Error> {
+pub(crate) async fn create(pool: &Connections, write: &Write<'_>) -> Result<(), sqlx::Error> {
     let chat = &write.decision.chat;
     let columns = Columns::of(chat);
     let rows = write.decision.change.as_ref().map_or_else(|| json!([]), |change| messages(chat, change));
@@ -196,40 +202,14 @@ fn count(number: usize) -> i32 {
 }
 
 fn messages(chat: &Chat, change: &Change) -> Value {
-    let rows = change.inserted.iter().filter_map(|inserted| match inserted {
+    new_messages(change).map(|message| json!(MessageColumns::of(chat, message))).collect()
+}
+
+fn new_messages(change: &Change) -> impl Iterator<Item = &Message> {
+    change.inserted.iter().filter_map(|inserted| match inserted {
         Inserted::New(message) => Some(message),
         Inserted::Queued { .. } => None,
-    });
-    rows.map(|message| {
-        let encoded = content::encode(&message.body);
-        let mut row = json!({
-            "id": message.id,
-            "role": message.body.role(),
-            "visibility": message.visibility,
-            "content_version": CONTENT_VERSION,
-            "content": encoded.content,
-            "internal": encoded.internal,
-            "content_bytes": message.body.content_bytes(),
-            "interrupted": false,
-        });
-        match &message.body {
-            Body::System(_) => {}
-            Body::User(user) => {
-                row["created_by"] = json!(user.created_by);
-                row["model"] = json!(user.model.as_ref().unwrap_or(&chat.settings.model));
-                row["queued_message_id"] = json!(user.queued_message_id);
-            }
-            Body::Assistant(answer) => {
-                row["model"] = storable(json!(answer.model));
-                row["usage"] = json!(answer.usage);
-                row["runtime_ms"] = json!(answer.runtime_ms);
-                row["interrupted"] = json!(answer.interrupted);
-            }
-            Body::Tool(result) => row["runtime_ms"] = json!(result.runtime_ms),
-        }
-        row
     })
-    .collect()
 }
 
 fn entered(change: &Change) -> Value {

@@ -3,7 +3,7 @@
 use chatplane_domain::{JournalId, OrganizationId, UserId, WorkspaceId};
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::types::Json;
+use sqlx::{Connection as _, types::Json};
 use uuid::Uuid;
 
 use super::{Error, Store, ToolDefinition, WorkspaceRow};
@@ -55,7 +55,8 @@ impl Store {
         organization: OrganizationId,
         model: &ModelRow,
     ) -> Result<(), Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut connection = self.connections.acquire().await?;
+        let mut transaction = connection.begin().await?;
         // Replicas that start together write the same default; one after the other.
         sqlx::query!("select pg_advisory_xact_lock(hashtext('chatplane.models')) as \"locked!: ()\"")
             .fetch_one(&mut *transaction)
@@ -103,6 +104,7 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
+        connection.keep();
         Ok(())
     }
 
@@ -122,7 +124,7 @@ impl Store {
              limit 1000",
             organization.0,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         Ok(models)
     }
@@ -139,7 +141,7 @@ impl Store {
                where workspace_id = $1"#,
             workspace.0,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.connections)
         .await?;
         Ok(row.map(|row| WorkspaceRow {
             workspace_id: WorkspaceId(row.workspace_id),
@@ -172,7 +174,7 @@ impl Store {
             after.map(|id| id.0),
             limit,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         let listing = |row: WorkspaceListingRow| WorkspaceListing {
             workspace_id: WorkspaceId(row.0),
@@ -206,7 +208,7 @@ impl Store {
             json!(tools),
             journal.map(|journal| journal.0),
         )
-        .execute(&self.pool)
+        .execute(&self.connections)
         .await?;
         Ok(updated.rows_affected() == 1)
     }

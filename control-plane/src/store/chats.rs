@@ -109,7 +109,7 @@ impl Store {
                where c.chat_id = $1"#,
             chat.0,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.connections)
         .await?;
         row.map(ChatViewRow::view).transpose()
     }
@@ -150,7 +150,7 @@ impl Store {
             after.map(|position| position.chat_id.0),
             one_more,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         let has_more = rows.len() > limit;
         let chats = rows.into_iter().take(limit).map(ChatViewRow::view).collect::<Result<_, _>>()?;

@@ -2,7 +2,7 @@
 //! replicas which claim at the same time take different chats.
 
 use chatplane_domain::{ChatId, Decision};
-use sqlx::{Postgres, Transaction};
+use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
@@ -47,7 +47,8 @@ impl Store {
     ) -> Result<Claim, ClaimError<E>> {
         let of_none = |error: sqlx::Error| ClaimError { chat: None, error: Error::from(error).into() };
         let but: Vec<Uuid> = but.iter().map(|chat| chat.0).collect();
-        let mut transaction = self.pool.begin().await.map_err(of_none)?;
+        let mut connection = self.connections.acquire().await.map_err(of_none)?;
+        let mut transaction = connection.begin().await.map_err(of_none)?;
         // Only the locked row's own columns may be used: after a wait PostgreSQL
         // re-checks no other row.
         let claimed = sqlx::query_scalar!(
@@ -63,30 +64,38 @@ impl Store {
         .fetch_optional(&mut *transaction)
         .await
         .map_err(of_none)?;
-        let Some(chat) = claimed.map(ChatId) else { return Ok(Claim::Nothing) };
+        let Some(chat) = claimed.map(ChatId) else {
+            transaction.rollback().await.map_err(of_none)?;
+            connection.keep();
+            return Ok(Claim::Nothing);
+        };
+        let of_chat = |error| ClaimError { chat: Some(chat), error };
         let ask = Ask { turn_bytes_max: Some(turn_bytes_max), ..Ask::default() };
-        let leased = lease_locked(transaction, chat, &ask, decide).await;
-        leased.map_err(|error| ClaimError { chat: Some(chat), error })
+        let claim = lease_locked(&mut transaction, chat, &ask, decide).await;
+        let ended = match &claim {
+            Ok(Claim::Leased(_)) => transaction.commit().await,
+            Ok(Claim::Lost | Claim::Nothing) | Err(_) => transaction.rollback().await,
+        };
+        ended.map_err(|error| of_chat(Error::from(error).into()))?;
+        connection.keep();
+        claim.map_err(of_chat)
     }
 }
 
 /// Leases a chat whose row the transaction has locked.
 async fn lease_locked<E>(
-    mut transaction: Transaction<'static, Postgres>,
+    connection: &mut PgConnection,
     chat: ChatId,
     ask: &Ask,
     decide: impl Fn(&Snapshot) -> Result<Decision, E>,
 ) -> Result<Claim, TransactError<E>> {
-    let read = read(&mut transaction, chat, ask).await?;
+    let read = read(connection, chat, ask).await?;
     let (snapshot, _) = read.ok_or(TransactError::ChatNotFound)?;
     let decision = decide(&snapshot).map_err(TransactError::Refused)?;
     let reply = reply_of(&snapshot, &decision);
     let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
-    match attempt(&mut transaction, &write).await? {
+    match attempt(connection, &write).await? {
         Attempt::Lost => Ok(Claim::Lost),
-        Attempt::Applied => {
-            transaction.commit().await.map_err(Error::from)?;
-            Ok(Claim::Leased(Box::new(Applied { snapshot, decision, reply })))
-        }
+        Attempt::Applied => Ok(Claim::Leased(Box::new(Applied { snapshot, decision, reply }))),
     }
 }

@@ -45,7 +45,7 @@ impl Store {
                where t.token_sha256 = $1"#,
             &token_sha256[..],
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.connections)
         .await?;
         let Some(row) = row else { return Ok(None) };
         let kind = match (row.kind.as_str(), row.user_id, row.workspace_id) {
@@ -87,7 +87,7 @@ impl Store {
             user,
             workspace,
         )
-        .execute(&self.pool)
+        .execute(&self.connections)
         .await
         .map_err(|error| missing_subject(error, "there is no user or workspace with that id"))?;
         Ok(())
@@ -113,7 +113,7 @@ impl Store {
             name,
             is_owner,
         )
-        .execute(&self.pool)
+        .execute(&self.connections)
         .await
         .map_err(|error| {
             let taken = error.as_database_error().and_then(DatabaseError::constraint);
@@ -142,7 +142,7 @@ impl Store {
             owner.0,
             name,
         )
-        .execute(&self.pool)
+        .execute(&self.connections)
         .await?;
         if created.rows_affected() == 0 {
             return Err(Error::Unusable("there is no user with that id".to_owned()));

@@ -41,7 +41,7 @@ impl Store {
             &messages,
             &indexes,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         let mut states = vec![None; calls.len()];
         for row in rows {
@@ -78,7 +78,7 @@ impl Store {
             call.message.0,
             i64::from(call.index),
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.connections)
         .await?;
         let row = row.ok_or(Error::RowInvalid)?;
         if row.content_version != CONTENT_VERSION {

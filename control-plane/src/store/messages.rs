@@ -77,7 +77,7 @@ impl Store {
             one_more,
             PAGE_BYTES_MAX,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         let mut messages = Vec::with_capacity(rows.len().min(limit));
         let mut bytes = 0;
@@ -118,7 +118,7 @@ impl Store {
             last.map_or(0, |id| id.0),
             bounds.after.map(|id| id.0),
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.connections)
         .await?;
         Ok(any)
     }
@@ -143,7 +143,7 @@ impl Store {
             chat.0,
             &ids,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         rows.into_iter().map(|row| row.0.view()).collect()
     }
@@ -165,7 +165,7 @@ impl Store {
             chat.0,
             QUEUE_ROWS_MAX,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         rows.into_iter()
             .map(|row| {

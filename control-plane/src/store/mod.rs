@@ -7,6 +7,7 @@ mod apply;
 mod catalog;
 mod chats;
 mod claim;
+mod connections;
 mod content;
 mod identity;
 mod journal;
@@ -20,18 +21,14 @@ mod transact;
 mod turn;
 mod views;
 
-use std::time::Duration;
-
 use chatplane_domain::OrganizationId;
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
 
 pub(crate) use catalog::{ModelRow, WorkspaceListing};
 pub(crate) use chats::{ChatPage, ChatPosition};
 pub(crate) use claim::{Claim, ClaimError};
+pub(crate) use connections::Connections;
 pub use identity::TokenKind;
 pub(crate) use identity::TokenSubject;
 pub(crate) use messages::{MessageBounds, MessagePage};
@@ -47,9 +44,6 @@ pub(crate) use views::{
 /// The one organization until identity arrives.
 pub(crate) const DEFAULT_ORGANIZATION: OrganizationId =
     OrganizationId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
-
-/// A connection is waited for this long: a caller had better hear UNAVAILABLE.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bounds on every statement: what waits longer is UNAVAILABLE and tried again. The
 /// third one frees the rows of a replica that was stopped in mid-transaction. And every
@@ -122,7 +116,7 @@ impl From<sqlx::Error> for Error {
 /// The database.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    pool: PgPool,
+    connections: Connections,
 }
 
 impl Store {
@@ -133,16 +127,9 @@ impl Store {
     /// `Unavailable`, or `Unusable` with a sentence.
     pub(crate) async fn connect(url: &str, connections_max: u32) -> Result<Self, Error> {
         let options = url.parse::<PgConnectOptions>()?.options(SETTINGS);
-        let pool = PgPoolOptions::new()
-            .max_connections(connections_max)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A ping before each use is a round trip; a dead connection shows at its use.
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await?;
-        let store = Self { pool };
+        let store = Self { connections: Connections::open(options, connections_max).await? };
         let encoding = sqlx::query_scalar!("select current_setting('server_encoding') as \"encoding!\"")
-            .fetch_one(&store.pool)
+            .fetch_one(&store.connections)
             .await?;
         if encoding != "UTF8" {
             return Err(Error::Unusable(format!(
@@ -167,6 +154,6 @@ impl Store {
 
     /// Closes every connection.
     pub(crate) async fn close(&self) {
-        self.pool.close().await;
+        self.connections.close().await;
     }
 }

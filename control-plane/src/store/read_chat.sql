@@ -81,8 +81,9 @@ select
         and r.request_id = $3
     ) end as "request: Json<StoredRequest>",
     case when c.history_bytes <= $4 and c.leased = $6 then (
-        -- One row more than may be handed out tells that there are more.
-        select case when count(*) <= $5::bigint then coalesce(jsonb_agg(to_jsonb(m) order by m.id), '[]') end
+        -- One row more than may be handed out tells that there are more. json and not
+        -- jsonb, which would be built only to be written out: half the time of the read.
+        select case when count(*) <= $5::bigint then coalesce(json_agg(to_json(m) order by m.id), '[]') end
         from (
             select m.*
             from messages m

@@ -120,7 +120,7 @@ impl Store {
             slots(opening.slots_total),
             millis(opening.ttl),
         )
-        .execute(&self.pool)
+        .execute(&self.connections)
         .await?;
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Store {
             slots(opening.slots_total),
             millis(opening.ttl),
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.connections)
         .await?;
         let Some(connection) = connection else {
             return self.why_closed(opening.session).await;
@@ -167,7 +167,7 @@ impl Store {
              and s.close_time < s.expire_time",
             session.0,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.connections)
         .await?;
         Ok(closed_by.map_or(Resumed::Lost, |replica| Resumed::TooLate { closed_by: ReplicaId(replica) }))
     }
@@ -197,7 +197,7 @@ impl Store {
                and c.leased"#,
             session.0,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         rows.into_iter().filter_map(|row| row.lease().transpose()).collect()
     }
@@ -254,7 +254,7 @@ impl Store {
             &connections,
             &lives,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         let mut renewed: Vec<RenewedSession> = Vec::new();
         for row in rows {
@@ -291,7 +291,7 @@ impl Store {
             replica.0,
             connection,
         )
-        .execute(&self.pool)
+        .execute(&self.connections)
         .await?;
         Ok(closed.rows_affected() == 1)
     }
@@ -316,7 +316,7 @@ impl Store {
              )",
             SWEEP_ROWS_MAX,
         )
-        .execute(&self.pool)
+        .execute(&self.connections)
         .await?;
         Ok(closed.rows_affected())
     }
@@ -357,7 +357,7 @@ impl Store {
             SWEEP_ROWS_MAX,
             INTERRUPTION_MAX.num_milliseconds(),
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         rows.into_iter()
             .map(|row| {
@@ -391,7 +391,7 @@ impl Store {
              )",
             session.0,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         Ok(rows.into_iter().map(|row| Overdue::Lease(ChatId(row.chat_id), Fence(row.fence))).collect())
     }

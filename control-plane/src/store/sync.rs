@@ -102,7 +102,7 @@ impl Store {
             PAGE_ROWS_MAX,
             PAGE_BYTES_MAX,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.connections)
         .await?
         else {
             return Ok(None);
@@ -170,7 +170,7 @@ impl Store {
             chat.0,
             i64::from(limit),
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.connections)
         .await?;
         Ok(row
             .map_or(RowPosition::START, |row| RowPosition { revision: row.revision, id: MessageId(row.id) }))
@@ -190,7 +190,7 @@ impl Store {
              where c.chat_id = any ($1)",
             &chats,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.connections)
         .await?;
         let versions = rows.into_iter();
         Ok(versions.map(|row| (ChatId(row.chat_id), (row.snapshot_version, row.metadata_version))).collect())

@@ -43,13 +43,13 @@ select
     d.labels as "labels: Json<BTreeMap<String, String>>",
     (select count(*) from newer_messages) as "messages_found!",
     (
-        select jsonb_agg(
+        select json_agg(
             case
                 when m.deleted
-                then jsonb_build_object(
-                    'deleted', jsonb_build_object('id', m.id, 'revision', m.revision)
+                then json_build_object(
+                    'deleted', json_build_object('id', m.id, 'revision', m.revision)
                 )
-                else jsonb_build_object('live', to_jsonb(m))
+                else json_build_object('live', to_json(m))
             end
             order by m.revision, m.id
         )
@@ -58,12 +58,12 @@ select
         or (m.place <= $7 and m.bytes <= $8)
     ) as "messages: Json<Vec<MessageChangeRow>>",
     (
-        select jsonb_agg(to_jsonb(q) order by q.revision, q.queued_message_id)
+        select json_agg(to_json(q) order by q.revision, q.queued_message_id)
         from newer_queue q
     ) as "queue: Json<Vec<QueueChangeRow>>",
     case when c.open_call_count > 0 then (
-        select jsonb_agg(
-            jsonb_build_object('message', o.message_id, 'index', o.call_index)
+        select json_agg(
+            json_build_object('message', o.message_id, 'index', o.call_index)
             order by o.message_id, o.call_index
         )
         from calls o

@@ -5,7 +5,7 @@ use chatplane_domain::{
     Decision, Fence, HolderCommand, HolderWrite, MessageId, NextStep, QueuedMessageId, Rejection, RequestId,
     SessionId, ToolCall, Usage, UserId, UserMessage, WriteHeader, create, decide,
 };
-use sqlx::PgPool;
+use sqlx::{PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
 
 use super::{
@@ -27,7 +27,9 @@ async fn world() -> World {
     let store = Store::connect(&url, 4).await.expect("the database answers");
     let user = UserId(Uuid::now_v7());
     store.create_user(user, DEFAULT_ORGANIZATION, "user", false).await.expect("the user is new");
-    World { pool: store.pool.clone(), store, user }
+    // The store keeps its connections to itself.
+    let pool = PgPoolOptions::new().connect_lazy_with(store.connections.options());
+    World { pool, store, user }
 }
 
 impl World {

@@ -10,7 +10,7 @@ use chatplane_domain::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, Postgres, Transaction, pool::PoolConnection, types::Json};
+use sqlx::{Connection as _, PgConnection, types::Json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -184,29 +184,17 @@ impl Store {
         decide: impl Fn(&Snapshot) -> Result<Decision, E>,
     ) -> Result<Transacted, TransactError<E>> {
         for losses in 0..LOSSES_MAX {
-            let mut held = if losses < LOSSES_BEFORE_LOCK {
-                Held::Unlocked(self.pool.acquire().await.map_err(Error::from)?)
+            let mut connection = self.connections.acquire().await.map_err(Error::from)?;
+            let transacted = if losses < LOSSES_BEFORE_LOCK {
+                try_once(&mut connection, chat, ask, &authorize, &decide).await
             } else {
-                Held::Locked(lock(self.pool.begin().await.map_err(Error::from)?, chat).await?)
+                try_locked(&mut connection, chat, ask, &authorize, &decide).await
             };
-            let connection = held.connection();
-            let read = read(connection, chat, ask).await?;
-            let (snapshot, request) = read.ok_or(TransactError::ChatNotFound)?;
-            authorize(&snapshot).map_err(TransactError::Refused)?;
-            if let (Some(stored), Some(request)) = (request, &ask.request) {
-                return replay(stored, request);
+            if !matches!(transacted, Err(TransactError::Store(_))) {
+                connection.keep();
             }
-            let decision = decide(&snapshot).map_err(TransactError::Refused)?;
-            let reply = reply_of(&snapshot, &decision);
-            let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
-            match attempt(connection, &write).await? {
-                Attempt::Lost => {}
-                Attempt::Applied => {
-                    if let Held::Locked(transaction) = held {
-                        transaction.commit().await.map_err(Error::from)?;
-                    }
-                    return Ok(Transacted::Applied(Box::new(Applied { snapshot, decision, reply })));
-                }
+            if let Some(transacted) = transacted? {
+                return Ok(transacted);
             }
         }
         Err(Error::Unavailable(sqlx::Error::PoolTimedOut).into())
@@ -236,7 +224,7 @@ impl Store {
         };
         let reply = reply_of(&snapshot, decision);
         let write = Write { snapshot: &snapshot, decision, ask, reply: &reply };
-        match apply::create(&self.pool, &write).await {
+        match apply::create(&self.connections, &write).await {
             Ok(()) => {
                 Ok(Transacted::Applied(Box::new(Applied { snapshot, decision: decision.clone(), reply })))
             }
@@ -270,7 +258,7 @@ impl Store {
             request.map(|request| request.actor),
             request.map(|request| request.id.0),
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.connections)
         .await
         .map_err(Error::from)?;
         let (Some(request), Some(method), Some(body_sha256), Some(reply)) =
@@ -292,7 +280,7 @@ impl Store {
         decision: &Decision,
         ask: &Ask,
     ) -> Result<bool, Error> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connections.acquire().await?;
         let reply = reply_of(snapshot, decision);
         let write = Write { snapshot, decision, ask, reply: &reply };
         Ok(matches!(attempt(&mut connection, &write).await?, Attempt::Applied))
@@ -307,7 +295,7 @@ impl Store {
             request.actor,
             request.id.0,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.connections)
         .await?;
         Ok(row.map(|row| StoredRequest {
             method: row.method,
@@ -322,35 +310,58 @@ impl Store {
     ///
     /// What the database says.
     pub(crate) async fn read(&self, chat: ChatId, ask: &Ask) -> Result<Option<Snapshot>, Error> {
-        let mut connection = self.pool.acquire().await?;
-        Ok(read(&mut connection, chat, ask).await?.map(|(snapshot, _)| snapshot))
+        let mut connection = self.connections.acquire().await?;
+        let read = read(&mut connection, chat, ask).await?;
+        connection.keep();
+        Ok(read.map(|(snapshot, _)| snapshot))
     }
 }
 
-/// What a write goes through.
-enum Held {
-    Unlocked(PoolConnection<Postgres>),
-    Locked(Transaction<'static, Postgres>),
-}
-
-impl Held {
-    fn connection(&mut self) -> &mut PgConnection {
-        match self {
-            Self::Unlocked(connection) => connection,
-            Self::Locked(transaction) => transaction,
-        }
-    }
-}
-
-/// Later statements of the transaction see the row as it is once it is locked.
-async fn lock(
-    mut transaction: Transaction<'static, Postgres>,
+/// Reads, decides and writes. None: another write came in between.
+async fn try_once<E>(
+    connection: &mut PgConnection,
     chat: ChatId,
-) -> Result<Transaction<'static, Postgres>, Error> {
+    ask: &Ask,
+    authorize: &impl Fn(&Snapshot) -> Result<(), E>,
+    decide: &impl Fn(&Snapshot) -> Result<Decision, E>,
+) -> Result<Option<Transacted>, TransactError<E>> {
+    let read = read(connection, chat, ask).await?;
+    let (snapshot, request) = read.ok_or(TransactError::ChatNotFound)?;
+    authorize(&snapshot).map_err(TransactError::Refused)?;
+    if let (Some(stored), Some(request)) = (request, &ask.request) {
+        return replay(stored, request).map(Some);
+    }
+    let decision = decide(&snapshot).map_err(TransactError::Refused)?;
+    let reply = reply_of(&snapshot, &decision);
+    let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
+    Ok(match attempt(connection, &write).await? {
+        Attempt::Lost => None,
+        Attempt::Applied => Some(Transacted::Applied(Box::new(Applied { snapshot, decision, reply }))),
+    })
+}
+
+/// The same with the row locked first: later statements of the transaction see it as it
+/// is then, and no other write comes in between.
+async fn try_locked<E>(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    ask: &Ask,
+    authorize: &impl Fn(&Snapshot) -> Result<(), E>,
+    decide: &impl Fn(&Snapshot) -> Result<Decision, E>,
+) -> Result<Option<Transacted>, TransactError<E>> {
+    let mut transaction = connection.begin().await.map_err(Error::from)?;
     sqlx::query_scalar!("select c.chat_id from chats c where c.chat_id = $1 for update", chat.0)
         .fetch_optional(&mut *transaction)
-        .await?;
-    Ok(transaction)
+        .await
+        .map_err(Error::from)?;
+    let transacted = try_once(&mut transaction, chat, ask, authorize, decide).await;
+    let ended = match &transacted {
+        Ok(Some(Transacted::Applied(_))) => transaction.commit().await,
+        // The lock must not outlast the look.
+        Ok(_) | Err(_) => transaction.rollback().await,
+    };
+    ended.map_err(Error::from)?;
+    transacted
 }
 
 pub(super) async fn read(

@@ -61,7 +61,7 @@ impl Store {
             chat.0,
             after_revision,
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.connections)
         .await?;
         Ok(id.map(MessageId))
     }
@@ -127,7 +127,7 @@ impl Store {
             TURN_ROWS_MAX,
             bytes_max,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.connections)
         .await
         .map_err(read_error)?;
         let Some(row) = row else { return Ok(None) };
@@ -184,7 +184,7 @@ impl Store {
             call.usage.cache_write_tokens,
             call.usage.reasoning_tokens,
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.connections)
         .await?;
         Ok(was_leased)
     }

@@ -68,6 +68,13 @@ impl Agent {
         }
     }
 
+    /// Why its stream ends, which is next but for pings.
+    pub(crate) async fn put_out(&mut self) -> Status {
+        // Pings come for ever, so the end needs a deadline of its own.
+        let end = timeout(DEADLINE, self.next()).await.expect("it ends in time");
+        end.expect_err("it is asked for nothing")
+    }
+
     pub(crate) async fn called(&mut self) -> proto::CallTool {
         match self.next().await {
             Ok(Some(Down::CallTool(call))) => call,

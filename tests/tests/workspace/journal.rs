@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     agent::{Agent, call_id, register},
     done,
-    holder::Holder,
+    holder::{Call, Holder},
     reason,
     world::{PATIENT, World},
 };
@@ -26,6 +26,18 @@ use crate::{
 async fn attach(world: &World, journal: Uuid) -> Agent {
     let first = Up::Register(proto::Register { journal_id: journal.to_string(), ..register() });
     Agent::try_attach(world, &world.agent_token, first).await.expect("the agent registers")
+}
+
+/// The next output of a call, so many bytes at least.
+async fn output(call: &mut Call, bytes: usize) -> Vec<u8> {
+    let mut output = Vec::new();
+    while output.len() < bytes {
+        match call.next().await.expect("it goes on") {
+            Some(Piece::Output(data)) => output.extend_from_slice(&data),
+            other => panic!("not output: {other:?}"),
+        }
+    }
+    output
 }
 
 async fn execute(world: &World, statement: String) {
@@ -154,6 +166,26 @@ async fn a_call_carries_the_journal_of_its_commit_also_to_an_agent_with_another(
 }
 
 #[tokio::test]
+async fn a_call_outlives_four_breaks_of_its_agents_stream() {
+    let world = World::start(PATIENT).await;
+    let journal = Uuid::now_v7();
+    let mut agent = attach(&world, journal).await;
+    world.create_chat(Some(world.workspace)).await;
+    let holder = Holder::of_a_call(&world).await;
+    let call = holder.call().await;
+    let first = agent.called().await;
+
+    for _ in 0..4 {
+        drop(agent);
+        agent = attach(&world, journal).await;
+        assert_eq!(agent.called().await, first);
+    }
+    agent.ends(&first, "done").await;
+
+    assert_eq!(call.result().await, done("done"));
+}
+
+#[tokio::test]
 async fn an_interrupt_stops_the_tool_at_once_though_nobody_waits_for_it() {
     let world = World::start(PATIENT).await;
     let mut agent = attach(&world, Uuid::now_v7()).await;
@@ -218,19 +250,38 @@ async fn a_worker_that_dies_leaves_its_tool_running_and_the_next_one_gets_all_of
     let next = Holder::after(&world, call).await;
     let mut waiting = next.call().await;
     agent.writes(&called, b"two").await;
-    let mut output = Vec::new();
-    while output.len() < b"one two".len() {
-        match waiting.next().await.expect("it goes on") {
-            Some(Piece::Output(data)) => output.extend_from_slice(&data),
-            other => panic!("not output: {other:?}"),
-        }
-    }
+    let output = output(&mut waiting, b"one two".len()).await;
     agent.ends(&called, "done").await;
 
     assert_eq!(next.fence, called.fence + 1);
     assert_eq!(agent.heard().await, [], "it is asked once, and never told to stop");
     assert_eq!(String::from_utf8_lossy(&output), "one two");
     assert_eq!(waiting.result().await, done("done"));
+}
+
+#[tokio::test]
+async fn of_a_call_that_has_written_too_much_the_next_holder_sees_the_beginning_and_the_result() {
+    let world = World::start(PATIENT).await;
+    let mut agent = attach(&world, Uuid::now_v7()).await;
+    world.create_chat(Some(world.workspace)).await;
+    let dying = Holder::of_a_call(&world).await;
+    let (call, mut waiting) = (dying.call, dying.call().await);
+    let called = agent.called().await;
+    let written = [vec![b'a'; 200 * 1024], vec![b'b'; 100 * 1024]];
+    for piece in &written {
+        agent.writes(&called, piece).await;
+        output(&mut waiting, piece.len()).await;
+    }
+
+    drop((waiting, dying));
+    let next = Holder::after(&world, call).await;
+    let mut waiting = next.call().await;
+    let seen = output(&mut waiting, 256 * 1024).await;
+    agent.writes(&called, b"late").await;
+    agent.ends(&called, "done").await;
+
+    assert!(seen == written.concat()[..256 * 1024], "it is not the beginning");
+    assert_eq!(waiting.result().await, done("done"), "what was written late does not join on");
 }
 
 #[tokio::test]

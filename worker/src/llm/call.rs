@@ -6,7 +6,7 @@
 //! and nothing piles up here; dropping it closes the connection.
 
 use std::marker::PhantomData;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use chatplane_domain::ErrorKind;
@@ -43,6 +43,11 @@ pub(super) trait WireFormat: Send + Sync + 'static {
     /// The error that the body of an answer reports; `None` when it is not the
     /// provider's language.
     fn reported(body: &[u8]) -> Option<Reported>;
+
+    /// How long the first token may take.
+    fn first_token_timeout(limits: &CallLimits) -> Duration {
+        limits.first_token_timeout
+    }
 
     /// The assembly of an answer of `model`.
     fn assembly(model: String, answer_bytes_max: usize) -> Self::Assembly;
@@ -113,7 +118,9 @@ impl Prepared {
         let client = clients.get(&url).map_err(|error| unusable(&http::describe(error)))?.clone();
         let model = call.provider_model.clone();
         let body = F::body(call, &url);
-        Ok(Self { client, url, headers, body, failures, model, limits: call.limits })
+        let first_token_timeout = F::first_token_timeout(&call.limits);
+        let limits = CallLimits { first_token_timeout, ..call.limits };
+        Ok(Self { client, url, headers, body, failures, model, limits })
     }
 
     /// Sends the call and waits for the head of the answer.

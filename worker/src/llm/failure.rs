@@ -64,13 +64,23 @@ impl Failures {
     /// The provider answered with an error status. `request` is the body that was
     /// sent: a detail that repeats it is left out.
     pub(super) fn refusal(&self, refusal: &Refusal<'_>, request: &str) -> CallFailure {
-        let reported = refusal.reported.as_ref();
-        let kind = reported.and_then(|reported| reported.kind);
-        let kind = kind.unwrap_or_else(|| kind_of_status(refusal.status));
+        let known = refusal.reported.as_ref().and_then(|reported| reported.kind);
+        let is_above_allowance = is_above_allowance(refusal);
+        let kind = match is_above_allowance {
+            true => ErrorKind::ContextLength,
+            false => known.unwrap_or_else(|| kind_of_status(refusal.status)),
+        };
         let mut failure = self.failure(kind, Some(refusal.status), &detail(refusal, request));
         failure.error.retryable &= !refusal.never_retry;
         failure.retry_after = refusal.retry_after;
-        if refusal.status == 200 {
+        if is_above_allowance {
+            failure.error.message = format!(
+                "The call is larger than {} takes from this account: lower the model's output limit, raise \
+                 the account's tokens per minute, or start a new chat.",
+                self.host
+            );
+        }
+        if refusal.status == 200 && known.is_none() {
             // No provider's hiccup: whoever answers there does not speak its language.
             failure.error.retryable = false;
             failure.error.message = format!(
@@ -117,7 +127,8 @@ impl Failures {
                 format!("The model provider at {host} refused the key: check the model's key and its account.")
             }
             ErrorKind::ContextLength => {
-                "The chat no longer fits the model's context: start a new chat, or use a model with a larger one."
+                "The chat and the answer that it may get do not fit the model's context: start a new chat, use a \
+                 model with a larger one, or lower the model's output limit."
                     .to_owned()
             }
             ErrorKind::MalformedResponse => format!(
@@ -146,6 +157,15 @@ impl Failures {
     }
 }
 
+/// Whether a call is larger than an account may ever send within a minute. Providers name
+/// that as they name too many calls, but to wait is of no use.
+fn is_above_allowance(refusal: &Refusal<'_>) -> bool {
+    let Some(reported) = &refusal.reported else { return false };
+    let kind = reported.kind.unwrap_or_else(|| kind_of_status(refusal.status));
+    let is_too_large = refusal.status == 413 || reported.message.starts_with("Request too large");
+    kind == ErrorKind::RateLimited && is_too_large
+}
+
 /// What of a refusal is told beside its kind.
 fn detail(refusal: &Refusal<'_>, request: &str) -> String {
     let Some(Reported { label, message, .. }) = &refusal.reported else {
@@ -169,11 +189,23 @@ fn word(label: &str) -> &str {
     if told { label } else { "" }
 }
 
-/// Whether a message has a run of [`ECHO_CHARS`] in common with the request.
+/// Whether a message has a run of [`ECHO_CHARS`] in common with the request, as it stands in
+/// its JSON: escaped, or escaped twice where it is JSON within a text, as arguments are.
 fn repeats(message: &str, request: &str) -> bool {
     let message: Vec<char> = message.chars().take(DETAIL_CHARS_MAX).collect();
     // Any run of that length contains a whole window of half of it.
-    message.chunks_exact(ECHO_CHARS / 2).any(|window| request.contains(&window.iter().collect::<String>()))
+    message.chunks_exact(ECHO_CHARS / 2).any(|window| {
+        let plain: String = window.iter().collect();
+        let once = escaped(&plain);
+        let twice = escaped(&once);
+        [plain, once, twice].iter().any(|window| request.contains(window.as_str()))
+    })
+}
+
+/// A text as it stands between the quotes of a JSON string.
+fn escaped(text: &str) -> String {
+    let json = serde_json::to_string(text).expect("a text can always be written as JSON");
+    json[1..json.len() - 1].to_owned()
 }
 
 fn is_retryable(kind: ErrorKind) -> bool {

@@ -65,6 +65,67 @@ fn typed_fields_decide_before_status_codes_do() {
 }
 
 #[test]
+fn a_call_above_the_account_s_allowance_is_not_repeated_and_says_what_helps() {
+    let limited = |status, message: &str| {
+        let reported = Reported {
+            kind: Some(ErrorKind::RateLimited),
+            label: "rate_limit_exceeded".into(),
+            message: message.into(),
+        };
+        let (content_type, retry_after) = ("application/json", Some(Duration::from_secs(7)));
+        let refusal =
+            Refusal { status, reported: Some(reported), content_type, retry_after, never_retry: false };
+        failures().refusal(&refusal, "").error
+    };
+    let groq = "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 9000";
+    let openai = "Request too large for gpt-4 on tokens per min (TPM): Limit 10000, Requested 20000.";
+    for (status, message) in [(413, groq), (413, "no"), (429, openai)] {
+        let error = limited(status, message);
+        assert_eq!((error.kind, error.retryable), (ErrorKind::ContextLength, false), "{message}");
+        for words in ["models.example", "output limit", "tokens per minute"] {
+            assert!(error.message.contains(words), "{}", error.message);
+        }
+    }
+
+    let busy = limited(429, "Rate limit reached for gpt-4: Limit 10000, Used 9000, Requested 2000.");
+    assert_eq!((busy.kind, busy.retryable), (ErrorKind::RateLimited, true));
+}
+
+#[test]
+fn an_error_that_comes_as_a_success_keeps_its_kind() {
+    let with = |kind| {
+        let reported = Reported { kind, label: "429".into(), message: "slow down".into() };
+        let refusal = Refusal {
+            status: 200,
+            reported: Some(reported),
+            content_type: "application/json",
+            retry_after: None,
+            never_retry: false,
+        };
+        failures().refusal(&refusal, "").error
+    };
+
+    let known = with(Some(ErrorKind::RateLimited));
+    assert_eq!((known.kind, known.retryable), (ErrorKind::RateLimited, true));
+    assert_eq!(known.message, failures().sentence(ErrorKind::RateLimited));
+
+    let unknown = with(None);
+    assert_eq!((unknown.kind, unknown.retryable), (ErrorKind::MalformedResponse, false));
+    assert!(unknown.message.contains("check the model's endpoint"), "{}", unknown.message);
+}
+
+#[test]
+fn a_quoted_prompt_of_several_lines_is_found_however_its_json_escapes_it() {
+    let prompt = "\"Open\"\n\t\"the\"\n\t\"garden\"\n\t\"gate\"\n\t\"and\"\n\t\"close\"\n\t\"it\"\n";
+    let once = serde_json::json!({"content": prompt}).to_string();
+    let twice = serde_json::json!({"arguments": once}).to_string();
+    for request in [&once, &twice] {
+        assert!(repeats(&format!("cannot read {prompt}"), request), "{request}");
+    }
+    assert!(!repeats("max_tokens must not be above 8192 for this model, but it is 32000", &once));
+}
+
+#[test]
 fn the_provider_can_say_that_a_retry_is_of_no_use() {
     let refusal =
         Refusal { status: 429, reported: None, content_type: "", retry_after: None, never_retry: true };
@@ -82,6 +143,12 @@ fn a_detail_holds_neither_key_nor_prompt_and_is_short() {
 
     let long = refusal(400, Some(("invalid", &"é".repeat(10_000))));
     assert_eq!(long.error.detail.chars().count(), DETAIL_CHARS_MAX);
+}
+
+#[test]
+fn a_call_that_does_not_fit_the_context_names_both_remedies() {
+    let sentence = failures().sentence(ErrorKind::ContextLength);
+    assert!(sentence.contains("start a new chat") && sentence.contains("output limit"), "{sentence}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub struct ModelCall {
     pub provider_model: String,
     /// How much the model should think.
     pub effort: Effort,
-    /// How many tokens the answer may have.
+    /// How many tokens the answer may have; `i64::MAX` leaves it to a provider that needs no bound.
     pub output_tokens_max: i64,
     /// Instructions, in order.
     pub system: Vec<String>,

@@ -15,14 +15,16 @@ mod request;
 mod usage;
 mod wire;
 
+use std::time::Duration;
+
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use self::assembly::ChatAssembly;
-use super::ModelCall;
 use super::call::WireFormat;
 use super::failure::Reported;
 use super::state::Format;
+use super::{CallLimits, ModelCall};
 
 /// Marks what must go back to a server that speaks Chat Completions.
 pub(super) const FORMAT: Format = Format { name: "openai.chat_completions", version: 1 };
@@ -53,6 +55,12 @@ impl WireFormat for OpenAi {
 
     fn reported(body: &[u8]) -> Option<Reported> {
         failure::reported(body)
+    }
+
+    /// Servers that hide what a model thinks send nothing meanwhile, so that the first token
+    /// may take as long as a silence may.
+    fn first_token_timeout(limits: &CallLimits) -> Duration {
+        limits.first_token_timeout.max(limits.silence_timeout)
     }
 
     fn assembly(model: String, answer_bytes_max: usize) -> ChatAssembly {

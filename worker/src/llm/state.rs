@@ -3,7 +3,9 @@
 //! A piece of an answer is kept as its provider sent it, field by field in raw
 //! JSON, so that fields this build does not know survive. What the part itself
 //! holds (the thinking's text, a call's arguments) is left out and put back on
-//! replay: an answer may be large, and would otherwise be stored twice.
+//! replay: an answer may be large, and would otherwise be stored twice. Chat Completions'
+//! details of thinking are the exception: they repeat its text in pieces that cannot be
+//! found again in the part's, and are kept as they go back.
 
 use std::collections::BTreeMap;
 

@@ -122,6 +122,8 @@ struct Tries {
     /// When the first one began.
     since: Option<Instant>,
     failures: u32,
+    /// The last ones that ran out of time.
+    timeouts: u32,
     /// The next one waits until then.
     not_before: Option<Instant>,
 }

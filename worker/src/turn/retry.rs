@@ -18,7 +18,8 @@ impl Turn {
         if !error.retryable || asked > limits.retry_after_max {
             return self.fail(error).await;
         }
-        if self.attempt >= limits.attempts_max {
+        self.tries.timeouts = if error.kind == ErrorKind::Timeout { self.tries.timeouts + 1 } else { 0 };
+        if self.attempt >= limits.attempts_max || self.tries.timeouts >= limits.timeouts_max {
             return self.fail(exhausted(error, self.attempt)).await;
         }
         self.tries.failures += 1;

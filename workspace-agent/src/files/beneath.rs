@@ -25,7 +25,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self as sys, FileType, Mode, OFlags},
+    fs::{self as sys, AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
 
@@ -36,6 +36,9 @@ const LINKS_MAX: usize = 40;
 
 /// Directories that the walk holds at a time, one descriptor each.
 const DEPTH_MAX: usize = 128;
+
+/// Directories that are made for one file. What needs more is a mistake.
+const MADE_MAX: usize = 64;
 
 /// Opens the name of a thing and not the thing, where the system can.
 #[cfg(target_os = "linux")]
@@ -60,6 +63,43 @@ pub(super) struct Place {
     pub(super) directory: OwnedFd,
     /// No link when it was looked at, and neither `.` nor `..`.
     pub(super) name: OsString,
+    /// What was made for it.
+    pub(super) made: MadeDirectories,
+}
+
+/// Directories that were made on the way to a file. They go again with this, unless they are kept.
+#[derive(Debug, Default)]
+pub(super) struct MadeDirectories(Vec<(OwnedFd, OsString)>);
+
+impl MadeDirectories {
+    /// The file is there.
+    pub(super) fn keep(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for MadeDirectories {
+    fn drop(&mut self) {
+        for (parent, name) in self.0.iter().rev() {
+            // It fails where somebody else has put something there by now.
+            let _ = sys::unlinkat(parent, name, AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+/// Why there is no place.
+enum NoPlace {
+    /// On the way through what is there. `ISDIR` means that the path ends in no name.
+    Passing(Errno),
+    /// Making what is not.
+    Making(Errno),
+    TooDeep,
+}
+
+impl From<Errno> for NoPlace {
+    fn from(errno: Errno) -> Self {
+        Self::Passing(errno)
+    }
 }
 
 /// What is to be done about directories on the way to a file that do not exist.
@@ -122,10 +162,15 @@ impl Root {
         }
         let inside = self.asked(path)?;
         let top = sys::open(&self.path, ON_THE_WAY, Mode::empty());
-        let place = top.and_then(|top| Walk::new(self, top).place(&inside, missing));
-        place.map_err(|errno| match errno {
-            Errno::ISDIR => Error::NamesDirectory(super::shorten(path)),
-            errno => Error::open(path, errno),
+        let place =
+            top.map_err(NoPlace::Passing).and_then(|top| Walk::new(self, top).place(&inside, missing));
+        place.map_err(|error| match error {
+            NoPlace::Passing(Errno::ISDIR) => Error::NamesDirectory(super::shorten(path)),
+            NoPlace::Making(errno) | NoPlace::Passing(errno @ Errno::NAMETOOLONG) => {
+                Error::Write { path: super::shorten(path), source: errno.into() }
+            }
+            NoPlace::Passing(errno) => Error::open(path, errno),
+            NoPlace::TooDeep => Error::TooDeep(super::shorten(path)),
         })
     }
 
@@ -202,8 +247,9 @@ impl<'a> Walk<'a> {
         Self { root, held: vec![directory], ahead: VecDeque::new(), links: 0 }
     }
 
-    /// The directory and the name that a path ends in. `ISDIR` means that it ends in none.
-    fn place(mut self, path: &Path, missing: MissingDirectories) -> Result<Place, Errno> {
+    /// The directory and the name that a path ends in.
+    fn place(mut self, path: &Path, missing: MissingDirectories) -> Result<Place, NoPlace> {
+        let mut made = MadeDirectories::default();
         self.go_through(path)?;
         while let Some(name) = self.ahead.pop_front() {
             if name == ".." {
@@ -214,28 +260,35 @@ impl<'a> Walk<'a> {
                 Ok(Some(target)) => self.follow(&target)?,
                 Ok(None) | Err(Errno::NOENT) if self.ahead.is_empty() => {
                     let directory = self.held.pop().expect("the root is never left");
-                    return Ok(Place { directory, name });
+                    return Ok(Place { directory, name, made });
                 }
                 Ok(None) => self.go_down(&name)?,
                 // A directory is not made only to be left again.
                 Err(Errno::NOENT)
                     if missing == MissingDirectories::Made && self.ahead.iter().all(|name| name != "..") =>
                 {
-                    self.make(&name)?;
+                    self.make(&name, &mut made)?;
                     self.go_down(&name)?;
                 }
-                Err(errno) => return Err(errno),
+                Err(errno) => return Err(errno.into()),
             }
         }
-        Err(Errno::ISDIR)
+        Err(Errno::ISDIR.into())
     }
 
-    fn make(&self, name: &OsStr) -> Result<(), Errno> {
-        match sys::mkdirat(self.here(), name, Mode::from_raw_mode(0o777)) {
-            // Somebody else was faster. Should it be no directory, going down fails.
-            Err(Errno::EXIST) => Ok(()),
-            made => made,
+    fn make(&self, name: &OsStr, made: &mut MadeDirectories) -> Result<(), NoPlace> {
+        // What is ahead is all made, but for the file's own name. It is refused before the first.
+        if self.ahead.len() > MADE_MAX || self.held.len() + self.ahead.len() > DEPTH_MAX {
+            return Err(NoPlace::TooDeep);
         }
+        let parent = self.here().try_clone().map_err(|_| NoPlace::Making(Errno::MFILE))?;
+        match sys::mkdirat(self.here(), name, Mode::from_raw_mode(0o777)) {
+            Ok(()) => made.0.push((parent, name.to_owned())),
+            // Somebody else was faster. Should it be no directory, going down fails.
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(NoPlace::Making(errno)),
+        }
+        Ok(())
     }
 
     fn open(mut self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {

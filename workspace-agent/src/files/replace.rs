@@ -4,7 +4,8 @@
 //!
 //! A file that is replaced is another file by the same name: its mode is kept, its owner as far as our rights
 //! go, but no second name (hard link) and no extended attribute. Together is not "at the same instant": who
-//! looks in between sees some of the files new, and an agent that is killed in between leaves it so.
+//! looks in between sees some of the files new, and an agent that is killed in between leaves it so, with the
+//! old content under its other name. The model is told to look for both.
 
 use std::{
     fs::{File, Permissions},
@@ -80,7 +81,7 @@ impl Target {
 
     /// What is there now: a regular file that may be written, or nothing.
     pub(super) fn existing(&self) -> Result<Option<Existing>, Error> {
-        let Place { directory, name } = &self.place;
+        let Place { directory, name, .. } = &self.place;
         let stat = match sys::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(None),
@@ -182,10 +183,11 @@ impl Drop for Beside {
 /// A file whose new content is on the disk, under another name.
 #[derive(Debug)]
 pub(super) struct Staged {
-    target: Target,
-    existing: Option<Existing>,
+    // These go before the directories that were made for them.
     new: Beside,
     old: Option<Beside>,
+    existing: Option<Existing>,
+    target: Target,
 }
 
 impl Staged {
@@ -223,9 +225,11 @@ impl Staged {
     }
 
     /// The moment of the change.
-    fn commit(&self) -> Result<(), Error> {
+    fn commit(&mut self) -> Result<(), Error> {
         let failed = |errno: Errno| Error::Write { path: shorten(&self.target.path), source: errno.into() };
-        self.new.put_in_place(&self.target.place).map_err(failed)
+        self.new.put_in_place(&self.target.place).map_err(failed)?;
+        self.target.place.made.keep();
+        Ok(())
     }
 
     /// Puts the old file back, or says under which name it is kept since that failed.
@@ -245,7 +249,7 @@ impl Staged {
 }
 
 /// Replaces one file, whatever has become of it since it was looked at.
-pub(super) fn replace(staged: &Staged) -> Result<(), Error> {
+pub(super) fn replace(mut staged: Staged) -> Result<(), Error> {
     staged.commit()?;
     staged.sync();
     Ok(())

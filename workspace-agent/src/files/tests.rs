@@ -104,3 +104,24 @@ async fn a_call_that_waits_for_its_turn_to_change_can_be_cancelled() {
     drop(turn);
     assert!(!dir.path().join("file").exists());
 }
+
+#[tokio::test]
+async fn a_call_that_waits_too_long_for_its_turn_says_that_nothing_was_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Files { wait_max: Duration::from_millis(1), ..files(dir.path()) };
+    let cancel = CancellationToken::new();
+    let busy = Ended::from(Error::Busy);
+    assert!(busy.output.contains(&format!("{} seconds", WAIT_TIME_MAX.as_secs())));
+
+    let turn = files.change.lock().await;
+    let arguments = json!({"path": "file", "content": ""});
+    assert_eq!(tool(&files, "write_file").run(call(&arguments, &cancel)).await, busy);
+    drop(turn);
+
+    let slots = files.slots.acquire_many(u32::try_from(BLOCKING_MAX).unwrap()).await.unwrap();
+    for (name, arguments) in [("write_file", arguments), ("list_dir", json!({"path": "."}))] {
+        assert_eq!(tool(&files, name).run(call(&arguments, &cancel)).await, busy);
+    }
+    drop(slots);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}

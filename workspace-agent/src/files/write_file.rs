@@ -44,7 +44,7 @@ pub(super) fn run(root: &Root, call: &Call) -> Result<String, Error> {
     let staged = target.stage(content.as_bytes(), existing)?;
     // From here on it is done, and said to be.
     go_on(&call.cancel)?;
-    replace(&staged)?;
+    replace(staged)?;
     let done = if existing.is_some() { "replaced" } else { "created" };
     Ok(format!("`{path}` was {done}: {}.", size(content)))
 }

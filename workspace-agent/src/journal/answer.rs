@@ -7,6 +7,8 @@ use crate::tools::Ended;
 pub(crate) enum Answer {
     /// It had started, and its end is not recorded.
     OutcomeUnknown,
+    /// It had ended, and its end cannot be read for now.
+    Unreadable,
     /// It was meant for another journal than ours.
     OtherJournal,
     /// It was called when the workspace had no journal.
@@ -37,8 +39,16 @@ impl From<Answer> for Ended {
                             Look what state things are in before you try again.";
         Self::failed(match answer {
             Answer::OutcomeUnknown => {
-                format!("The call has the outcome unknown: it had started, and its end is not recorded. {LOOK}")
+                format!(
+                    "The call has the outcome unknown: it had started, and its end is not recorded. {LOOK} Of \
+                     several files some may be changed and others not; a file `.chatplane-….tmp` beside one is \
+                     a left-over of the call, and may hold the old content."
+                )
             }
+            Answer::Unreadable => format!(
+                "The call has the outcome unknown: it has ended, and what is recorded of its end cannot be read \
+                 from the disk of the workspace agent for now. {LOOK}"
+            ),
             Answer::OtherJournal => format!(
                 "The call has the outcome unknown: it was meant for an earlier journal of the workspace, \
                  which is gone. {LOOK}"

@@ -13,6 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use uuid::Uuid;
+
 use super::{
     call::{CallKey, Input},
     format::{self, HEAD_BYTES_MAX, Head},
@@ -28,6 +30,8 @@ const UNFINISHED: &str = ".new";
 #[derive(Clone, Debug)]
 pub(super) struct Start {
     pub(super) key: CallKey,
+    /// For which it is run.
+    pub(super) workspace: Uuid,
     pub(super) input: Input,
     pub(super) tool_name: &'static str,
 }
@@ -52,7 +56,7 @@ impl Disk {
 
     /// Afterwards the call counts as started, whatever happens.
     pub(super) fn write_start(&self, start: &Start) -> io::Result<()> {
-        let written = self.write(start.key, format::start(start.tool_name, &start.input).as_bytes());
+        let written = self.write(start.key, beginning(start).as_bytes());
         if written.is_err() {
             // The tool is not going to run. Where this fails too, the call will be unknown after a restart.
             let _ = fs::remove_file(self.path(start.key));
@@ -62,7 +66,7 @@ impl Disk {
 
     /// Afterwards the answer of the call is this one. Gives the size of the file.
     pub(super) fn write_end(&self, start: &Start, ended: &Ended) -> io::Result<u64> {
-        let content = [format::start(start.tool_name, &start.input), format::end(ended)].concat();
+        let content = [beginning(start), format::end(ended)].concat();
         self.write(start.key, content.as_bytes())?;
         Ok(content.len() as u64)
     }
@@ -99,6 +103,10 @@ impl Disk {
     }
 }
 
+fn beginning(start: &Start) -> String {
+    format::start(start.tool_name, start.workspace, &start.input)
+}
+
 /// Writes a file that only we may read, and waits until it is on disk.
 pub(super) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
@@ -124,15 +132,16 @@ fn look_around(calls: &Path) -> Result<Vec<Found>, JournalError> {
 
 fn look_at(key: CallKey, path: &Path) -> io::Result<Found> {
     let file = File::open(path)?;
-    let bytes = file.metadata()?.len();
+    let metadata = file.metadata()?;
+    let (bytes, written) = (metadata.len(), metadata.modified()?);
     let mut beginning = Vec::with_capacity(HEAD_BYTES_MAX);
     file.take(HEAD_BYTES_MAX as u64).read_to_end(&mut beginning)?;
-    let Some(Head { input, end }) = Head::parse(&beginning) else {
+    let Some(Head { workspace, input, end }) = Head::parse(&beginning) else {
         tracing::warn!(call = %key, "an entry of the journal is damaged; its outcome is unknown");
-        return Ok(Found { key, input: None, has_answer: false, bytes });
+        return Ok(Found { key, readable: None, has_answer: false, bytes, written });
     };
     let has_answer = end.is_some_and(|end| end.fits(bytes));
-    Ok(Found { key, input: Some(input), has_answer, bytes })
+    Ok(Found { key, readable: Some((workspace, input)), has_answer, bytes, written })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! ```text
 //! chatplane-call 1
 //! tool execute
+//! workspace <the id of the workspace that it was run for>
 //! input <SHA-256 of the tool's name and the arguments>
 //! start <SHA-256 of the lines above>
 //! end ok 5 <SHA-256 of "ok" and the result>
@@ -12,6 +13,7 @@
 //! The last two lines are there when the call has ended. The result follows as it is, to the end of the file.
 
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::call::Input;
 use crate::tools::Ended;
@@ -20,21 +22,22 @@ use crate::tools::Ended;
 pub(super) const HEAD_BYTES_MAX: usize = 512;
 
 /// The lines that are on disk before the tool starts.
-pub(super) fn start(tool_name: &str, input: &Input) -> String {
-    let lines = format!("chatplane-call 1\ntool {tool_name}\ninput {}\n", input.as_str());
+pub(super) fn start(tool_name: &str, workspace: Uuid, input: &Input) -> String {
+    let input = input.as_str();
+    let lines = format!("chatplane-call 1\ntool {tool_name}\nworkspace {workspace}\ninput {input}\n");
     format!("{lines}start {}\n", hex(&[lines.as_bytes()]))
 }
 
 /// What follows them when it has ended.
 pub(super) fn end(ended: &Ended) -> String {
-    let Ended { output, is_error } = ended;
-    let kind = kind(*is_error);
+    let (kind, output) = (kind(ended), &ended.output);
     format!("end {kind} {} {}\n{output}", output.len(), hex(&[kind.as_bytes(), output.as_bytes()]))
 }
 
 /// The beginning of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
+    pub(super) workspace: Uuid,
     pub(super) input: Input,
     /// Where there is one.
     pub(super) end: Option<EndLine>,
@@ -64,6 +67,7 @@ impl Head {
             return None;
         }
         line()?.strip_prefix("tool ")?;
+        let workspace = Uuid::try_parse(line()?.strip_prefix("workspace ")?).ok()?;
         let input = Input::parse(line()?.strip_prefix("input ")?)?;
         let checksum = line()?.strip_prefix("start ")?.to_owned();
         let end = line().map(str::to_owned);
@@ -72,7 +76,7 @@ impl Head {
             return None;
         }
         let end = end.and_then(|line| EndLine::parse(&line, at));
-        Some(Self { input, end })
+        Some(Self { workspace, input, end })
     }
 }
 
@@ -98,17 +102,16 @@ impl EndLine {
     /// The result, out of the whole file. None when it is not what was written.
     pub(super) fn result(&self, file: &[u8]) -> Option<Ended> {
         let output = file.get(self.output_at..)?;
-        let kind = kind(self.is_error);
-        if output.len() != self.output_bytes || hex(&[kind.as_bytes(), output]) != self.checksum {
+        if output.len() != self.output_bytes {
             return None;
         }
-        let output = str::from_utf8(output).ok()?.to_owned();
-        Some(Ended { output, is_error: self.is_error })
+        let ended = Ended { output: str::from_utf8(output).ok()?.to_owned(), is_error: self.is_error };
+        (hex(&[kind(&ended).as_bytes(), output]) == self.checksum).then_some(ended)
     }
 }
 
-fn kind(is_error: bool) -> &'static str {
-    if is_error { "error" } else { "ok" }
+fn kind(ended: &Ended) -> &'static str {
+    if ended.is_error { "error" } else { "ok" }
 }
 
 fn hex(parts: &[&[u8]]) -> String {
@@ -123,12 +126,14 @@ fn hex(parts: &[&[u8]]) -> String {
 mod tests {
     use super::*;
 
+    const WORKSPACE: Uuid = Uuid::from_u128(5);
+
     fn input() -> Input {
         Input::of("execute", "{}")
     }
 
     fn file(ended: &Ended) -> Vec<u8> {
-        [start("execute", &input()), end(ended)].concat().into_bytes()
+        [start("execute", WORKSPACE, &input()), end(ended)].concat().into_bytes()
     }
 
     #[test]
@@ -138,7 +143,7 @@ mod tests {
 
             let head = Head::parse(&file[..file.len().min(HEAD_BYTES_MAX)]).unwrap();
 
-            assert_eq!(head.input, input());
+            assert_eq!((head.workspace, head.input), (WORKSPACE, input()));
             let end = head.end.unwrap();
             assert!(end.fits(file.len() as u64));
             assert_eq!(end.result(&file), Some(ended));
@@ -147,15 +152,15 @@ mod tests {
 
     #[test]
     fn a_start_alone_has_no_end() {
-        let head = Head::parse(start("execute", &input()).as_bytes()).unwrap();
+        let head = Head::parse(start("execute", WORKSPACE, &input()).as_bytes()).unwrap();
 
-        assert_eq!(head, Head { input: input(), end: None });
+        assert_eq!(head, Head { workspace: WORKSPACE, input: input(), end: None });
     }
 
     #[test]
     fn a_file_cut_anywhere_has_no_result_and_does_not_lose_a_whole_start() {
         let whole = file(&Ended::ok("hello"));
-        let start_bytes = start("execute", &input()).len();
+        let start_bytes = start("execute", WORKSPACE, &input()).len();
 
         for length in 0..whole.len() {
             let head = Head::parse(&whole[..length]);
@@ -184,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_head_of_the_longest_name_is_short_enough() {
-        let head = start(&"n".repeat(64), &input());
+        let head = start(&"n".repeat(64), WORKSPACE, &input());
         let line = end(&Ended::failed("x".repeat(1024 * 1024)));
 
         let line_bytes = line.find('\n').unwrap() + 1;

@@ -171,7 +171,8 @@ impl Surroundings {
 
     fn state_dir(self) -> Option<PathBuf> {
         if self.is_root {
-            return Some("/var/lib/chatplane/workspace-agent".into());
+            // Not below `/var/lib/chatplane`: that is the directory of `dev`, which refuses what is not its own.
+            return Some("/var/lib/chatplane-workspace-agent".into());
         }
         let absolute = |value: Option<OsString>| value.map(PathBuf::from).filter(|path| path.is_absolute());
         let states =

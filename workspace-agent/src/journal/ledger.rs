@@ -5,14 +5,21 @@
 //! said twice, some time apart, that the chat has a result: a duplicate of a sending that was still on its
 //! way when it was said first must find the entry, or the tool would run again.
 //!
+//! Verdicts are of one workspace, the one that the agent serves, and the directory may have been served for
+//! another before, of the same control plane or not. An entry belongs to the workspace that it was run for: it
+//! answers whoever asks for it, but it is listed to no other, and no other's verdicts take it away. So that
+//! such entries do not fill the journal for ever, they leave when they are old.
+//!
 //! A refusal has no entry, for nothing ran. It is remembered all the same, in memory: an end names only the
 //! call, so it may be taken for the answer to a later sending that is already on its way, and then the call
 //! must not run, or the model is told that it did not while it does.
 
 use std::{
     collections::{HashMap, VecDeque},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
+
+use uuid::Uuid;
 
 use super::{
     answer::{Answer, Refusal},
@@ -35,6 +42,9 @@ pub(crate) struct Limits {
     /// way, for a stream that is silent for 10 s is dead, and a little less than the time between two listings,
     /// so that the second one is in time.
     pub(crate) committed_for: Duration,
+    /// An entry of another workspace than the one that is served leaves when it is so old. No chat waits as
+    /// long for a result.
+    pub(crate) foreign_for: Duration,
     /// Refusals that are remembered, some 50 bytes each.
     pub(crate) refusals_max: usize,
 }
@@ -74,13 +84,17 @@ pub(super) enum Consequence<R> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) key: CallKey,
-    /// None when it cannot be read any more.
-    pub(super) input: Option<Input>,
+    /// For which workspace it was run, with what; none when it cannot be read any more.
+    pub(super) readable: Option<(Uuid, Input)>,
     pub(super) has_answer: bool,
     pub(super) bytes: u64,
+    /// When it last was.
+    pub(super) written: SystemTime,
 }
 
 struct Entry<R> {
+    /// None when the disk does not tell any more: then it is everybody's, and so nobody's.
+    workspace: Option<Uuid>,
     input: Option<Input>,
     state: State<R>,
 }
@@ -94,6 +108,8 @@ struct Settled {
     has_answer: bool,
     bytes: u64,
     retention: Retention,
+    /// When it was written, if that was before this start.
+    written: Option<SystemTime>,
 }
 
 enum Retention {
@@ -106,6 +122,8 @@ enum Retention {
 /// Which calls there are.
 pub(super) struct Ledger<R> {
     limits: Limits,
+    /// The workspace that is served; nil until one is.
+    workspace: Uuid,
     entries: HashMap<CallKey, Entry<R>>,
     open: usize,
     /// On disk, by settled calls.
@@ -118,12 +136,36 @@ impl<R: Clone> Ledger<R> {
     /// What a start finds on disk. Nothing runs yet, so a call without an end has lost it.
     pub(super) fn load(limits: Limits, found: Vec<Found>) -> Self {
         let bytes = found.iter().map(|found| found.bytes).sum();
-        let entry = |Found { key, input, has_answer, bytes }| {
-            let settled = Settled { has_answer, bytes, retention: Retention::Kept };
-            (key, Entry { input, state: State::Settled(settled) })
+        let entry = |Found { key, readable, has_answer, bytes, written }| {
+            let settled = Settled { has_answer, bytes, retention: Retention::Kept, written: Some(written) };
+            let (workspace, input) = readable.unzip();
+            (key, Entry { workspace, input, state: State::Settled(settled) })
         };
         let entries = found.into_iter().map(entry).collect();
-        Self { limits, entries, open: 0, bytes, refusals: VecDeque::new() }
+        Self { limits, workspace: Uuid::nil(), entries, open: 0, bytes, refusals: VecDeque::new() }
+    }
+
+    /// From now on it is this workspace that is served. Gives the calls that are to be taken off the disk,
+    /// since they are old and of another.
+    pub(super) fn serve(&mut self, workspace: Uuid, now: SystemTime) -> Vec<CallKey> {
+        self.workspace = workspace;
+        let mut leaving = Vec::new();
+        for (key, entry) in &mut self.entries {
+            let State::Settled(settled) = &mut entry.state else { continue };
+            let age = settled.written.and_then(|written| now.duration_since(written).ok());
+            let is_old = age.is_some_and(|age| age >= self.limits.foreign_for);
+            let is_foreign = entry.workspace != Some(workspace);
+            if is_foreign && is_old && !matches!(settled.retention, Retention::Leaving) {
+                settled.retention = Retention::Leaving;
+                leaving.push(*key);
+            }
+        }
+        leaving
+    }
+
+    /// The workspace that is served.
+    pub(super) fn workspace(&self) -> Uuid {
+        self.workspace
     }
 
     pub(super) fn len(&self) -> usize {
@@ -141,8 +183,10 @@ impl<R: Clone> Ledger<R> {
         self.entries.values().filter(is_unknown).count()
     }
 
+    /// The calls of the workspace that is served.
     pub(super) fn keys(&self) -> Vec<CallKey> {
-        self.entries.keys().copied().collect()
+        let ours = |entry: &Entry<R>| entry.workspace == Some(self.workspace);
+        self.entries.iter().filter(|(_, entry)| ours(entry)).map(|(key, _)| *key).collect()
     }
 
     pub(super) fn run(&self, key: CallKey) -> Option<R> {
@@ -176,7 +220,8 @@ impl<R: Clone> Ledger<R> {
         if self.entries.len() >= self.limits.entries_max || needed > self.limits.bytes_max {
             return Err(self.refuse(key, Refusal::Full));
         }
-        self.entries.insert(key, Entry { input: Some(input), state: State::Open(run) });
+        let workspace = Some(self.workspace);
+        self.entries.insert(key, Entry { workspace, input: Some(input), state: State::Open(run) });
         self.open += 1;
         Ok(())
     }
@@ -201,13 +246,14 @@ impl<R: Clone> Ledger<R> {
 
     /// Its end is on disk.
     pub(super) fn recorded(&mut self, key: CallKey, bytes: u64) {
-        self.settle(key, Settled { has_answer: true, bytes, retention: Retention::Kept });
+        let settled = Settled { has_answer: true, bytes, retention: Retention::Kept, written: None };
+        self.settle(key, settled);
     }
 
     /// It has ended, and its end is not on disk. Its start is: it counts with what it may have left there.
     pub(super) fn unrecorded(&mut self, key: CallKey) {
-        let settled = Settled { has_answer: false, bytes: ENTRY_BYTES_MAX, retention: Retention::Kept };
-        self.settle(key, settled);
+        let bytes = ENTRY_BYTES_MAX;
+        self.settle(key, Settled { has_answer: false, bytes, retention: Retention::Kept, written: None });
     }
 
     fn settle(&mut self, key: CallKey, settled: Settled) {
@@ -231,6 +277,9 @@ impl<R: Clone> Ledger<R> {
         let Some(entry) = self.entries.get_mut(&key) else {
             return Consequence::Nothing;
         };
+        if entry.workspace != Some(self.workspace) {
+            return Consequence::Nothing;
+        }
         let settled = match &mut entry.state {
             State::Settled(settled) => settled,
             State::Open(run) => {

@@ -1,11 +1,18 @@
-//! The journal with real files and real tasks, killed at any point of a call's life.
+//! The journal with real files and real tasks, dropped at any point of a call's life, and in a process of its own
+//! that is killed at any point.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    fs::OpenOptions,
+    io::Write as _,
+    path::PathBuf,
+    process::Stdio,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use futures::future::BoxFuture;
 use rand::Rng;
 use tempfile::TempDir;
-use tokio::{task::yield_now, time::timeout};
+use tokio::task::yield_now;
 use uuid::Uuid;
 
 use super::*;
@@ -98,8 +105,9 @@ async fn end(run: &Run) -> Ended {
     }
 }
 
+/// A write that is under way goes to its end: a thread that blocks is not ended by the drop.
 #[tokio::test]
-async fn a_journal_that_is_killed_at_any_point_runs_no_call_twice_and_keeps_what_it_told() {
+async fn a_journal_that_is_dropped_at_any_point_runs_no_call_twice_and_keeps_what_it_told() {
     let lives = if std::env::var_os("CI").is_some() { 300 } else { 50 };
     let place = Place::new();
     for call_index in 0..lives {
@@ -134,7 +142,7 @@ async fn wait_a_little() {
     for _ in 0..turns {
         yield_now().await;
     }
-    tokio::time::sleep(Duration::from_micros(rand::rng().random_range(0..4_000))).await;
+    sleep(Duration::from_micros(rand::rng().random_range(0..4_000))).await;
 }
 
 #[tokio::test]
@@ -162,4 +170,126 @@ async fn a_call_that_is_stopped_before_it_starts_does_not_run() {
     assert_eq!(end(&run).await, Ended::failed(STOPPED_BEFORE_START));
     assert_eq!(tool.starts.load(Ordering::Relaxed), 0);
     assert!(matches!(journal.known(key(0), &input()), Some(Known::Recorded)));
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_at_this_moment_is_not_lost() {
+    let place = Place::new();
+    let mut journal = place.open().await;
+    let ended = end(&start(&mut journal, key(0), Arc::new(Count::default()))).await;
+    let home = std::fs::read_dir(place.state.path()).unwrap().next().unwrap().unwrap().path();
+    let file = home.join("calls").join(key(0).to_string());
+    let aside = home.join("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    // Reading a directory fails, for every user.
+    std::fs::create_dir(&file).unwrap();
+
+    assert_eq!(journal.recorded(key(0)).await, Answer::Unreadable.into());
+
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&aside, &file).unwrap();
+    assert!(matches!(journal.known(key(0), &input()), Some(Known::Recorded)));
+    assert_eq!(journal.recorded(key(0)).await, ended);
+}
+
+/// Writes its number to a file each time it starts.
+struct Note(PathBuf, i32);
+
+impl Tool for Note {
+    fn definition(&self) -> Definition {
+        Definition { name: "note", description: "Notes.", input_schema_json: "{}" }
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Changes
+    }
+
+    fn run(&self, _call: Call) -> BoxFuture<'static, Ended> {
+        let mut notes = OpenOptions::new().append(true).create(true).open(&self.0).unwrap();
+        // In one piece, since a kill may come after any.
+        notes.write_all(format!("{}\n", self.1).as_bytes()).unwrap();
+        let output = self.1.to_string();
+        Box::pin(async move { Ended::ok(output) })
+    }
+}
+
+const JOURNAL: &str = "journal::tests::the_journal";
+
+fn arguments() -> [&'static str; 4] {
+    ["--ignored", "--exact", "--nocapture", JOURNAL]
+}
+
+/// Calls that the process below makes at most, so that it ends should nobody kill it.
+const CALLS_MAX: i32 = 2_000;
+
+/// Not a test: a process that asks for one call after the other, from the first, in the current directory.
+#[test]
+#[ignore = "what another test starts and kills"]
+fn the_journal() {
+    if !std::env::args().skip(1).eq(arguments()) {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let limits = Limits::default();
+        let mut journal = Journal::open(Some("state".as_ref()), "workspace".as_ref(), limits).unwrap();
+        for call_index in 0..CALLS_MAX {
+            if journal.known(key(call_index), &input()).is_none() {
+                let tool = Note("starts".into(), call_index);
+                let ended = end(&start(&mut journal, key(call_index), Arc::new(tool))).await;
+                assert_eq!(ended, Ended::ok(call_index.to_string()));
+            }
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_at_any_point_has_started_no_call_twice_and_knows_those_it_has() {
+    let lives = if std::env::var_os("CI").is_some() { 100 } else { 10 };
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("workspace")).unwrap();
+    let starts = || {
+        let text = std::fs::read_to_string(dir.path().join("starts")).unwrap_or_default();
+        text.lines().map(|line| line.parse().unwrap()).collect::<Vec<i32>>()
+    };
+    for _ in 0..lives {
+        let wanted = starts().len() + rand::rng().random_range(1..8);
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(arguments())
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let some_calls = async {
+            while starts().len() < wanted {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let came_so_far = timeout(DEADLINE, some_calls).await;
+        wait_a_little().await;
+        process.kill().unwrap();
+        process.wait().unwrap();
+        came_so_far.expect("the process makes calls");
+    }
+
+    let (state, workspace) = (dir.path().join("state"), dir.path().join("workspace"));
+    let journal = Journal::open(Some(&state), &workspace, Limits::default()).unwrap();
+    let mut started = starts();
+    started.sort_unstable();
+    let count = started.len();
+    started.dedup();
+    assert_eq!(started.len(), count, "no call has started twice");
+    for call_index in 0..CALLS_MAX {
+        match journal.known(key(call_index), &input()) {
+            None => assert!(!started.contains(&call_index), "what has started is known"),
+            Some(Known::Recorded) => {
+                assert!(started.contains(&call_index), "what has an answer has started");
+                assert_eq!(journal.recorded(key(call_index)).await, Ended::ok(call_index.to_string()));
+            }
+            // It was killed between the two.
+            Some(Known::Told(Answer::OutcomeUnknown)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -7,7 +7,6 @@ use chatplane_proto::workspace::v1::{
     AttachRequest, CallTool, JournalDisposition, JournalEntries, JournalVerdict, JournalVerdicts, ToolCallId,
     attach_request::Message as Outgoing,
 };
-use tokio::time::timeout;
 
 use super::{
     calls::{id_of, key_of, tool_ended},
@@ -25,7 +24,7 @@ pub(super) const LATE_HOLDER: &str = "The call did not run: another worker has t
 enum Reply {
     /// At once.
     Now(Ended),
-    /// At once, from the disk.
+    /// When it has been read from the disk.
     Recorded(CallKey),
     /// When it ends.
     Later,
@@ -49,8 +48,8 @@ impl Session<'_> {
             Reply::Later => return Ok(()),
             Reply::Now(ended) => ended,
             Reply::Recorded(key) => {
-                let recorded = self.link.journal.recorded(key);
-                timeout(self.link.limits.ping_silence, recorded).await.map_err(|_| Cause::JournalBlocked)?
+                self.calls.answer(key, self.link.journal.recorded(key));
+                return Ok(());
             }
         };
         self.send(tool_ended(call_id, ended)).await

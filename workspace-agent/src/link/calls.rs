@@ -1,8 +1,9 @@
-//! The calls whose ends one stream owes: reads, which run on it and end with it, and runs of the journal,
-//! which it follows.
+//! The calls whose ends one stream owes: reads, which run on it and end with it, runs of the journal, which it
+//! follows, and answers of the journal, which are being read from the disk.
 
 use std::{
     collections::HashMap,
+    future::Future,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +17,7 @@ use chatplane_proto::{
 };
 use futures::future::join;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -26,6 +27,9 @@ use crate::{
     journal::{CallKey, Next, Run},
     tools::{Arguments, Ended, Tool},
 };
+
+/// Recorded answers that are in memory at a time, of at most 1 MiB each: they are sent one by one anyway.
+const ANSWERS_MAX: usize = 8;
 
 /// None when the contract does not allow such an id.
 pub(super) fn key_of(id: &ToolCallId) -> Option<CallKey> {
@@ -43,16 +47,22 @@ pub(super) fn id_of(key: CallKey) -> ToolCallId {
 /// Calls whose ends are to be sent. Dropping it stops the reads, and leaves the journal's runs alone.
 pub(super) struct Calls {
     running: HashMap<CallKey, Running>,
-    tasks: JoinSet<(CallKey, Ended)>,
+    tasks: JoinSet<Owed>,
+    answers: Arc<Semaphore>,
     outgoing: mpsc::Sender<AttachRequest>,
     /// Parent of every read's cancellation: a blocking thread outlives its aborted task, but not this.
     all: CancellationToken,
     _cancel_on_drop: DropGuard,
 }
 
+/// An end that is to be sent, with the room that it takes in memory until then.
+type Owed = (CallKey, Ended, Option<OwnedSemaphorePermit>);
+
 enum Running {
     Read(Arc<Follower>),
     Journalled(Arc<Follower>),
+    /// It has ended long ago.
+    Recorded,
 }
 
 impl Calls {
@@ -60,7 +70,15 @@ impl Calls {
     pub(super) fn new(outgoing: mpsc::Sender<AttachRequest>) -> Self {
         let all = CancellationToken::new();
         let guard = all.clone().drop_guard();
-        Self { running: HashMap::new(), tasks: JoinSet::new(), outgoing, all, _cancel_on_drop: guard }
+        let answers = Arc::new(Semaphore::new(ANSWERS_MAX));
+        Self {
+            running: HashMap::new(),
+            tasks: JoinSet::new(),
+            answers,
+            outgoing,
+            all,
+            _cancel_on_drop: guard,
+        }
     }
 
     /// How many reads run.
@@ -82,7 +100,7 @@ impl Calls {
             let run = follower.run.clone();
             let performed = async { run.end(run.perform(tool.as_ref(), arguments).await) };
             let ((), ended) = join(performed, follower.follow(key, &outgoing)).await;
-            (key, ended)
+            (key, ended, None)
         });
     }
 
@@ -94,7 +112,17 @@ impl Calls {
         let follower = Arc::new(Follower::new(run));
         self.running.insert(key, Running::Journalled(follower.clone()));
         let outgoing = self.outgoing.clone();
-        self.tasks.spawn(async move { (key, follower.follow(key, &outgoing).await) });
+        self.tasks.spawn(async move { (key, follower.follow(key, &outgoing).await, None) });
+    }
+
+    /// Sends a recorded answer, once it is there. Pings are answered while the disk is waited for.
+    pub(super) fn answer(&mut self, key: CallKey, recorded: impl Future<Output = Ended> + Send + 'static) {
+        self.running.insert(key, Running::Recorded);
+        let answers = self.answers.clone();
+        self.tasks.spawn(async move {
+            let room = answers.acquire_owned().await.expect("the semaphore is never closed");
+            (key, recorded.await, Some(room))
+        });
     }
 
     /// Asks a call to stop. One that has ended was reported, or is about to be.
@@ -108,7 +136,7 @@ impl Calls {
     /// so a call repeated from now on is looked up anew, and is never taken for one that will still be
     /// reported.
     pub(super) async fn next_ended(&mut self) -> Option<AttachRequest> {
-        let (key, ended) = self.tasks.join_next().await?.expect("a call catches its tool's panic");
+        let (key, ended, _room) = self.tasks.join_next().await?.expect("a call catches its tool's panic");
         self.running.remove(&key);
         Some(tool_ended(id_of(key), ended))
     }

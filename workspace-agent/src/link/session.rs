@@ -16,8 +16,9 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status, Streaming};
+use uuid::Uuid;
 
-use super::{Link, calls::Calls};
+use super::{Link, calls::Calls, silence::Silence};
 use crate::tools::{Definition, shorten};
 
 /// Messages that wait for the stream, of at most 1 MiB each. Who sends more waits.
@@ -57,10 +58,10 @@ pub(super) enum Cause {
     PingSilence,
     #[error("the stream takes no more messages")]
     SendBlocked,
-    #[error("the disk of the journal does not answer")]
-    JournalBlocked,
     #[error("the answer to the registration is not `registered`")]
     NotRegistered,
+    #[error("the answer to the registration names no workspace")]
+    NoWorkspace,
 }
 
 /// The innermost error says why; the outer ones only say "transport error".
@@ -78,12 +79,13 @@ pub(super) async fn run(link: &mut Link, shutdown: &CancellationToken) -> End {
         () = shutdown.cancelled() => return End::Stopped,
         opened = timeout(link.limits.register, open(link)) => opened,
     };
-    let (outgoing, incoming, registered) = match opened {
+    let (outgoing, incoming, workspace) = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(cause)) => return end_before_registration(cause),
         Err(_) => return end_before_registration(Cause::RegisterTimeout),
     };
-    tracing::info!(workspace_id = registered.workspace_id, "registered with the control plane");
+    tracing::info!(workspace_id = %workspace, "registered with the control plane");
+    link.journal.serve(workspace);
     let since = Instant::now();
     let calls = Calls::new(outgoing.clone());
     let mut session = Session { link, incoming, outgoing, calls };
@@ -101,7 +103,8 @@ pub(super) async fn run(link: &mut Link, shutdown: &CancellationToken) -> End {
     }
 }
 
-type Opened = (mpsc::Sender<AttachRequest>, Streaming<AttachResponse>, Registered);
+/// What a registration gives: both ways of the stream, and the workspace that is served.
+type Opened = (mpsc::Sender<AttachRequest>, Streaming<AttachResponse>, Uuid);
 
 async fn open(link: &Link) -> Result<Opened, Cause> {
     let channel = link.dial.endpoint().connect().await.map_err(Cause::Connect)?;
@@ -113,7 +116,10 @@ async fn open(link: &Link) -> Result<Opened, Cause> {
     let response = WorkspaceServiceClient::new(channel).attach(request).await.map_err(Cause::Status)?;
     let mut incoming = response.into_inner();
     match incoming.message().await.map_err(Cause::Status)?.map(|answer| answer.message) {
-        Some(Some(Incoming::Registered(registered))) => Ok((outgoing, incoming, registered)),
+        Some(Some(Incoming::Registered(Registered { workspace_id }))) => {
+            let workspace = Uuid::try_parse(&workspace_id).map_err(|_| Cause::NoWorkspace)?;
+            Ok((outgoing, incoming, workspace))
+        }
         Some(_) => Err(Cause::NotRegistered),
         None => Err(Cause::Closed),
     }
@@ -170,18 +176,24 @@ impl Session<'_> {
     }
 
     async fn try_serve(&mut self) -> Result<Infallible, Cause> {
-        let mut last_ping = Instant::now();
+        let mut silence = Silence::begin(self.link.limits.ping_silence);
         let mut listing = interval(self.link.limits.listing);
         listing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = sleep_until(last_ping + self.link.limits.ping_silence) => return Err(Cause::PingSilence),
+                // What has come in meanwhile is not looked at before the time is.
+                biased;
+                () = sleep_until(silence.deadline()) => return Err(Cause::PingSilence),
                 Some(ended) = self.calls.next_ended() => self.send(ended).await?,
                 _ = listing.tick() => self.list().await?,
                 received = self.incoming.message() => {
                     let message = received.map_err(Cause::Status)?.ok_or(Cause::Closed)?.message;
+                    // Not even a ping counts that may have been waiting for as long.
+                    if silence.is_too_long() {
+                        return Err(Cause::PingSilence);
+                    }
                     if matches!(message, Some(Incoming::Ping(_))) {
-                        last_ping = Instant::now();
+                        silence.end();
                     }
                     self.answer(message).await?;
                 }

@@ -10,6 +10,10 @@ use crate::ConfigError;
 /// Our own variables hold tokens, and the addresses of what they open.
 const OUR_PREFIX: &str = "CHATPLANE_";
 
+/// The variables of model providers hold their keys, or say where these go. Where the control plane runs in
+/// the same process they are its own.
+const PROVIDER_PREFIXES: [&str; 2] = ["ANTHROPIC_", "OPENAI_"];
+
 /// No command has a terminal, and none shall think that it has.
 const TERMINAL: (&str, &str) = ("TERM", "dumb");
 
@@ -105,7 +109,11 @@ impl Environment {
     fn of(pass: &[String], value: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let pass: Vec<_> = pass.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
         if let Some(name) = pass.iter().find(|name| name.starts_with(OUR_PREFIX)) {
-            return Err(ConfigError::PassEnvOurs { name: (*name).to_owned() });
+            return Err(ConfigError::PassEnvOurs { name: shown(name) });
+        }
+        let is_providers = |name: &&&str| PROVIDER_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if let Some(name) = pass.iter().find(is_providers) {
+            return Err(ConfigError::PassEnvProvider { name: shown(name) });
         }
         // The words are not repeated: who gave `NAME=value` may have given a secret.
         if pass.iter().any(|name| name.contains(['=', '\0'])) {
@@ -124,6 +132,11 @@ impl Environment {
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &OsString)> {
         self.variables.iter().map(|(name, value)| (name.as_str(), value))
     }
+}
+
+/// A name without the value that may have been given with it, which may be a secret.
+fn shown(name: &str) -> String {
+    name.split('=').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -166,6 +179,16 @@ mod tests {
         let error = names(&["FOO", "CHATPLANE_WORKSPACE_TOKEN"]).unwrap_err().to_string();
 
         assert!(error.contains("CHATPLANE_WORKSPACE_TOKEN") && error.contains("--pass-env"), "{error}");
+    }
+
+    #[test]
+    fn variables_of_model_providers_are_refused_by_name_and_without_their_value() {
+        for name in ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"] {
+            let error = names(&["FOO", &format!("{name}=sesame")]).unwrap_err().to_string();
+
+            assert!(error.contains(name) && error.contains("--pass-env"), "{error}");
+            assert!(!error.contains("sesame"), "{error}");
+        }
     }
 
     #[test]

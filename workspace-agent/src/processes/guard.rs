@@ -8,8 +8,17 @@
 //! It is the subreaper of the command: a process that double-forks or begins a session of its own still
 //! becomes its child in the end, so "no children left" is the kernel's word that nothing is left. Should the
 //! guard itself be killed, the kernel kills the shell, and the agent the rest.
+//!
+//! What goes on starting others while it is killed is first stopped, everything below the guard, until a look
+//! finds nothing new; and whole process groups are killed at a stroke, which no fork escapes. What is left all
+//! the same after some time, since it hangs in the kernel, runs with more rights, or has been faster each time,
+//! is told, and the guard stays and goes on killing until nothing is left, whether or not the agent is there.
+//!
+//! Only Linux has subreapers and such looks. Elsewhere the guard kills the shell's process group, and what has
+//! left that group is not found.
 
 use std::{
+    collections::HashSet,
     io::{self, Stdin},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -23,7 +32,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, read, write},
-    process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, setsid, wait},
+    process::{Pid, Signal, WaitOptions, WaitStatus, getpgrp, kill_process_group, setsid, wait},
 };
 
 use super::{
@@ -34,6 +43,12 @@ use super::{
 
 /// Between two looks whether everything has ended. A kill takes effect in less than a millisecond.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// The same, once it was told that somebody is left: what hangs in the kernel may do so for days.
+const LATE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Looks in a row for processes that are not stopped yet. Mostly the second finds none.
+const STOP_LOOKS_MAX: u32 = 20;
 
 /// What the command left running may end by itself during so many looks, a fifth of a second, so that a helper
 /// that is about to write its last line (`… > >(tee log)`) can. Looks and not time, since on a busy machine the
@@ -64,7 +79,9 @@ pub(crate) fn run() -> io::Result<()> {
     let mut guard = Guard { agent, shell, shell_end: None };
     let stopped = guard.hold();
     let ended = guard.end_everything(stopped);
-    guard.agent.report(&Report::Ended(ended))
+    let reported = guard.agent.report(&Report::Ended(ended));
+    guard.end_what_is_left();
+    reported
 }
 
 /// Starts the shell. Its process group is its own: `kill 0` in a script is common and must not end us.
@@ -169,13 +186,13 @@ impl Guard {
             Stopped::ByShell => GRACE_LOOKS,
             Stopped::ByAgent => 0,
         };
-        let mut killed = Vec::new();
+        let mut killed = HashSet::new();
         while self.collect() == Left::Some {
             if begin.elapsed() > KILL_TIME_MAX {
                 return self.ended(&killed, running().map_or(1, |left| left.len()));
             }
             if grace == 0 {
-                self.kill_children(&mut killed);
+                self.kill_all(&mut killed);
             }
             grace = grace.saturating_sub(1);
             sleep(LOOK_INTERVAL);
@@ -183,26 +200,38 @@ impl Guard {
         self.ended(&killed, 0)
     }
 
-    fn ended(&self, killed: &[Pid], left: usize) -> Ended {
+    /// Goes on for as long as it takes.
+    fn end_what_is_left(&mut self) {
+        while self.collect() == Left::Some {
+            self.kill_all(&mut HashSet::new());
+            sleep(LATE_LOOK_INTERVAL);
+        }
+    }
+
+    fn ended(&self, killed: &HashSet<Pid>, left: usize) -> Ended {
         let background = killed.iter().filter(|pid| **pid != self.shell).count();
         let killed_by_us = ShellEnd::Signalled(Signal::KILL.as_raw());
         Ended { shell: self.shell_end.unwrap_or(killed_by_us), background, left }
     }
 
-    /// Kills every child, and remembers whom.
-    fn kill_children(&self, killed: &mut Vec<Pid>) {
-        let Ok(children) = running() else {
-            // Without a way to look for them there is the group, which most commands stay in.
-            let _ = kill_process_group(self.shell, Signal::KILL);
-            return;
-        };
-        for child in children {
-            // It fails for one that runs with more rights than we have.
-            let _ = kill_process(child, Signal::KILL);
-            if !killed.contains(&child) {
-                killed.push(child);
+    /// Kills everything that the command has started, and remembers whom.
+    fn kill_all(&self, killed: &mut HashSet<Pid>) {
+        let mut stopped = HashSet::new();
+        for _ in 0..STOP_LOOKS_MAX {
+            match children::signal_descendants(Signal::STOP, &mut stopped) {
+                Ok(new) if new.is_empty() => break,
+                Ok(_) => {}
+                Err(_) => {
+                    // Without a way to look for them there is the group, which most commands stay in.
+                    let _ = kill_process_group(self.shell, Signal::KILL);
+                    return;
+                }
             }
         }
+        killed.extend(stopped);
+        kill_groups();
+        // Only what could not be read a moment ago fails here, and the next look is near.
+        let _ = children::signal_descendants(Signal::KILL, &mut HashSet::new());
     }
 
     /// Collects all children that have ended, and says whether there are others.
@@ -215,6 +244,16 @@ impl Guard {
                 Err(_) => return Left::Nobody,
             }
         }
+    }
+}
+
+/// Kills the process groups of all children, those that have ended included: they keep their group's number from
+/// being given to another, and what they have started is mostly still in it.
+fn kill_groups() {
+    let children = children::children().unwrap_or_default();
+    let groups: HashSet<_> = children.iter().filter_map(|child| child.group).collect();
+    for group in groups.into_iter().filter(|group| *group != getpgrp()) {
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    env,
     ffi::OsString,
     io,
     os::fd::{AsRawFd as _, OwnedFd},
@@ -12,10 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use tokio::process::{Child, Command};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
+use tokio::process::{self, Command};
 
-use super::{Environment, KILL_TIME_MAX, children};
+use super::{
+    Environment, KILL_TIME_MAX,
+    children::{self, Child},
+};
 
 /// Between two looks at orphans. A kill takes effect in less than a millisecond.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -31,7 +35,7 @@ impl GuardProgram {
     /// This very program, by its hidden subcommand. Its path may hold another one by now (an update), or none.
     pub(crate) fn own() -> io::Result<Self> {
         let link = PathBuf::from("/proc/self/exe");
-        let program = if link.exists() { link } else { std::env::current_exe()? };
+        let program = if link.exists() { link } else { env::current_exe()? };
         Ok(Self { program, arguments: vec!["tool-guard".into()] })
     }
 }
@@ -49,7 +53,8 @@ pub(super) struct Streams {
 /// Whether orphans come to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Orphans {
-    /// This process is their subreaper, and has no other children than guards: what it finds, it may kill.
+    /// This process is their subreaper. Whatever comes to be its child and is no guard, it may kill; not what
+    /// was its child before (an entry point that starts others and then becomes the agent).
     Adopted,
     /// They do not. A test's process has children of other tests.
     #[cfg(test)]
@@ -61,22 +66,32 @@ pub(super) struct Guards {
     program: GuardProgram,
     orphans: Orphans,
     running: Mutex<HashSet<Pid>>,
+    /// Children that were there before, by number and start time.
+    strangers: HashSet<(Pid, u64)>,
 }
 
 impl Guards {
     /// None yet.
     pub(super) fn new(program: GuardProgram, orphans: Orphans) -> io::Result<Self> {
+        // Where nobody can look, nobody is killed either.
+        let before = children::children().unwrap_or_default();
+        let strangers = before.iter().map(|child| (child.pid, child.start_time)).collect();
         if orphans == Orphans::Adopted {
             children::adopt_orphans()?;
         }
-        Ok(Self { program, orphans, running: Mutex::default() })
+        Ok(Self { program, orphans, running: Mutex::default(), strangers })
     }
 
     /// Starts one. It outlives its handle for as long as it takes to kill what it guards.
-    pub(super) fn start(&self, environment: &Environment, streams: Streams) -> io::Result<(Pid, Child)> {
+    pub(super) fn start(
+        &self,
+        environment: &Environment,
+        streams: Streams,
+    ) -> io::Result<(Pid, process::Child)> {
         let mut command = Command::new(&self.program.program);
         command
-            .arg0("chatplane")
+            // As the agent is called, so that a guard is found in a list of processes by whose it is.
+            .arg0(env::args_os().next().unwrap_or_else(|| "chatplane".into()))
             .args(&self.program.arguments)
             .env_clear()
             .envs(environment.variables())
@@ -88,6 +103,8 @@ impl Guards {
             .kill_on_drop(false);
         // Under the lock, so that nobody takes a guard for an orphan before it is on the list.
         let mut running = self.running();
+        // Those whose handle was dropped while they were at work.
+        running.retain(|guard| test_kill_process(*guard).is_ok());
         let child = command.spawn()?;
         let pid = child.id().and_then(children::pid_of).ok_or_else(|| io::Error::other("no number"))?;
         running.insert(pid);
@@ -119,7 +136,10 @@ impl Guards {
         // No guard starts meanwhile.
         let running = self.running();
         let children = children::children().unwrap_or_default();
-        let orphans: Vec<_> = children.iter().filter(|child| !running.contains(&child.pid)).collect();
+        let is_orphan = |child: &&Child| {
+            !running.contains(&child.pid) && !self.strangers.contains(&(child.pid, child.start_time))
+        };
+        let orphans: Vec<_> = children.iter().filter(is_orphan).collect();
         for orphan in &orphans {
             let _ = kill_process(orphan.pid, Signal::KILL);
             // By its number: the ends of guards are for their handles.

@@ -117,9 +117,10 @@ impl Running {
             self.kill_without_guard();
         }
         self.read_the_rest(transcript, &mut preview);
-        // A guard that has said its last word, or was killed, ends at once.
-        let _ = timeout(GUARD_DELAY_MAX, self.guard.1.wait()).await;
-        self.guards.ended(self.guard.0);
+        // A guard that has said its last word, or was killed, ends at once; not so one that goes on killing.
+        if timeout(GUARD_DELAY_MAX, self.guard.1.wait()).await.is_ok() {
+            self.guards.ended(self.guard.0);
+        }
         if !matches!(outcome, Outcome::Ended { ended: Ended { left: 0, .. }, .. }) {
             let guards = Arc::clone(&self.guards);
             // It ends by a deadline of its own.
@@ -194,12 +195,6 @@ impl Running {
         if let Some(group) = self.group {
             let _ = kill_process_group(group, Signal::KILL);
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.guards.ended(self.guard.0);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
@@ -17,16 +17,21 @@ use rustyline::{
     error::ReadlineError,
     highlight::Highlighter,
     hint::Hinter,
-    history::DefaultHistory,
+    history::{DefaultHistory, History as _},
     validate::{ValidationContext, ValidationResult, Validator},
 };
 use tokio::sync::mpsc;
 
-use super::{input, presses::Typed};
+use super::{
+    input::{self, Continuations},
+    presses::Typed,
+};
 
 const PROMPT: &str = "> ";
 /// Lines that the history holds.
 const HISTORY_LINES_MAX: usize = 1000;
+/// Bytes that they may have together. The oldest go first; the last line stays.
+const HISTORY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What reading came to.
 pub(super) enum Read {
@@ -64,13 +69,14 @@ impl LineEditor {
         }
         let read = self.read.recv().await;
         self.is_reading = false;
-        read.unwrap_or(Ok(Read::End))
+        // The thread answers as long as there is this: it has panicked, which is no wish to leave.
+        read.unwrap_or_else(|| Err(io::Error::other("the line editor has failed")))
     }
 }
 
 fn read_lines(wanted: &Receiver<()>, read: &mpsc::Sender<io::Result<Read>>) {
-    let is_line_empty = Arc::new(AtomicBool::new(true));
-    let mut editor = match editor(Arc::clone(&is_line_empty)) {
+    let line = Arc::new(LineState::default());
+    let mut editor = match editor(Arc::clone(&line)) {
         Ok(editor) => editor,
         Err(error) => {
             let _ = read.blocking_send(Err(io::Error::other(error)));
@@ -78,22 +84,23 @@ fn read_lines(wanted: &Receiver<()>, read: &mpsc::Sender<io::Result<Read>>) {
         }
     };
     while wanted.recv().is_ok() {
-        is_line_empty.store(true, Ordering::Relaxed);
-        if read.blocking_send(read_line(&mut editor, &is_line_empty)).is_err() {
+        if read.blocking_send(read_line(&mut editor, &line)).is_err() {
             return;
         }
     }
 }
 
-fn read_line(
-    editor: &mut Editor<LineHelper, DefaultHistory>,
-    is_line_empty: &AtomicBool,
-) -> io::Result<Read> {
+fn read_line(editor: &mut Editor<LineHelper, DefaultHistory>, line: &LineState) -> io::Result<Read> {
     loop {
+        line.begin();
         return match editor.readline(PROMPT) {
-            Ok(line) => Ok(Read::Line(line)),
+            Ok(lines) => {
+                let text = line.take_continuations().taken_out_of(&lines);
+                remember(editor.history_mut(), &text).map_err(io::Error::other)?;
+                Ok(Read::Line(text))
+            }
             Err(ReadlineError::Eof) => Ok(Read::End),
-            Err(ReadlineError::Interrupted) => match is_line_empty.load(Ordering::Relaxed) {
+            Err(ReadlineError::Interrupted) => match line.is_empty.load(Ordering::Relaxed) {
                 true => Ok(Read::Interrupted(Typed::Nothing)),
                 false => Ok(Read::Interrupted(Typed::Something)),
             },
@@ -104,16 +111,48 @@ fn read_line(
     }
 }
 
-fn editor(is_line_empty: Arc<AtomicBool>) -> rustyline::Result<Editor<LineHelper, DefaultHistory>> {
-    let config = Config::builder().max_history_size(HISTORY_LINES_MAX)?.auto_add_history(true).build();
+fn remember(history: &mut DefaultHistory, text: &str) -> rustyline::Result<()> {
+    let bytes = |history: &DefaultHistory| history.into_iter().map(String::len).sum::<usize>();
+    history.add(text)?;
+    while history.len() > 1 && bytes(history) > HISTORY_BYTES_MAX {
+        history.set_max_len(history.len() - 1)?;
+    }
+    history.set_max_len(HISTORY_LINES_MAX)
+}
+
+fn editor(line: Arc<LineState>) -> rustyline::Result<Editor<LineHelper, DefaultHistory>> {
+    let config = Config::builder().max_history_size(HISTORY_LINES_MAX)?.build();
     let mut editor = Editor::with_config(config)?;
-    editor.set_helper(Some(LineHelper { is_line_empty }));
+    editor.set_helper(Some(LineHelper { line }));
     Ok(editor)
+}
+
+/// What the editor does not tell of the line that it edits.
+struct LineState {
+    is_empty: AtomicBool,
+    continuations: Mutex<Continuations>,
+}
+
+impl Default for LineState {
+    fn default() -> Self {
+        Self { is_empty: AtomicBool::new(true), continuations: Mutex::default() }
+    }
+}
+
+impl LineState {
+    fn begin(&self) {
+        self.is_empty.store(true, Ordering::Relaxed);
+        self.take_continuations();
+    }
+
+    fn take_continuations(&self) -> Continuations {
+        std::mem::take(&mut *self.continuations.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Continues lines that want to go on, and knows whether the line is empty.
 struct LineHelper {
-    is_line_empty: Arc<AtomicBool>,
+    line: Arc<LineState>,
 }
 
 impl Helper for LineHelper {}
@@ -130,16 +169,45 @@ impl Hinter for LineHelper {
     /// Gives no hint, but is asked after each change of the line: an interrupt tells nothing of the line that
     /// it ends.
     fn hint(&self, line: &str, _cursor: usize, _context: &Context<'_>) -> Option<String> {
-        self.is_line_empty.store(line.is_empty(), Ordering::Relaxed);
+        self.line.is_empty.store(line.is_empty(), Ordering::Relaxed);
         None
     }
 }
 
 impl Validator for LineHelper {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        Ok(match input::goes_on(context.input()) {
-            true => ValidationResult::Incomplete,
-            false => ValidationResult::Valid(None),
-        })
+        if !input::goes_on(context.input()) {
+            return Ok(ValidationResult::Valid(None));
+        }
+        self.line.continuations.lock().unwrap_or_else(PoisonError::into_inner).add(context.input());
+        Ok(ValidationResult::Incomplete)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_history_is_bounded_by_bytes_and_keeps_the_newest() {
+        let mut history = DefaultHistory::new();
+
+        for number in 0..5 {
+            remember(&mut history, &format!("{number}{}", "x".repeat(HISTORY_BYTES_MAX / 3))).unwrap();
+        }
+        let kept: Vec<String> = (&history).into_iter().map(|line| line[..1].to_owned()).collect();
+        remember(&mut history, &"y".repeat(HISTORY_BYTES_MAX + 1)).unwrap();
+
+        assert_eq!(kept, ["3", "4"]);
+        assert_eq!(history.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_editor_that_has_failed_is_no_end_of_input() {
+        let (wanted, _wanted) = sync_channel(1);
+        let (_, read) = mpsc::channel(1);
+        let mut editor = LineEditor { wanted, read, is_reading: false };
+
+        assert!(editor.read().await.is_err());
     }
 }

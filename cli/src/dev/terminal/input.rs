@@ -37,8 +37,10 @@ impl Input {
                 _ => Self::Unknown(line.split_whitespace().next().unwrap_or_default().to_owned()),
             };
         }
-        let text = joined(line.trim());
-        if text.len() > MESSAGE_BYTES_MAX { Self::TooLong } else { Self::Message(text) }
+        let text = line.trim_end().trim_start_matches(['\n', '\r']);
+        // That one space says that this is no command. Any other belongs to what was pasted.
+        let text = text.strip_prefix(' ').filter(|text| text.starts_with('/')).unwrap_or(text);
+        if text.len() > MESSAGE_BYTES_MAX { Self::TooLong } else { Self::Message(text.to_owned()) }
     }
 }
 
@@ -47,19 +49,41 @@ pub(super) fn goes_on(line: &str) -> bool {
     line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
 
-/// Takes out the backslashes that said that a line goes on.
-fn joined(lines: &str) -> String {
-    let mut text = String::with_capacity(lines.len());
-    for line in lines.split_inclusive('\n') {
-        match line.strip_suffix('\n') {
-            Some(line) if goes_on(line) => {
-                text.push_str(&line[..line.len() - 1]);
-                text.push('\n');
-            }
-            _ => text.push_str(line),
-        }
+/// Where lines were continued at the prompt, while they are being typed. A backslash at the end of a line that
+/// was pasted is the text's own.
+#[derive(Debug, Default)]
+pub(super) struct Continuations {
+    /// The lines as they were when the last one was continued.
+    lines: String,
+    /// Where in them the backslashes are that said so.
+    backslashes: Vec<usize>,
+}
+
+impl Continuations {
+    /// The last of these lines goes on in the next.
+    pub(super) fn add(&mut self, lines: &str) {
+        self.keep_what_begins(lines);
+        lines.clone_into(&mut self.lines);
+        self.backslashes.push(lines.len() - 1);
     }
-    text
+
+    /// The lines without the backslashes that said that a line goes on.
+    pub(super) fn taken_out_of(mut self, lines: &str) -> String {
+        self.keep_what_begins(lines);
+        let mut text = String::with_capacity(lines.len());
+        let mut rest_begin = 0;
+        for backslash in self.backslashes {
+            text.push_str(&lines[rest_begin..backslash]);
+            rest_begin = backslash + 1;
+        }
+        text + &lines[rest_begin..]
+    }
+
+    /// What was edited since is no continuation any more, nor is what comes after it.
+    fn keep_what_begins(&mut self, lines: &str) {
+        let known = &self.lines;
+        self.backslashes.retain(|backslash| lines.get(..=*backslash) == known.get(..=*backslash));
+    }
 }
 
 #[cfg(test)]
@@ -87,8 +111,30 @@ mod tests {
         assert!(goes_on("one\\"));
         assert!(!goes_on("one"));
         assert!(!goes_on("C:\\\\"));
-        assert_eq!(Input::of("one\\\n  two\\\nthree"), message("one\n  two\nthree"));
-        assert_eq!(Input::of("pasted\nlines\\n stay"), message("pasted\nlines\\n stay"));
+    }
+
+    #[test]
+    fn only_the_backslashes_that_continued_a_line_at_the_prompt_are_taken_out() {
+        let mut typed = Continuations::default();
+        typed.add("one\\");
+        typed.add("one\\\n  two\\");
+        assert_eq!(typed.taken_out_of("one\\\n  two\\\nthree"), "one\n  two\nthree");
+
+        let mut mixed = Continuations::default();
+        mixed.add("cc a.c \\\n  -o a\\");
+        assert_eq!(mixed.taken_out_of("cc a.c \\\n  -o a\\\nWhy?"), "cc a.c \\\n  -o a\nWhy?");
+
+        let mut edited = Continuations::default();
+        edited.add("one\\");
+        assert_eq!(edited.taken_out_of("ünö\\\ntwo"), "ünö\\\ntwo");
+        assert_eq!(Continuations::default().taken_out_of("a\\\nb"), "a\\\nb");
+    }
+
+    #[test]
+    fn what_is_pasted_keeps_its_first_indentation() {
+        assert_eq!(Input::of("\n    if x:\n        y()\n"), message("    if x:\n        y()"));
+        assert_eq!(Input::of(" /etc is what?"), message("/etc is what?"));
+        assert_eq!(Input::of("  /etc"), message("  /etc"));
     }
 
     #[test]

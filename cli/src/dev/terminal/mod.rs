@@ -5,7 +5,8 @@
 //! - `presses`: what a Ctrl-C means, and where;
 //! - `mode`: leaves the terminal as it was found.
 //!
-//! While a turn runs nothing is read, so that Ctrl-C is a signal; at the prompt it is a key.
+//! While a turn runs nothing is read, so that Ctrl-C is a signal, and what is typed is thrown away; at the
+//! prompt Ctrl-C is a key.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -37,7 +38,8 @@ const HELP: &str = "\
 /exit   leave, as Ctrl-D does
 /help   show this
 Ctrl-C interrupts a running turn, a second one leaves. A line that ends in \\ goes on in the next, and pasted \
-lines stay together. A message that begins with / is sent with a space before it.";
+lines stay together. A message that begins with / is sent with a space before it. What is typed while a turn \
+runs is thrown away.";
 const HINT: &str = "Ctrl-C once more leaves, or Ctrl-D.";
 /// Said where somebody may wonder why a moment passes: everything is being stopped.
 const LEAVING: &str = "Leaving.";
@@ -133,7 +135,10 @@ impl Session<'_> {
 
     async fn message(&mut self, text: String) -> Result<Option<Exit>, DevError> {
         let stop = CancellationToken::new();
-        match self.turn(text, &stop).await? {
+        let turn = self.turn(text, &stop).await?;
+        // Typed while nobody could see it: as messages, these lines would be sent one by one and unread.
+        mode::forget_what_was_typed();
+        match turn {
             Turn::Left => {
                 say(LEAVING);
                 return Ok(Some(Exit::Interrupted));

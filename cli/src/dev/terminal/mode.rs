@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use rustix::{
     process::getpgrp,
-    termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr},
+    termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetpgrp, tcsetattr},
 };
 
 /// Ends the mode in which a terminal marks what is pasted, and the line that was begun.
@@ -19,13 +19,24 @@ impl SavedMode {
     }
 }
 
+/// Throws away what was typed and not read yet.
+pub(super) fn forget_what_was_typed() {
+    if is_ours() {
+        // A terminal that cannot do it reads the lines then, as a shell would.
+        let _ = tcflush(io::stdin(), QueueSelector::IFlush);
+    }
+}
+
+/// In the background the terminal is another's, and who touches it is stopped.
+fn is_ours() -> bool {
+    tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
+}
+
 impl Drop for SavedMode {
     fn drop(&mut self) {
         let Some(saved) = &self.0 else { return };
         let is_edited = tcgetattr(io::stdin()).is_ok_and(|now| now.local_modes != saved.local_modes);
-        // In the background the terminal is another's, and who touches it is stopped.
-        let is_ours = tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp());
-        if is_edited && is_ours {
+        if is_edited && is_ours() {
             // A terminal that is gone needs no setting back.
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, saved);
             let mut stdout = io::stdout();

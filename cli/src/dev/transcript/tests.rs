@@ -283,6 +283,25 @@ fn the_next_turn_is_open_until_its_own_end() {
 }
 
 #[test]
+fn after_a_retry_the_model_is_waited_for_again() {
+    let mut screen = Screen::default();
+    screen.transcript.begin_turn();
+    screen.transcript.has_told_to_wait();
+    let attempt = |attempt| {
+        let retry = RetryState { attempt, next_attempt_time: Some(NOW.into()), ..Default::default() };
+        Event::Retry(RetryChanged { retry: Some(retry) })
+    };
+
+    screen.see(attempt(2));
+    let is_told_again = screen.transcript.waits_for_model();
+    screen.transcript.has_told_to_wait();
+    screen.see(attempt(2));
+
+    assert!(is_told_again);
+    assert!(!screen.transcript.waits_for_model(), "a reconnect repeats what has been told");
+}
+
+#[test]
 fn it_is_the_model_that_is_waited_for_until_its_first_word_and_after_each_result() {
     let mut screen = Screen::default();
 

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     FromAgent, ToAgent,
     journal::{self, Listings},
+    registering::Turn,
     registry::{Attachment, OUTGOING_MAX},
 };
 use crate::{
@@ -56,8 +57,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// `CredentialsInvalid`, `FieldInvalid`, `WorkspaceNotFound`, `WorkspaceReplaced`, `ShuttingDown`, or
-    /// what the database says.
+    /// `CredentialsInvalid`, `FieldInvalid`, `WorkspaceNotFound`, `ShuttingDown`, `SessionLost` after a defect,
+    /// or what the database says.
     pub(crate) async fn attach_workspace(
         &self,
         actor: &Actor,
@@ -73,10 +74,27 @@ impl App {
             introduced = timeout(REGISTER_TIMEOUT, introduction) => introduced,
         };
         let late = |_| Error::invalid("register", "it must come first, and within 10 seconds");
-        let RegisterAgent { agent_version, tools, journal } = introduced.map_err(late)??;
-        // The number is taken before the write, so that of two agents that register at once the one that
-        // declared its tools last is, but for a reordering within the database, the one that stays.
-        let registration = inner.workspaces.register();
+        let agent = introduced.map_err(late)??;
+        let turn = tokio::select! {
+            () = inner.shutdown.cancelled() => return Err(Error::ShuttingDown),
+            turn = inner.workspaces.registering(workspace) => turn,
+        };
+        // It goes to its end also when the agent's stream breaks: a write that nobody waits for any more may
+        // still be carried out, and the next agent's is to come after it.
+        let app = self.clone();
+        let registered = inner.scheduler.tasks().spawn(async move { app.register(turn, agent).await });
+        // A panic is in the log; the agent registers anew.
+        registered.await.unwrap_or(Err(Error::SessionLost))
+    }
+
+    /// Keeps what the agent declares and puts it in its place, so that the row is that of the agent in place.
+    async fn register(
+        &self,
+        turn: Turn,
+        agent: RegisterAgent,
+    ) -> Result<(Attached, mpsc::Receiver<ToAgent>), Error> {
+        let (inner, workspace) = (&self.inner, turn.workspace());
+        let RegisterAgent { agent_version, tools, journal } = agent;
         if !inner.store.register_workspace(workspace, &tools, journal).await? {
             return Err(Error::WorkspaceNotFound);
         }
@@ -85,8 +103,7 @@ impl App {
         for first in [ToAgent::Registered(workspace), ToAgent::Ping(Heartbeat::FIRST_PING)] {
             outgoing.try_send(first).expect("the queue is new and its receiver is here");
         }
-        let attachment =
-            inner.workspaces.attach(workspace, registration, outgoing).ok_or(Error::WorkspaceReplaced)?;
+        let attachment = inner.workspaces.attach(turn, outgoing);
         tracing::info!(%workspace, agent_version, tools = tools.len(), "a workspace agent has attached");
         let attached = Attached {
             attachment,

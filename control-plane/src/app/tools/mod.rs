@@ -10,6 +10,7 @@ mod attach;
 mod check;
 mod journal;
 mod outlet;
+mod registering;
 mod registry;
 mod run;
 

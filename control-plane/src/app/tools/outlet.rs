@@ -5,7 +5,9 @@
 //! is dropped, and everything after it too, so that a preview is always a prefix without a gap.
 //!
 //! Along one stream an agent sends a call's output once. Who asks for the call later is to see it from its start
-//! too, so its beginning is kept while it runs.
+//! too, so its beginning is kept while it runs. After a beginning that is complete the output goes on live. Once
+//! the call has written more than is kept, a later caller's preview ends with the beginning, and what comes next
+//! is the result.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -30,16 +32,19 @@ pub(super) struct Outlet {
 
 /// What a call has written since it was sent, or the beginning of it.
 #[derive(Debug, Default)]
-pub(super) struct Beginning {
-    output: BytesMut,
-    cut: bool,
-}
+pub(super) struct Beginning(Prefix);
 
 #[derive(Debug, Default)]
 struct State {
-    output: BytesMut,
-    cut: bool,
+    output: Prefix,
     end: Option<End>,
+}
+
+/// Output without a gap. Once something did not fit, nothing joins on any more.
+#[derive(Clone, Debug, Default)]
+struct Prefix {
+    bytes: BytesMut,
+    cut: bool,
 }
 
 /// Why nothing more comes.
@@ -64,31 +69,40 @@ pub(super) enum Piece {
     End(End),
 }
 
+impl Prefix {
+    /// Takes as much as fits.
+    fn push(&mut self, data: &[u8], bytes_max: usize) {
+        if self.cut {
+            return;
+        }
+        let room = bytes_max.saturating_sub(self.bytes.len());
+        self.cut = data.len() > room;
+        self.bytes.extend_from_slice(&data[..data.len().min(room)]);
+    }
+}
+
 impl Beginning {
     /// The tool writes.
     pub(super) fn push(&mut self, data: &[u8]) {
-        self.cut |= self.output.len() + data.len() > BEGINNING_BYTES_MAX;
-        if !self.cut {
-            self.output.extend_from_slice(data);
-        }
+        self.0.push(data, BEGINNING_BYTES_MAX);
     }
 }
 
 impl Outlet {
     /// For a caller that comes when the call has written already.
+    ///
+    /// Where the beginning was cut, this caller's preview is over with it, though the tool writes on: what is
+    /// written now belongs behind what was dropped, and would be shown in the wrong place.
     pub(super) fn after(beginning: &Beginning) -> Self {
-        let state = State { output: beginning.output.clone(), cut: beginning.cut, end: None };
+        let state = State { output: beginning.0.clone(), end: None };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// The tool writes.
     pub(super) fn push(&self, data: &[u8]) {
         let mut state = self.lock();
-        if state.output.len() + data.len() > OUTPUT_BYTES_MAX {
-            state.cut = true;
-        }
-        if !state.cut && state.end.is_none() {
-            state.output.extend_from_slice(data);
+        if state.end.is_none() {
+            state.output.push(data, OUTPUT_BYTES_MAX);
             self.changed.notify_one();
         }
     }
@@ -111,11 +125,12 @@ impl Outlet {
 
     fn take(&self) -> Option<Piece> {
         let mut state = self.lock();
-        if state.output.is_empty() {
+        let output = &mut state.output.bytes;
+        if output.is_empty() {
             return state.end.take().map(Piece::End);
         }
-        let bytes = state.output.len().min(OUTPUT_CHUNK_BYTES_MAX);
-        Some(Piece::Output(state.output.split_to(bytes).freeze()))
+        let bytes = output.len().min(OUTPUT_CHUNK_BYTES_MAX);
+        Some(Piece::Output(output.split_to(bytes).freeze()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -152,36 +167,51 @@ mod tests {
     async fn a_slow_caller_gets_a_prefix_without_a_gap_and_the_end() {
         let outlet = Outlet::default();
         outlet.push(&vec![b'a'; OUTPUT_BYTES_MAX - 1]);
-        outlet.push(b"bb");
-        let mut taken = 0;
-        while taken < OUTPUT_BYTES_MAX - 1 {
+        outlet.push(b"bc");
+        let mut taken = Vec::new();
+        while taken.len() < OUTPUT_BYTES_MAX {
             let Piece::Output(data) = outlet.next().await else { panic!("no end was given") };
-            taken += data.len();
+            taken.extend_from_slice(&data);
         }
 
-        outlet.push(b"c");
+        outlet.push(b"d");
         outlet.end(ended());
 
+        assert!(taken.ends_with(b"ab"), "what fits of a piece is kept");
         assert_eq!(outlet.next().await, Piece::End(ended()));
     }
 
     #[tokio::test]
-    async fn a_later_caller_gets_the_output_from_its_start_as_far_as_it_is_kept_and_no_gap() {
+    async fn a_later_caller_gets_the_output_from_its_start_and_then_live_while_nothing_was_dropped() {
+        let mut beginning = Beginning::default();
+        let kept = vec![b'x'; BEGINNING_BYTES_MAX];
+        beginning.push(&kept[1..]);
+        beginning.push(&kept[..1]);
+        let outlet = Outlet::after(&beginning);
+
+        outlet.push(b"live");
+        outlet.end(ended());
+
+        assert_eq!(outlet.next().await, Piece::Output(Bytes::from(kept)));
+        assert_eq!(outlet.next().await, Piece::Output(Bytes::from_static(b"live")));
+        assert_eq!(outlet.next().await, Piece::End(ended()));
+    }
+
+    #[tokio::test]
+    async fn a_later_caller_of_a_call_that_wrote_too_much_gets_all_that_is_kept_and_the_end() {
         let mut beginning = Beginning::default();
         beginning.push(b"one ");
-        let early = Outlet::after(&beginning);
         beginning.push(&vec![b'x'; BEGINNING_BYTES_MAX]);
-        let late = Outlet::after(&beginning);
+        beginning.push(b"dropped");
+        let outlet = Outlet::after(&beginning);
 
-        for outlet in [&early, &late] {
-            outlet.push(b"two");
-            outlet.end(ended());
-        }
+        outlet.push(b"live");
+        outlet.end(ended());
 
-        assert_eq!(early.next().await, Piece::Output(Bytes::from_static(b"one two")));
-        assert_eq!(early.next().await, Piece::End(ended()));
-        assert_eq!(late.next().await, Piece::Output(Bytes::from_static(b"one ")));
-        assert_eq!(late.next().await, Piece::End(ended()));
+        let mut kept = b"one ".to_vec();
+        kept.resize(BEGINNING_BYTES_MAX, b'x');
+        assert_eq!(outlet.next().await, Piece::Output(Bytes::from(kept)));
+        assert_eq!(outlet.next().await, Piece::End(ended()));
     }
 
     #[tokio::test]

@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     CallKey, FromAgent, Sending, ToAgent, ToolEnd, Verdict,
     outlet::{Beginning, End, Outlet},
+    registering::{Registering, Turn},
 };
 
 /// Calls that one agent runs at a time, as many as it takes.
@@ -52,7 +53,8 @@ pub(crate) struct Workspaces {
 #[derive(Debug, Default)]
 struct Shared {
     places: Mutex<HashMap<WorkspaceId, Place>>,
-    registrations: AtomicU64,
+    registering: Registering,
+    attachments: AtomicU64,
 }
 
 /// Exists while its workspace has an agent, or a call waits for one.
@@ -65,7 +67,7 @@ struct Place {
 
 #[derive(Debug)]
 struct Agent {
-    registration: Registration,
+    attachment_no: AttachmentNo,
     outgoing: mpsc::Sender<ToAgent>,
     replaced: CancellationToken,
     running: HashMap<CallKey, Running>,
@@ -83,17 +85,16 @@ struct Running {
     cancelled: bool,
 }
 
-/// The place of a registration among all of this replica: of two agents of a workspace the one that began
-/// later stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Registration(u64);
+/// Tells the agents of a workspace apart that come one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AttachmentNo(u64);
 
 /// An agent in its place. It leaves when this is dropped.
 #[derive(Debug)]
 pub(super) struct Attachment {
     workspaces: Workspaces,
     workspace: WorkspaceId,
-    registration: Registration,
+    attachment_no: AttachmentNo,
     outgoing: mpsc::Sender<ToAgent>,
     replaced: CancellationToken,
 }
@@ -154,26 +155,21 @@ impl Workspaces {
         }
     }
 
-    /// Takes a number for an agent that wants to attach.
-    pub(super) fn register(&self) -> Registration {
-        Registration(self.shared.registrations.fetch_add(1, Ordering::Relaxed))
+    /// Waits until no other agent of the workspace registers. It is waited for as long as the database takes
+    /// to answer the agents before, so wait for the end of the replica and of the agent's stream as well.
+    pub(super) async fn registering(&self, workspace: WorkspaceId) -> Turn {
+        self.shared.registering.turn(workspace).await
     }
 
-    /// Puts an agent in its place, and puts out an older one. None when the older one is this.
-    pub(super) fn attach(
-        &self,
-        workspace: WorkspaceId,
-        registration: Registration,
-        outgoing: mpsc::Sender<ToAgent>,
-    ) -> Option<Attachment> {
+    /// Puts the agent whose turn it is in its place, and puts out an older one.
+    pub(super) fn attach(&self, turn: Turn, outgoing: mpsc::Sender<ToAgent>) -> Attachment {
+        let workspace = turn.workspace();
+        let attachment_no = AttachmentNo(self.shared.attachments.fetch_add(1, Ordering::Relaxed));
         let mut places = self.lock();
         let place = places.entry(workspace).or_default();
-        if place.agent.as_ref().is_some_and(|agent| agent.registration > registration) {
-            return None;
-        }
         let replaced = CancellationToken::new();
         let agent = Agent {
-            registration,
+            attachment_no,
             outgoing: outgoing.clone(),
             replaced: replaced.clone(),
             running: HashMap::new(),
@@ -184,7 +180,10 @@ impl Workspaces {
             older.leave();
         }
         place.changed.send_replace(());
-        Some(Attachment { workspaces: self.clone(), workspace, registration, outgoing, replaced })
+        drop(places);
+        // The next one puts this one out, so not before it is there.
+        drop(turn);
+        Attachment { workspaces: self.clone(), workspace, attachment_no, outgoing, replaced }
     }
 
     /// Sends a call, or joins it where it runs. Its output comes from its start.
@@ -297,7 +296,7 @@ impl Attachment {
         let Some(place) = places.get_mut(&self.workspace) else {
             return;
         };
-        let agent = place.agent.as_mut().filter(|agent| agent.registration == self.registration);
+        let agent = place.agent.as_mut().filter(|agent| agent.attachment_no == self.attachment_no);
         match (agent, message) {
             (Some(agent), FromAgent::Output { key, data }) => agent.output(key, &data),
             (Some(agent), FromAgent::Ended { key, end }) => {
@@ -335,7 +334,7 @@ impl Drop for Attachment {
         let Some(place) = places.get_mut(&self.workspace) else {
             return;
         };
-        if let Some(agent) = place.agent.take_if(|agent| agent.registration == self.registration) {
+        if let Some(agent) = place.agent.take_if(|agent| agent.attachment_no == self.attachment_no) {
             agent.leave();
             if place.changed.receiver_count() == 0 {
                 places.remove(&self.workspace);

@@ -25,6 +25,11 @@ use crate::{
 
 /// A call whose agent goes away under it so often is not sent again: it may be what kills the agent.
 const SENDINGS_MAX: u32 = 3;
+/// The same where there is a journal. Sending again is harmless there: an agent joins a call that still runs, and
+/// one that died under it answers that its outcome is unknown. So a stream that breaks now and then does not end
+/// a call that is well. What is not journalled runs anew each time, as it only reads; should that kill the agent,
+/// the worker's limit for a tool ends it long before this one.
+const SENDINGS_JOURNALLED_MAX: u32 = 1000;
 
 /// Looks at the row again.
 type CheckAgain = Box<dyn Fn() -> BoxFuture<'static, Result<Checked, Error>> + Send>;
@@ -148,7 +153,7 @@ impl Run {
                 Checked::Run(target) => target,
                 Checked::Answer(end) => return Ok(Err(end)),
             };
-            if self.sendings >= SENDINGS_MAX {
+            if self.sendings >= sendings_max(&target) {
                 return Ok(Err(self.unsent(&target, None)));
             }
             let not_sent = match self.workspaces.send(target.workspace, self.sending(&target)) {
@@ -215,6 +220,13 @@ impl Run {
         };
         let _ = write!(sentence, " {what_ran} Try again later, or go on without it.");
         ToolEnd::error(sentence)
+    }
+}
+
+fn sendings_max(target: &Target) -> u32 {
+    match target.journal {
+        Some(_) => SENDINGS_JOURNALLED_MAX,
+        None => SENDINGS_MAX,
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) fn events(pieces: &[Piece]) -> Vec<Value> {
     let mut events = vec![json!({"type": "message_start", "message": {"usage": {"input_tokens": 9}}})];
     for (index, piece) in pieces.iter().enumerate() {
         let (block, deltas) = match piece {
-            Piece::Thought => (
+            Piece::Thought | Piece::DetailedThought => (
                 json!({"type": "thinking", "thinking": "", "signature": ""}),
                 vec![
                     json!({"type": "thinking_delta", "thinking": THOUGHT.0}),

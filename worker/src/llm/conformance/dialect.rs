@@ -80,8 +80,14 @@ impl Wire {
 #[derive(Clone, Debug)]
 pub(super) enum Piece {
     Thought,
+    /// Thinking with details that must go back, where the wire format has such.
+    DetailedThought,
     Text(&'static str),
-    Call { id: &'static str, tool_name: &'static str, arguments: &'static str },
+    Call {
+        id: &'static str,
+        tool_name: &'static str,
+        arguments: &'static str,
+    },
 }
 
 /// All wire formats.
@@ -136,9 +142,14 @@ impl Dialect {
         (self.wire.provider)()
     }
 
-    /// The request of a call.
+    /// The request of a call to some server.
     pub(super) fn request(&self, call: &ModelCall) -> Value {
-        let url = Url::parse("http://127.0.0.1:1/").unwrap();
+        self.request_to("http://127.0.0.1:1/", call)
+    }
+
+    /// The request of a call to the server at this address.
+    pub(super) fn request_to(&self, url: &str, call: &ModelCall) -> Value {
+        let url = Url::parse(url).unwrap();
         serde_json::from_str(&(self.wire.body)(call, &url)).expect("the body is JSON")
     }
 

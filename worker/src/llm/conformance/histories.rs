@@ -1,10 +1,12 @@
 //! Any history becomes a request that every provider accepts, whoever produced it.
 
 use bytes::Bytes;
+use chatplane_domain::Effort;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::dialect::{DIALECTS, Dialect, MODEL, Piece, call, tool};
+use super::openai_rules::validate_own;
 use crate::llm::{AnswerPart, ModelCall, PartContent, PromptMessage, ToolResult};
 
 fn any_text() -> impl Strategy<Value = &'static str> {
@@ -36,6 +38,7 @@ fn any_call() -> impl Strategy<Value = (&'static str, &'static str, &'static str
 fn any_piece() -> impl Strategy<Value = Piece> {
     prop_oneof![
         Just(Piece::Thought),
+        Just(Piece::DetailedThought),
         any_text().prop_map(Piece::Text),
         any_call().prop_map(|(id, tool_name, arguments)| Piece::Call { id, tool_name, arguments }),
     ]
@@ -141,6 +144,24 @@ proptest! {
         for dialect in DIALECTS {
             (dialect.validate)(&dialect.request(&call));
         }
+    }
+
+    #[test]
+    fn openai_s_own_servers_accept_any_history_for_any_model_and_effort(
+        history in any_history(),
+        model in prop::sample::select(vec![MODEL, "gpt-4o", "o3", "gpt-5", "gpt-5.6"]),
+        effort in prop::sample::select(vec![Effort::Unspecified, Effort::Low, Effort::Medium, Effort::High]),
+        output_tokens_max in prop::sample::select(vec![0, 100, 50_000, i64::MAX]),
+        with_tools in any::<bool>(),
+    ) {
+        let mut call = call_with(history);
+        (call.provider_model, call.effort) = (model.to_owned(), effort);
+        call.output_tokens_max = output_tokens_max;
+        if !with_tools {
+            call.tools.clear();
+        }
+        let openai = DIALECTS.iter().find(|dialect| dialect.name == "openai").unwrap();
+        validate_own(&openai.request_to("https://api.openai.com/v1/chat/completions", &call));
     }
 
     #[test]

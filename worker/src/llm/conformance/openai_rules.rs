@@ -10,8 +10,10 @@ use super::dialect::{Piece, THOUGHT};
 /// What OpenAI, or a server that speaks like it, refuses, as panics.
 pub(super) fn validate(request: &Value) {
     let (of_old, of_late) = (&request["max_tokens"], &request["max_completion_tokens"]);
-    let tokens_max = if of_old.is_null() { of_late } else { of_old };
-    assert!(tokens_max.as_i64().unwrap() >= 1 && (of_old.is_null() || of_late.is_null()));
+    assert!(of_old.is_null() || of_late.is_null());
+    for tokens_max in [of_old, of_late].into_iter().filter(|tokens_max| !tokens_max.is_null()) {
+        assert!(tokens_max.as_i64().unwrap() >= 1);
+    }
     assert_eq!(request["stream"], true);
     assert_eq!(request["stream_options"], json!({"include_usage": true}));
     validate_tools(request);
@@ -40,6 +42,24 @@ pub(super) fn validate(request: &Value) {
             "assistant" => validate_answer(message, more, &mut ids),
             other => panic!("{other} has no place here"),
         };
+    }
+}
+
+/// What OpenAI's own servers refuse beyond that.
+pub(super) fn validate_own(request: &Value) {
+    validate(request);
+    assert!(request["max_tokens"].is_null(), "newer models refuse the old name");
+    let model = request["model"].as_str().unwrap();
+    let effort = request["reasoning_effort"].as_str();
+    assert!([None, Some("none"), Some("low"), Some("medium"), Some("high")].contains(&effort));
+    match model {
+        "gpt-4o" => {
+            assert_eq!(effort, None, "{model} does not think");
+            assert!(request["max_completion_tokens"].as_i64().is_none_or(|tokens| tokens <= 16_384));
+        }
+        "o3" | "gpt-5" => assert_ne!(effort, Some("none"), "{model} always thinks"),
+        "gpt-5.6" if request["tools"].is_array() => assert_eq!(effort, Some("none")),
+        _ => {}
     }
 }
 
@@ -77,6 +97,16 @@ fn validate_answer<'a>(message: &Value, more: &'a [Value], ids: &mut HashSet<Str
         [name] if name == "reasoning_content" => {
             assert!(!calls.is_empty(), "thinking goes back with calls only");
             assert!(fields[name].as_str().unwrap().replace(THOUGHT.0, "").is_empty());
+        }
+        [name] if name == "reasoning_details" => {
+            assert!(!calls.is_empty(), "thinking goes back with calls only");
+            for detail in fields[name].as_array().unwrap() {
+                assert_eq!(
+                    (&detail["type"], &detail["signature"]),
+                    (&json!("reasoning.text"), &json!(THOUGHT.1))
+                );
+                assert!(detail["text"].as_str().unwrap().replace(THOUGHT.0, "").is_empty());
+            }
         }
         _ => panic!("unknown fields {thinking:?}"),
     }
@@ -117,6 +147,12 @@ pub(super) fn events(pieces: &[Piece]) -> Vec<Value> {
     for piece in pieces {
         match piece {
             Piece::Thought => events.push(delta(json!({"reasoning_content": THOUGHT.0, "content": null}))),
+            Piece::DetailedThought => {
+                let detail = json!({"type": "reasoning.text", "index": 0, "text": THOUGHT.0});
+                events.push(delta(json!({"reasoning": THOUGHT.0, "reasoning_details": [detail]})));
+                let signature = json!({"type": "reasoning.text", "index": 0, "signature": THOUGHT.1});
+                events.push(delta(json!({"reasoning_details": [signature]})));
+            }
             Piece::Text(text) => events.push(delta(json!({"content": text}))),
             Piece::Call { id, tool_name, arguments } => {
                 let half = arguments.chars().count() / 2;

@@ -15,7 +15,7 @@ use super::failure::in_stream;
 use super::fragment::Fragment;
 use super::parts::Parts;
 use super::usage::Counts;
-use super::wire::{Choice, Chunk, Delta};
+use super::wire::{Choice, Chunk, Content, Delta, Piece};
 
 /// What a server sends when all is done; no JSON.
 const DONE: &str = "[DONE]";
@@ -63,11 +63,13 @@ impl ChatAssembly {
         let thought = thoughts.iter().find_map(|(name, json)| Some((*name, text(json.as_deref()?)?)));
         if let Some((name, text)) = thought {
             self.begun = true;
-            self.parts.thinking(name, &text)?;
+            self.parts.thinking(Some(name), &text)?;
         }
-        for text in [delta.content, delta.refusal].into_iter().flatten().filter(|text| !text.is_empty()) {
-            self.begun = true;
-            self.parts.text(&text)?;
+        if let Some(content) = delta.content {
+            self.content(content)?;
+        }
+        if let Some(refusal) = delta.refusal {
+            self.content(Content::Plain(refusal))?;
         }
         for call in delta.tool_calls.unwrap_or_default() {
             self.begun = true;
@@ -78,6 +80,25 @@ impl ChatAssembly {
             self.parts.call(Fragment::read_single(function.get())?)?;
         }
         Ok(())
+    }
+
+    /// Words, with thinking among them where a server lists both.
+    fn content(&mut self, content: Content) -> Result<(), Fault> {
+        match content {
+            Content::Plain(text) => {
+                self.begun |= !text.is_empty();
+                self.parts.text(&text)
+            }
+            Content::List(pieces) => pieces.into_iter().try_for_each(|piece| match piece {
+                Piece::Text { text } => self.content(Content::Plain(text)),
+                Piece::Thinking { thinking } => {
+                    let text = thinking.into_text();
+                    self.begun |= !text.is_empty();
+                    self.parts.thinking(None, &text)
+                }
+                Piece::Unknown => Ok(()),
+            }),
+        }
     }
 
     /// The tokens, if they are others than were told before.

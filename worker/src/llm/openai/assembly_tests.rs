@@ -146,6 +146,32 @@ fn thinking_is_read_under_each_of_its_names_once() {
 }
 
 #[test]
+fn words_and_thinking_may_come_in_a_list() {
+    let thinking = json!([{"type": "text", "text": "hm"}, {"type": "odd"}, {"type": "text", "text": "."}]);
+    let answer = run(&[
+        delta(&json!({"content": [{"type": "thinking", "thinking": thinking}]})),
+        delta(
+            &json!({"content": [{"type": "thinking", "thinking": " So"}, {"type": "text", "text": "one "}]}),
+        ),
+        delta(&json!({"content": [{"type": "reference", "reference_ids": [1]}, {"type": "text"}]})),
+        delta(&json!({"content": "two"})),
+        finish("stop"),
+        done(),
+    ])
+    .unwrap();
+
+    assert_eq!(contents(&answer), [PartContent::Reasoning("hm. So".into()), text("one two")]);
+    assert!(answer.parts[0].provider_state.is_empty(), "there is no field in which it could go back");
+}
+
+#[test]
+fn an_answer_is_not_lost_to_tokens_that_cannot_be_read() {
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": "many", "completion_tokens": 3}});
+    let answer = run(&[delta(&json!({"content": "a"})), finish("stop"), usage, done()]).unwrap();
+    assert_eq!(answer.usage, Usage { output_tokens: 3, ..Usage::default() });
+}
+
+#[test]
 fn a_refusal_is_what_the_model_says() {
     let answer = run(&[
         delta(&json!({"content": null, "refusal": "I will "})),
@@ -198,7 +224,7 @@ fn whatever_breaks_the_protocol_is_malformed() {
         delta(&json!({"tool_calls": [7]})),
         delta(&json!({"tool_calls": [{"index": 0, "function": 7}]})),
         delta(&json!({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": 7}}]})),
-        json!({"usage": {"prompt_tokens": "many"}}),
+        delta(&json!({"content": [7]})),
     ] {
         assert!(matches!(run(std::slice::from_ref(&data)), Err(Fault::Malformed(_))), "{data}");
     }

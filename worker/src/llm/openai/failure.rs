@@ -6,6 +6,10 @@ use serde_json::Value;
 use super::super::assembly::Fault;
 use super::super::failure::{Reported, kind_of_status};
 
+/// How servers that have no code for it say that a call does not fit the context, be it for
+/// what is asked or for what may be answered.
+const CONTEXT_FULL: [&str; 3] = ["maximum context length", "context length is only", "maximum model length"];
+
 /// The error that the body of an answer reports. Its code decides where it says more
 /// than the status does.
 pub(super) fn reported(body: &[u8]) -> Option<Reported> {
@@ -20,17 +24,16 @@ pub(super) fn reported(body: &[u8]) -> Option<Reported> {
     };
     let (label, kind) = word(error);
     let message = error.as_str().or_else(|| error["message"].as_str()).unwrap_or_default().to_owned();
-    // Many servers have only words for these two.
-    let too_long = message.contains("maximum context length") && !message.contains("max_tokens");
-    let kind = if too_long { Some(ErrorKind::ContextLength) } else { kind };
+    let is_context_full = CONTEXT_FULL.iter().any(|words| message.contains(words));
+    let kind = if is_context_full { Some(ErrorKind::ContextLength) } else { kind };
+    let kind = kind.or_else(|| kind_of_number(&label));
     Some(Reported { kind, label, message })
 }
 
 /// An error in the midst of a stream, where no status tells what it is.
 pub(super) fn in_stream(error: &Value) -> Fault {
     let (label, kind) = word(error);
-    let of_number = || label.parse().ok().filter(|status| (400..600).contains(status)).map(kind_of_status);
-    let kind = kind.or_else(of_number).unwrap_or(match label.as_str() {
+    let kind = kind.or_else(|| kind_of_number(&label)).unwrap_or(match label.as_str() {
         "invalid_request_error" => ErrorKind::InvalidRequest,
         _ => ErrorKind::ProviderUnavailable,
     });
@@ -50,6 +53,11 @@ fn word(error: &Value) -> (String, Option<ErrorKind>) {
     }
     let word = words.into_iter().find(|word| !word.is_empty());
     (word.unwrap_or_default(), None)
+}
+
+/// What a code means that is a status code, as servers have it that sit before others.
+fn kind_of_number(label: &str) -> Option<ErrorKind> {
+    label.parse().ok().filter(|status| (400..600).contains(status)).map(kind_of_status)
 }
 
 /// Codes and types that say more than the status that comes with them. Types as general

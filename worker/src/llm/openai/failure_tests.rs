@@ -22,15 +22,18 @@ fn codes_say_more_than_the_general_type_beside_them() {
 
 #[test]
 fn errors_are_read_in_every_shape_that_servers_give_them() {
-    for (body, label, message) in [
-        (json!({"error": {"message": "no", "type": "odd", "code": null}}), "odd", "no"),
-        (json!({"error": {"message": "no", "type": "odd", "code": 429}}), "429", "no"),
-        (json!([{"error": {"message": "no", "status": "X"}}]), "", "no"),
-        (json!({"error": "no"}), "", "no"),
-        (json!({"object": "error", "message": "no", "type": "odd"}), "odd", "no"),
-        (json!({"error": {"message": {"nested": 1}}}), "", ""),
+    let (limited, busy) = (Some(ErrorKind::RateLimited), Some(ErrorKind::Overloaded));
+    for (body, kind, label, message) in [
+        (json!({"error": {"message": "no", "type": "odd", "code": null}}), None, "odd", "no"),
+        (json!({"error": {"message": "no", "type": "odd", "code": 429}}), limited, "429", "no"),
+        (json!({"error": {"message": "no", "code": "503"}}), busy, "503", "no"),
+        (json!({"error": {"message": "no", "code": 7}}), None, "7", "no"),
+        (json!([{"error": {"message": "no", "status": "X"}}]), None, "", "no"),
+        (json!({"error": "no"}), None, "", "no"),
+        (json!({"object": "error", "message": "no", "type": "odd"}), None, "odd", "no"),
+        (json!({"error": {"message": {"nested": 1}}}), None, "", ""),
     ] {
-        let expected = Reported { kind: None, label: label.into(), message: message.into() };
+        let expected = Reported { kind, label: label.into(), message: message.into() };
         assert_eq!(reported(body.to_string().as_bytes()), Some(expected), "{body}");
     }
     for body in ["<html>", "", "7", "[]", "{}", "{\"choices\":[]}"] {
@@ -42,10 +45,18 @@ fn errors_are_read_in_every_shape_that_servers_give_them() {
 fn a_context_that_is_full_is_told_by_words_where_there_is_no_code() {
     let kind =
         |message: &str| reported(json!({"error": {"message": message}}).to_string().as_bytes()).unwrap().kind;
-    let full = "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.";
-    assert_eq!(kind(full), Some(ErrorKind::ContextLength));
+    for message in [
+        "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.",
+        "'max_tokens' or 'max_completion_tokens' is too large: 32000. This model's maximum context length is \
+         8192 tokens and your request has 500 input tokens (32000 > 8192 - 500).",
+        "You passed 500 input tokens and requested 32000 output tokens. However, the model's context length is \
+         only 8192 tokens.",
+        "The decoder prompt (length 9000) is longer than the maximum model length of 8192.",
+    ] {
+        assert_eq!(kind(message), Some(ErrorKind::ContextLength), "{message}");
+    }
     // That is a wrong setting, which no new chat would mend.
-    assert_eq!(kind("'max_tokens' is too large: 32000. The maximum context length is 8192."), None);
+    assert_eq!(kind("max_tokens is too large: 32000. This model supports at most 16384."), None);
 }
 
 #[test]

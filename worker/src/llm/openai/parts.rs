@@ -85,13 +85,16 @@ impl Parts {
         self.grow(self.open.len() - 1, text)
     }
 
-    /// The model's thinking grows, in the field of this name.
-    pub(super) fn thinking(&mut self, field: &str, text: &str) -> Result<(), Fault> {
+    /// The model's thinking grows, in the field of this name; thinking that has no field of
+    /// its own does not go back.
+    pub(super) fn thinking(&mut self, field: Option<&str>, text: &str) -> Result<(), Fault> {
         if text.is_empty() {
             return Ok(());
         }
         let part = self.thinking_part()?;
-        self.keep(part, THINKING_FIELD, &raw_text(field))?;
+        if let Some(field) = field {
+            self.keep(part, THINKING_FIELD, &raw_text(field))?;
+        }
         self.grow(part, text)
     }
 

@@ -12,7 +12,7 @@ fn run(steps: impl IntoIterator<Item = Value>) -> Result<(Vec<ModelEvent>, Answe
         if let Some(text) = step.as_str() {
             parts.text(text)?;
         } else if let Some(thought) = step["thought"].as_str() {
-            parts.thinking("reasoning_content", thought)?;
+            parts.thinking(Some("reasoning_content"), thought)?;
         } else if !step["detail"].is_null() {
             parts.thinking_detail(fields(&step["detail"]))?;
         } else {

@@ -10,11 +10,18 @@ use super::super::tools::{input_schema, offered};
 use super::super::{ModelCall, ToolDefinition};
 use super::history::{Message, conversation};
 
+/// The bound of an answer that is none. It is not sent: every server has a bound of its own,
+/// and many refuse a call that asks for more.
+const OUTPUT_TOKENS_UNBOUNDED: i64 = i64::MAX;
+
 /// Whose server answers: OpenAI's own has fields that others do not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Server {
-    /// OpenAI's own, or the same at Azure.
+    /// OpenAI's own.
     Own,
+    /// Azure's, which has OpenAI's models and fields. Models have the names there that
+    /// operators give them, so that nothing can be concluded from an unknown one.
+    Azure,
     /// One that speaks like it.
     Compatible,
 }
@@ -22,11 +29,18 @@ pub(super) enum Server {
 impl Server {
     /// The server at a URL.
     pub(super) fn of(url: &Url) -> Self {
+        const AZURE: [&str; 3] = ["openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com"];
         let host = url.host_str().unwrap_or_default();
-        let is_own = ["api.openai.com", "openai.azure.com"].into_iter().any(|own| {
-            host.strip_suffix(own).is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        });
-        if is_own { Self::Own } else { Self::Compatible }
+        let is_below = |domain: &str| {
+            host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        };
+        if is_below("api.openai.com") {
+            Self::Own
+        } else if AZURE.into_iter().any(is_below) {
+            Self::Azure
+        } else {
+            Self::Compatible
+        }
     }
 }
 
@@ -70,14 +84,20 @@ struct Function<'a> {
 /// The request as JSON.
 pub(super) fn body(call: &ModelCall, server: Server) -> String {
     let tools: Vec<Tool<'_>> = offered(call).map(tool).collect();
-    let output_tokens_max = call.output_tokens_max.max(1);
-    let own_max = || output_tokens_max.min(answer_tokens_max(&call.provider_model));
+    let is_bounded = call.output_tokens_max != OUTPUT_TOKENS_UNBOUNDED;
+    let bound = is_bounded.then(|| call.output_tokens_max.max(1));
+    let (max_completion_tokens, max_tokens) = match server {
+        Server::Own | Server::Azure => {
+            (bound.map(|tokens| tokens.min(answer_tokens_max(&call.provider_model))), None)
+        }
+        Server::Compatible => (None, bound),
+    };
     let request = Request {
         model: &call.provider_model,
         stream: true,
         stream_options: StreamOptions { include_usage: true },
-        max_completion_tokens: (server == Server::Own).then(own_max),
-        max_tokens: (server == Server::Compatible).then_some(output_tokens_max),
+        max_completion_tokens,
+        max_tokens,
         reasoning_effort: effort(call, server),
         tools,
         messages: conversation(&call.system, &call.messages, &call.provider_model),
@@ -98,7 +118,8 @@ fn tool(tool: &ToolDefinition) -> Tool<'_> {
 /// newest models take tools over Chat Completions only with an effort of `none`, and
 /// refuse them when nothing is said, so that `none` it is, whatever the chat wants: an
 /// answer without thinking is better than none. The models in between, a closed list too,
-/// take both. Other servers ignore the field or know what to do with it.
+/// take both. Other servers ignore the field or know what to do with it; at Azure a model's
+/// name says too little for that exception.
 fn effort(call: &ModelCall, server: Server) -> Option<&'static str> {
     let model = call.provider_model.as_str();
     let wanted = match call.effort {

@@ -2,9 +2,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::super::super::anthropic::Anthropic;
+use super::super::super::call::WireFormat;
 use super::super::super::state::{Fields, State};
 use super::super::super::{AnswerPart, CallLimits, PartContent, PromptMessage, ToolResult};
-use super::super::FORMAT;
+use super::super::{FORMAT, OpenAi};
 use super::*;
 
 const MODEL: &str = "some-model";
@@ -180,6 +182,9 @@ fn the_bound_of_an_answer_is_named_as_the_server_knows_it() {
         ("https://api.openai.com/v1", "gpt-5", "max_completion_tokens", 50_000),
         ("https://eu.api.openai.com/v1", "o3", "max_completion_tokens", 50_000),
         ("https://mine.openai.azure.com/openai/v1", "gpt-4o-mini", "max_completion_tokens", 16_384),
+        ("https://mine.cognitiveservices.azure.com/openai/v1", "my-model", "max_completion_tokens", 50_000),
+        ("https://mine.services.ai.azure.com/openai/v1", "gpt-5", "max_completion_tokens", 50_000),
+        ("https://openai.azure.com.example/v1", "gpt-5", "max_tokens", 50_000),
         ("https://api.openai.com/v1", "ft:gpt-4.1-mini:me", "max_completion_tokens", 32_768),
         ("https://api.openai.com.example/v1", "gpt-4o", "max_tokens", 50_000),
         ("https://notapi.openai.com/v1", "gpt-5", "max_tokens", 50_000),
@@ -194,8 +199,32 @@ fn the_bound_of_an_answer_is_named_as_the_server_knows_it() {
 }
 
 #[test]
+fn an_answer_without_a_bound_of_ours_is_asked_for_without_one() {
+    for server in [Server::Own, Server::Azure, Server::Compatible] {
+        let mut call = call(vec![user("x")]);
+        call.provider_model = "gpt-4o".to_owned();
+        call.output_tokens_max = i64::MAX;
+        let sent = request(&call, server);
+        assert_eq!((sent.get("max_tokens"), sent.get("max_completion_tokens")), (None, None), "{server:?}");
+    }
+}
+
+#[test]
+fn the_first_token_may_take_as_long_as_the_thinking_that_servers_hide() {
+    let limits = |first, silence| CallLimits {
+        first_token_timeout: Duration::from_secs(first),
+        silence_timeout: Duration::from_secs(silence),
+        ..call(Vec::new()).limits
+    };
+    for (first, silence) in [(2, 5), (5, 2)] {
+        assert_eq!(OpenAi::first_token_timeout(&limits(first, silence)), Duration::from_secs(5));
+        assert_eq!(Anthropic::first_token_timeout(&limits(first, silence)), Duration::from_secs(first));
+    }
+}
+
+#[test]
 fn an_effort_is_sent_where_the_model_takes_it() {
-    use Server::{Compatible, Own};
+    use Server::{Azure, Compatible, Own};
     let (unspecified, high) = (Effort::Unspecified, Effort::High);
     for (server, model, tools, effort, expected) in [
         (Own, "gpt-5", true, unspecified, None),
@@ -211,6 +240,11 @@ fn an_effort_is_sent_where_the_model_takes_it() {
         (Own, "gpt-4.1", true, unspecified, None),
         (Own, "ft:gpt-4o-mini:me", true, high, None),
         (Own, "gpt-5.2-chat-latest", true, high, None),
+        (Azure, "gpt-5.6", true, high, Some("high")),
+        (Azure, "gpt-5.6", true, unspecified, None),
+        (Azure, "my-model", true, unspecified, None),
+        (Azure, "my-model", false, high, Some("high")),
+        (Azure, "gpt-4o", true, high, None),
         (Compatible, "gpt-5.6", true, high, Some("high")),
         (Compatible, "qwen3", true, high, Some("high")),
         (Compatible, "qwen3", true, unspecified, None),

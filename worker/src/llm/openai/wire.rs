@@ -12,7 +12,8 @@ pub(super) struct Chunk {
     #[serde(default)]
     pub(super) choices: Option<Vec<Choice>>,
     #[serde(default)]
-    pub(super) usage: Option<WireUsage>,
+    /// Read field by field, since only a part of it may be as it should.
+    pub(super) usage: Option<Value>,
     #[serde(default)]
     pub(super) error: Option<Value>,
     /// `error` where a server sends an error in place of a chunk.
@@ -33,7 +34,7 @@ pub(super) struct Choice {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Delta {
-    pub(super) content: Option<String>,
+    pub(super) content: Option<Content>,
     pub(super) refusal: Option<String>,
     /// Thinking, where a server shows it: under this name…
     pub(super) reasoning_content: Option<Box<RawValue>>,
@@ -46,24 +47,45 @@ pub(super) struct Delta {
     pub(super) function_call: Option<Box<RawValue>>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct WireUsage {
-    pub(super) prompt_tokens: Option<i64>,
-    pub(super) completion_tokens: Option<i64>,
-    pub(super) total_tokens: Option<i64>,
-    pub(super) prompt_tokens_details: Option<PromptDetails>,
-    pub(super) completion_tokens_details: Option<CompletionDetails>,
+/// Words, plain as nearly every server sends them, or in a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Content {
+    Plain(String),
+    List(Vec<Piece>),
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct PromptDetails {
-    pub(super) cached_tokens: Option<i64>,
+/// An item of a list of words.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Piece {
+    Text {
+        #[serde(default)]
+        text: String,
+    },
+    Thinking {
+        thinking: Box<Content>,
+    },
+    #[serde(other)]
+    Unknown,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct CompletionDetails {
-    pub(super) reasoning_tokens: Option<i64>,
+impl Content {
+    /// The words alone.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Plain(text) => text,
+            Self::List(pieces) => pieces.into_iter().map(Piece::into_text).collect(),
+        }
+    }
+}
+
+impl Piece {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text { text } => text,
+            Self::Thinking { thinking } => thinking.into_text(),
+            Self::Unknown => String::new(),
+        }
+    }
 }

@@ -81,6 +81,7 @@ fn quick_limits() -> Limits {
         rewrite: quick,
         recall: quick,
         attempts_max: ATTEMPTS_MAX,
+        timeouts_max: 2,
         ..Limits::default()
     }
 }

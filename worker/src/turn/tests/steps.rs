@@ -221,6 +221,35 @@ async fn a_call_that_keeps_failing_ends_with_what_it_met_last() {
 }
 
 #[tokio::test]
+async fn a_call_that_keeps_running_out_of_time_has_fewer_tries() {
+    let control_plane = ControlPlane::start().await;
+    let model = ScriptedModel::new((0..2).map(|_| fail(ErrorKind::Timeout, true)));
+    let _worker = RunningWorker::start(&control_plane, &model);
+
+    control_plane.lease().await;
+    control_plane.until("the end", |state| state.fence == 1 && !state.leased).await;
+
+    assert_eq!(control_plane.state().writes, [("RecordRetry", 1), ("Fail", 2)]);
+    let error = control_plane.state().error.clone().unwrap();
+    assert_eq!(error.kind(), chat::ErrorKind::AttemptsExhausted);
+    assert!(error.message.contains("failed 2 times"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn only_failures_in_a_row_that_ran_out_of_time_are_counted_together() {
+    let control_plane = ControlPlane::start().await;
+    let (slow, busy) = (fail(ErrorKind::Timeout, true), fail(ErrorKind::Overloaded, true));
+    let model = ScriptedModel::new([slow, busy, answer("whole")]);
+    let _worker = RunningWorker::start(&control_plane, &model);
+
+    control_plane.lease().await;
+    control_plane.until("the end", |state| state.fence == 1 && !state.leased).await;
+
+    let writes = control_plane.state().writes.clone();
+    assert_eq!(writes, [("RecordRetry", 1), ("RecordRetry", 2), ("CommitStep", 3)]);
+}
+
+#[tokio::test]
 async fn a_later_step_has_as_many_tries_and_its_last_failure_is_told_by_the_worker() {
     let control_plane = ControlPlane::start().await;
     let first = [say("so far"), end(StopReason::PauseTurn)].concat();

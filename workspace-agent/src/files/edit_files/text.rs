@@ -80,10 +80,14 @@ fn is_again(text: &str, old: &str, first: usize) -> bool {
     text[next..].contains(old)
 }
 
+/// Only so many are looked for one by one as are named: each such look may go through all of a text that
+/// repeats itself, and there may be millions.
 fn ambiguous(text: &str, old: &str) -> Problem {
     let mut found = Vec::new();
     let (mut from, mut line) = (0, 1);
-    while let Some(at) = text[from..].find(old) {
+    while found.len() <= LINES_NAMED_MAX
+        && let Some(at) = text[from..].find(old)
+    {
         line += text[from..from + at].matches('\n').count();
         found.push(line);
         let next = from + at + old.chars().next().map_or(1, char::len_utf8);
@@ -94,7 +98,9 @@ fn ambiguous(text: &str, old: &str) -> Problem {
     if found.len() > LINES_NAMED_MAX {
         lines.push("…".to_owned());
     }
-    Problem::Ambiguous { count: found.len(), lines: lines.join(", ") }
+    // Those that do not overlap are all counted in one go.
+    let count = text.matches(old).count().max(found.len());
+    Problem::Ambiguous { count, lines: lines.join(", ") }
 }
 
 /// Whether the text has line breaks, and all are those of Windows. Models write plain ones, and mean these.
@@ -149,6 +155,17 @@ mod tests {
         let problem = apply("\n\n\n", one("\n\n", "x")).unwrap_err();
         assert_eq!(problem, Problem::Ambiguous { count: 2, lines: "1, 2".to_owned() });
         assert!(apply("茶茶茶", one("茶茶", "x")).is_err());
+    }
+
+    /// Looking for each of the overlapping ones would take hours.
+    #[test]
+    fn a_large_text_that_repeats_itself_is_looked_through_a_few_times_only() {
+        let text = "a".repeat(FILE_BYTES_MAX);
+        let old = "a".repeat(1 << 20);
+
+        let problem = apply(&text, one(&old, "x")).unwrap_err();
+
+        assert_eq!(problem, Problem::Ambiguous { count: 6, lines: "1, 1, 1, 1, 1, …".to_owned() });
     }
 
     #[test]

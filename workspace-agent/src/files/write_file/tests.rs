@@ -95,6 +95,42 @@ fn content_is_written_byte_by_byte() {
 }
 
 #[test]
+fn directories_that_were_made_for_a_file_go_again_when_it_is_not_written() {
+    let place = Place::new();
+    let before = place.names();
+    let (long, deep) = ("n".repeat(256), format!("{}file", "d/".repeat(65)));
+
+    let long_file = place.write(&format!("new/deeper/{long}"), "x").unwrap_err();
+    let long_directory = place.write(&format!("new/{long}/file"), "x").unwrap_err();
+    let too_deep = place.write(&deep, "x").unwrap_err();
+
+    let nothing = "Nothing was changed.";
+    for error in [long_file, long_directory] {
+        assert!(error.contains("cannot be written") && error.ends_with(nothing), "{error}");
+    }
+    assert!(too_deep.contains("lies too deep") && too_deep.ends_with(nothing), "{too_deep}");
+    assert_eq!(place.names(), before);
+    let deepest = &deep["d/".len()..];
+    place.write(deepest, "x").unwrap();
+    assert_eq!(place.read(deepest), "x");
+}
+
+#[test]
+fn a_call_that_is_cancelled_leaves_no_directory() {
+    let place = Place::new();
+    let before = place.names();
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let arguments =
+        Arguments::parse(&json!({"path": "new/deeper/file", "content": "x"}).to_string()).unwrap();
+
+    let cancelled = run(&place.root(), &Call { arguments, output: OutputSink::new().0, cancel });
+
+    assert_eq!(cancelled.unwrap_err().to_string(), "The call was cancelled.");
+    assert_eq!(place.names(), before);
+}
+
+#[test]
 fn directories_on_the_way_are_made_only_to_stay() {
     let place = Place::new();
 

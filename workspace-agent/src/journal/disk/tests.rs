@@ -1,5 +1,7 @@
 //! What a start finds after a crash at any point of a call's life.
 
+use std::time::SystemTime;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -17,22 +19,29 @@ impl Place {
 
     fn open(&self) -> (Disk, Vec<Found>) {
         let (home, _) = Home::open(Some(self.state.path()), self.workspace.path()).unwrap();
-        Disk::open(home).unwrap()
+        let (disk, found) = Disk::open(home).unwrap();
+        // When they were written is the same for all, so that whole values can be compared.
+        let found = found.into_iter().map(|found| {
+            assert!(found.written > SystemTime::UNIX_EPOCH);
+            Found { written: SystemTime::UNIX_EPOCH, ..found }
+        });
+        (disk, found.collect())
     }
 }
 
 fn start(call_index: i32) -> Start {
-    let key = CallKey { chat_id: uuid::Uuid::from_u128(1), message_id: 7, call_index };
-    Start { key, input: Input::of("write_file", "{}"), tool_name: "write_file" }
+    let key = CallKey { chat_id: Uuid::from_u128(1), message_id: 7, call_index };
+    let (workspace, input) = (Uuid::from_u128(5), Input::of("write_file", "{}"));
+    Start { key, workspace, input, tool_name: "write_file" }
 }
 
 fn found(call_index: i32, has_answer: bool, bytes: u64) -> Found {
-    let Start { key, input, .. } = start(call_index);
-    Found { key, input: Some(input), has_answer, bytes }
+    let Start { key, workspace, input, .. } = start(call_index);
+    Found { key, readable: Some((workspace, input)), has_answer, bytes, written: SystemTime::UNIX_EPOCH }
 }
 
 fn start_bytes() -> u64 {
-    format::start("write_file", &start(0).input).len() as u64
+    beginning(&start(0)).len() as u64
 }
 
 #[test]
@@ -89,7 +98,7 @@ fn a_damaged_file_is_a_call_whose_outcome_is_unknown() {
 
     assert_eq!(error.kind(), ErrorKind::InvalidData);
     all.sort_by_key(|found| found.key.call_index);
-    assert_eq!(all[0], Found { input: None, ..found(0, false, 0) });
+    assert_eq!(all[0], Found { readable: None, ..found(0, false, 0) });
     assert!(all[1].has_answer, "its size is right; reading it tells");
 }
 

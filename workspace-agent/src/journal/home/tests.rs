@@ -133,7 +133,7 @@ fn the_default_is_the_systems_for_root_and_the_users_for_others() {
     let dir = |surroundings: Surroundings| surroundings.state_dir().map(|dir| dir.display().to_string());
 
     for (place, expected) in [
-        (surroundings(true, Some("/x"), Some("/root")), Some("/var/lib/chatplane/workspace-agent")),
+        (surroundings(true, Some("/x"), Some("/root")), Some("/var/lib/chatplane-workspace-agent")),
         (surroundings(false, Some("/x"), Some("/home/a")), Some("/x/chatplane")),
         (surroundings(false, Some("not/absolute"), Some("/home/a")), Some("/home/a/.local/state/chatplane")),
         (surroundings(false, None, None), None),

@@ -108,7 +108,7 @@ struct World {
 }
 
 fn key(call_index: i32) -> CallKey {
-    CallKey { chat_id: uuid::Uuid::from_u128(1), message_id: 7, call_index }
+    CallKey { chat_id: Uuid::from_u128(1), message_id: 7, call_index }
 }
 
 fn input(other: bool) -> Input {
@@ -120,6 +120,7 @@ fn limits() -> Limits {
         entries_max: 2,
         bytes_max: 1024 * ENTRY_BYTES_MAX,
         committed_for: Duration::from_secs(COMMITTED_FOR_S),
+        foreign_for: Duration::from_secs(1),
         refusals_max: 100,
     }
 }
@@ -148,7 +149,10 @@ impl World {
             Event::Unreadable { call } => {
                 if !self.tasks.contains_key(&call) {
                     self.ledger.unreadable(key(call));
-                    self.history(call).may_reappear = true;
+                    // Of a start alone no later life makes an answer.
+                    if self.disk.get(&call) == Some(&File::Ended) {
+                        self.history(call).may_reappear = true;
+                    }
                 }
             }
             Event::Verdict { call, disposition } => self.verdict(call, disposition),
@@ -197,7 +201,9 @@ impl World {
                 history.refused = true;
             }
             Answer::OtherInput => assert!(started_or_may),
-            Answer::OtherJournal | Answer::NoJournal => panic!("the ledger knows one journal"),
+            Answer::OtherJournal | Answer::NoJournal | Answer::Unreadable => {
+                panic!("the ledger knows one journal, and reads nothing")
+            }
         }
     }
 
@@ -293,9 +299,10 @@ impl World {
         }
         let found = |(call, file): (&i32, &File)| Found {
             key: key(*call),
-            input: Some(input(false)),
+            readable: Some((Uuid::nil(), input(false))),
             has_answer: *file == File::Ended,
             bytes: 100,
+            written: SystemTime::UNIX_EPOCH,
         };
         self.ledger = Ledger::load(limits(), self.disk.iter().map(found).collect());
     }

@@ -9,6 +9,7 @@ fn limits() -> Limits {
         entries_max: 3,
         bytes_max: 10 * ENTRY_BYTES_MAX,
         committed_for: Duration::from_secs(30),
+        foreign_for: Duration::from_secs(60),
         refusals_max: 2,
     }
 }
@@ -18,7 +19,7 @@ fn ledger() -> Ledger<&'static str> {
 }
 
 fn key(call_index: i32) -> CallKey {
-    CallKey { chat_id: uuid::Uuid::from_u128(1), message_id: 7, call_index }
+    CallKey { chat_id: Uuid::from_u128(1), message_id: 7, call_index }
 }
 
 fn input() -> Input {
@@ -26,7 +27,8 @@ fn input() -> Input {
 }
 
 fn found(call_index: i32, has_answer: bool) -> Found {
-    Found { key: key(call_index), input: Some(input()), has_answer, bytes: 500 }
+    let readable = Some((Uuid::nil(), input()));
+    Found { key: key(call_index), readable, has_answer, bytes: 500, written: SystemTime::UNIX_EPOCH }
 }
 
 /// A clock that starts anywhere.
@@ -63,7 +65,7 @@ fn another_input_is_refused_whatever_became_of_the_call() {
 
 #[test]
 fn a_start_finds_answers_and_calls_that_were_lost() {
-    let damaged = Found { input: None, ..found(2, false) };
+    let damaged = Found { readable: None, ..found(2, false) };
     let ledger = Ledger::<()>::load(limits(), vec![found(0, true), found(1, false), damaged]);
 
     let unknown = Some(Known::Told(Answer::OutcomeUnknown));
@@ -191,4 +193,49 @@ fn a_running_call_is_stopped_by_whoever_does_not_want_it_and_stays() {
     assert_eq!(ledger.apply(key(0), Disposition::Committed, at(99)), Consequence::Stop("run"));
     assert_eq!(ledger.known(key(0), &input()), Some(Known::Running("run")));
     assert_eq!(ledger.apply(key(9), Disposition::Committed, at(99)), Consequence::Nothing);
+}
+
+#[test]
+fn an_entry_belongs_to_the_workspace_that_it_was_run_for() {
+    let at = clock();
+    let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let theirs = Found { readable: Some((first, input())), ..found(0, true) };
+    let mut ledger = Ledger::load(limits(), vec![theirs]);
+    ledger.serve(second, SystemTime::UNIX_EPOCH);
+    ledger.begin(key(1), input(), "run").unwrap();
+
+    for second in [0, 1_000, 2_000] {
+        let said = ledger.apply(key(0), Disposition::Committed, at(second));
+        assert_eq!(said, Consequence::Nothing);
+    }
+
+    assert_eq!(ledger.keys(), [key(1)]);
+    assert_eq!(ledger.known(key(0), &input()), Some(Known::Recorded), "it answers all the same");
+    ledger.serve(first, SystemTime::UNIX_EPOCH);
+    assert_eq!(ledger.keys(), [key(0)]);
+    assert_eq!(ledger.apply(key(1), Disposition::Cancel, at(0)), Consequence::Nothing);
+    assert_eq!(ledger.apply(key(0), Disposition::Committed, at(0)), Consequence::Nothing);
+    assert_eq!(ledger.apply(key(0), Disposition::Committed, at(30)), Consequence::Remove);
+}
+
+#[test]
+fn what_is_of_another_workspace_or_damaged_leaves_when_it_is_old() {
+    let (ours, theirs) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let of = |workspace| Some((workspace, input()));
+    let found = vec![
+        Found { readable: of(ours), ..found(0, true) },
+        Found { readable: of(theirs), ..found(1, true) },
+        Found { readable: None, ..found(2, false) },
+    ];
+    let mut ledger = Ledger::<()>::load(limits(), found);
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+
+    assert_eq!(ledger.serve(ours, at(59)), []);
+    let mut leaving = ledger.serve(ours, at(60));
+
+    leaving.sort_by_key(|key| key.call_index);
+    assert_eq!(leaving, [key(1), key(2)]);
+    assert_eq!(ledger.serve(ours, at(61)), [], "they are leaving already");
+    leaving.into_iter().for_each(|key| ledger.removed(key));
+    assert_eq!((ledger.keys(), ledger.bytes), (vec![key(0)], 500));
 }

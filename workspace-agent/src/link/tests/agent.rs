@@ -222,7 +222,7 @@ impl Agent {
         soon("the agent's end", self.running).await.unwrap()
     }
 
-    /// Ends it at once, as a kill would: nothing more is written.
+    /// Ends it at once: nothing more is begun. Unlike with a kill, a write that is under way goes to its end.
     pub(super) async fn die(self) {
         self.running.abort();
         assert!(soon("the agent's death", self.running).await.unwrap_err().is_cancelled());

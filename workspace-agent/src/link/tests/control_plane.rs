@@ -21,6 +21,9 @@ use super::soon;
 
 const CHAT: &str = "01890000-0000-7000-8000-000000000001";
 
+/// The workspace that the agent is registered for, unless a test says another.
+const WORKSPACE: &str = "01890000-0000-7000-8000-000000000002";
+
 /// One stream of an agent, as the control plane sees it.
 pub(super) struct Attached {
     pub(super) authorization: String,
@@ -95,9 +98,14 @@ impl Attached {
 
     /// Takes the registration and accepts it.
     pub(super) async fn register(&mut self) -> Register {
+        self.register_for(WORKSPACE).await
+    }
+
+    /// The same, for a workspace that the test names.
+    pub(super) async fn register_for(&mut self, workspace_id: &str) -> Register {
         let FromAgent::Register(register) = self.next().await else { panic!("the first message registers") };
         self.journal_id.clone_from(&register.journal_id);
-        self.send(ToAgent::Registered(Registered { workspace_id: "w".to_owned() })).await;
+        self.send(ToAgent::Registered(Registered { workspace_id: workspace_id.to_owned() })).await;
         register
     }
 

@@ -9,12 +9,14 @@ use std::{
 use chatplane_proto::workspace::v1::{
     CallTool, JournalDisposition, JournalVerdicts, ToolEnded, attach_response::Message as ToAgent,
 };
+use rustix::fs::{CWD, Mode, mkfifoat};
 use tonic::Status;
 
 use super::{
     super::{Limits, asked::LATE_HOLDER},
     agent::{Agent, Place, limits},
     control_plane::{Attached, ControlPlane, call_id, ended},
+    soon,
 };
 use crate::{
     journal::{self, Answer, Refusal},
@@ -266,6 +268,35 @@ async fn the_journal_is_listed_in_parts_and_what_is_committed_leaves_after_a_whi
 }
 
 #[tokio::test]
+async fn verdicts_of_another_workspace_take_nothing_away() {
+    let journal = journal::Limits { committed_for: Duration::ZERO, ..journal::Limits::default() };
+    let place = Arc::new(Place { journal, ..Place::new() });
+    place.change.open.add_permits(9);
+    let (mut control_plane, agent, mut attached) = with_one_running(&place).await;
+    attached.ended().await;
+    agent.die().await;
+    let agent = Agent::start_in(&place, control_plane.address).await;
+    let mut attached = control_plane.attached().await;
+    attached.register_for("01890000-0000-7000-8000-00000000000f").await;
+
+    for ping_no in 1..=3 {
+        attached.verdict(0, JournalDisposition::Committed).await;
+        attached.ping(ping_no).await;
+    }
+    attached.call(1, 1, "change", "{}").await;
+    begun(&mut attached, 1).await;
+    attached.ended().await;
+    agent.die().await;
+
+    let _agent = Agent::start_in(&place, control_plane.address).await;
+    let mut attached = control_plane.registered().await;
+    assert_eq!(attached.listed().await, [call_id(0)]);
+    attached.call(0, 1, "change", "{}").await;
+    assert_eq!(attached.ended().await, ended(0, "change 1", false));
+    assert_eq!(starts(&place), 2);
+}
+
+#[tokio::test]
 async fn a_stopping_agent_stops_its_calls_and_records_their_ends() {
     let place = Arc::new(Place::new());
     let (mut control_plane, agent, mut attached) = with_one_running(&place).await;
@@ -392,6 +423,26 @@ async fn an_answer_that_cannot_be_read_is_unknown() {
         attached.call(0, fence, "change", "{}").await;
         assert_eq!(attached.ended().await, told(0, Answer::OutcomeUnknown));
     }
+}
+
+#[tokio::test]
+async fn pings_are_answered_while_the_disk_of_an_answer_hangs() {
+    let place = Arc::new(Place::new());
+    let (_control_plane, _agent, mut attached) = with_one_running(&place).await;
+    place.change.open.add_permits(9);
+    attached.ended().await;
+    let file = fs::read_dir(place.calls()).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(&file).unwrap();
+    // Who opens a pipe to read waits until somebody writes.
+    mkfifoat(CWD, &file, Mode::RUSR | Mode::WUSR).unwrap();
+
+    attached.call(0, 2, "change", "{}").await;
+    attached.ping(1).await;
+    attached.ping(2).await;
+    let garbled = tokio::task::spawn_blocking(move || fs::write(file, "garbled"));
+
+    assert_eq!(attached.ended().await, told(0, Answer::OutcomeUnknown));
+    soon("the write", garbled).await.unwrap().unwrap();
 }
 
 #[tokio::test]

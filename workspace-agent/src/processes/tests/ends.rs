@@ -35,6 +35,27 @@ async fn a_timeout_kills_the_whole_tree_and_keeps_what_was_written() {
     all_gone(&place.pids("pids", TREE_SIZE).await).await;
 }
 
+/// Chains of processes of which each starts the next one and ends. They would end by themselves after a minute.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_chain_of_processes_that_start_one_another_and_end_is_caught() {
+    for next in ["sh ./link &", "setsid sh ./link &", "sh ./link & setsid sh -c 'sleep 60; true' &"] {
+        let place = Place::new();
+        let link = format!("test $(date +%s) -lt $END || exit; echo $$ >> pids; {next}");
+        std::fs::write(place.path("link"), link).unwrap();
+        let command = "export END=$(($(date +%s) + 60)); sh ./link; sleep 1000";
+        let started = place.start(&json!({ "command": command }));
+        place.pids("pids", 20).await;
+
+        started.cancel.cancel();
+        let ended = started.end().await;
+
+        let killed = "(no output)\n(cancelled: the command was killed, with everything it had started)";
+        assert_eq!(ended, Ended::failed(killed), "{next}");
+        all_gone(&place.pids("pids", 20).await).await;
+    }
+}
+
 #[tokio::test]
 async fn a_cancelled_call_kills_the_whole_tree() {
     let place = Place::new();
@@ -137,6 +158,16 @@ async fn many_commands_at_a_time_do_not_mix() {
     futures::future::join_all(calls).await;
 }
 
+/// What the program does first in every role.
+fn hide_this_process() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).unwrap();
+    }
+}
+
 /// An agent of its own, as a "test" that other tests start: it runs one command in the current directory.
 const AGENT: &str = "processes::tests::ends::the_agent";
 
@@ -157,9 +188,43 @@ fn the_agent() {
         let command = std::fs::read_to_string("command").unwrap();
         let ended = place.run(&command).await;
         std::fs::write("ended", ended.output).unwrap();
-        eventually("no child is left", || children::children().is_ok_and(|left| left.is_empty())).await;
+        let spared = std::env::var("SPARED").ok();
+        let is_spared = |child: &children::Child| spared == Some(child.pid.to_string());
+        let nobody_is_left = || children::children().is_ok_and(|left| left.iter().all(is_spared));
+        eventually("no child is left", nobody_is_left).await;
     });
     std::fs::write("over", "").unwrap();
+}
+
+/// An entry point of a container, as a "test": it starts something, and then becomes the agent.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_agent_spares_what_was_its_child_before_it_was_an_agent() {
+    use std::os::unix::process::CommandExt as _;
+
+    use rustix::process::test_kill_process;
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("command"), "kill -KILL $PPID; sleep 1000").unwrap();
+    let entry = "sleep 1000 & echo $! > sidecar; export SPARED=$!; exec \"$@\"";
+    let mut agent = Command::new("/bin/sh")
+        .args(["-c", entry, "entry"])
+        .arg(std::env::current_exe().unwrap())
+        .args(arguments(AGENT))
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let sidecar = pids(&dir.path().join("sidecar"), 1).await[0];
+
+    eventually("the agent is done", || dir.path().join("over").exists()).await;
+    agent.wait().unwrap();
+
+    test_kill_process(sidecar).unwrap();
+    kill_process(sidecar, Signal::KILL).unwrap();
+    all_gone(&[sidecar]).await;
 }
 
 /// Starts the agent above in a directory.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use chatplane_domain::{CallId, CallKind, MessageId};
+use futures::FutureExt;
 use uuid::Uuid;
 
 use super::*;
@@ -18,8 +19,8 @@ struct Scene {
 
 fn attach(workspaces: &Workspaces) -> (Attachment, mpsc::Receiver<ToAgent>) {
     let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
-    let registration = workspaces.register();
-    (workspaces.attach(WORKSPACE, registration, outgoing).unwrap(), queue)
+    let turn = workspaces.registering(WORKSPACE).now_or_never().unwrap();
+    (workspaces.attach(turn, outgoing), queue)
 }
 
 fn scene() -> Scene {
@@ -121,15 +122,17 @@ async fn a_newer_agent_takes_the_place_of_an_older_one_whose_calls_are_detached(
 }
 
 #[test]
-fn an_agent_that_began_to_register_earlier_does_not_replace_a_later_one() {
+fn an_agent_that_asks_to_register_later_waits_for_the_earlier_one_and_replaces_it() {
     let workspaces = Workspaces::default();
-    let earlier = workspaces.register();
-    let (later, _queue) = attach(&workspaces);
+    let (outgoing, _queue) = mpsc::channel(OUTGOING_MAX);
+    let earlier = workspaces.registering(WORKSPACE).now_or_never().unwrap();
+    let mut later = Box::pin(workspaces.registering(WORKSPACE));
+    assert!((&mut later).now_or_never().is_none());
 
-    let (outgoing, _earlier_queue) = mpsc::channel(OUTGOING_MAX);
-    let attached = workspaces.attach(WORKSPACE, earlier, outgoing);
+    let earlier = workspaces.attach(earlier, outgoing.clone());
+    let later = workspaces.attach(later.now_or_never().unwrap(), outgoing);
 
-    assert!(attached.is_none());
+    assert!(earlier.replaced.is_cancelled());
     assert!(!later.replaced.is_cancelled());
 }
 

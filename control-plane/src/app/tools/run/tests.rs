@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Mutex};
 
 use bytes::Bytes;
 use chatplane_domain::{CallId, ChatId, Fence, JournalId, MessageId, SessionId, WorkspaceId};
+use futures::FutureExt;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -35,6 +36,11 @@ fn target() -> Checked {
     Checked::Run(Target { workspace: WORKSPACE, name: "laptop".to_owned(), journal: None })
 }
 
+fn journalled_target() -> Checked {
+    let journal = Some(JournalId(Uuid::nil()));
+    Checked::Run(Target { workspace: WORKSPACE, name: "laptop".to_owned(), journal })
+}
+
 fn scene() -> Scene {
     Scene { workspaces: Workspaces::default(), shutdown: CancellationToken::new(), script: Arc::default() }
 }
@@ -42,8 +48,8 @@ fn scene() -> Scene {
 impl Scene {
     fn attach(&self) -> Agent {
         let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
-        let registration = self.workspaces.register();
-        let attachment = self.workspaces.attach(WORKSPACE, registration, outgoing).unwrap();
+        let turn = self.workspaces.registering(WORKSPACE).now_or_never().unwrap();
+        let attachment = self.workspaces.attach(turn, outgoing);
         Agent { attachment, queue }
     }
 
@@ -145,9 +151,7 @@ async fn without_an_agent_the_model_reads_which_workspace_is_offline() {
 #[tokio::test]
 async fn without_its_agent_a_call_that_another_may_have_sent_is_not_said_not_to_have_run() {
     let scene = scene();
-    let journal = Some(JournalId(Uuid::nil()));
-    let target = Target { workspace: WORKSPACE, name: "laptop".to_owned(), journal };
-    scene.script.lock().unwrap().push_back(Ok(Checked::Run(target)));
+    scene.script.lock().unwrap().push_back(Ok(journalled_target()));
     let stream = scene.call_after(1, Duration::ZERO, None);
 
     let sentence = error_result(stream).await;
@@ -226,6 +230,46 @@ async fn a_call_under_which_agents_keep_going_away_is_not_sent_for_ever() {
 
     assert!(sentence.contains("broke 3 times"), "{sentence}");
     assert_eq!(sendings, SENDINGS_MAX);
+    assert!(agent.queue.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_journalled_call_outlives_more_breaks_of_its_agents_stream_than_another_may_have() {
+    let scene = scene();
+    let mut agent = scene.attach();
+    let looks = (0..=SENDINGS_MAX).map(|_| Ok(journalled_target()));
+    scene.script.lock().unwrap().extend(looks);
+    let stream = scene.call_after(1, LONG, Some(journalled_target()));
+
+    let (pieces, _agent) = tokio::join!(rest(stream), async {
+        for _ in 0..=SENDINGS_MAX {
+            agent.called().await;
+            agent = scene.attach();
+        }
+        agent.called().await;
+        agent.ends();
+        agent
+    });
+
+    assert_eq!(pieces, vec![ToolPiece::Result(done())]);
+}
+
+#[tokio::test]
+async fn a_journalled_call_under_which_agents_keep_going_away_is_not_sent_for_ever_either() {
+    let scene = scene();
+    let mut agent = scene.attach();
+    let looks = (0..SENDINGS_JOURNALLED_MAX).map(|_| Ok(journalled_target()));
+    scene.script.lock().unwrap().extend(looks);
+    let stream = scene.call_after(1, LONG, Some(journalled_target()));
+
+    let (sentence, ()) = tokio::join!(error_result(stream), async {
+        for _ in 0..SENDINGS_JOURNALLED_MAX {
+            agent.called().await;
+            agent = scene.attach();
+        }
+    });
+
+    assert!(sentence.contains("broke 1000 times") && sentence.contains("unknown"), "{sentence}");
     assert!(agent.queue.try_recv().is_err());
 }
 
