@@ -9,15 +9,16 @@ use crate::error::{Error, OrFailed as _, Result};
 pub(crate) struct Memory {
     /// Pages that are in memory.
     pub(crate) resident: f64,
-    /// The same, with shared pages divided among those who share them.
-    pub(crate) proportional: f64,
+    /// The same, with shared pages divided among those who share them. Roles close their memory to others of
+    /// the same user, so that only root can read it.
+    pub(crate) proportional: Option<f64>,
 }
 
 pub(crate) fn memory(pid: u32) -> Result<Memory> {
     let resident = kilobytes(&read(pid, "status")?, "VmRSS:");
-    let proportional = kilobytes(&read(pid, "smaps_rollup")?, "Pss:");
+    let proportional = read(pid, "smaps_rollup").ok().and_then(|rollup| kilobytes(&rollup, "Pss:"));
     let missing = || Error::wrong("the memory of a process cannot be read here: it takes Linux's /proc");
-    Ok(Memory { resident: resident.ok_or_else(missing)?, proportional: proportional.ok_or_else(missing)? })
+    Ok(Memory { resident: resident.ok_or_else(missing)?, proportional })
 }
 
 /// Processor time that a process has had, as user and in the kernel.
@@ -87,7 +88,8 @@ mod tests {
 
         let memory = memory(own).unwrap();
 
-        assert!(memory.resident >= memory.proportional && memory.proportional > 0.1, "{memory:?}");
+        let proportional = memory.proportional.expect("it is our own memory");
+        assert!(memory.resident >= proportional && proportional > 0.1, "{memory:?}");
         assert!(children(std::os::unix::process::parent_id()).contains(&own));
     }
 }

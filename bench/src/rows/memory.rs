@@ -38,10 +38,13 @@ fn memory_of(process: &Process) -> Result<Memory> {
 }
 
 fn reading(measure: &'static Measure, found: Memory, floor: Memory) -> Reading {
+    let proportional = match found.proportional {
+        Some(proportional) => format!("{} MB", number(proportional)),
+        None => "for root alone to read".to_owned(),
+    };
     let note = format!(
-        "VmRSS; proportional (Pss) {} MB; floor: a process with a runtime, a bare gRPC server and one database \
-         connection",
-        number(found.proportional)
+        "VmRSS; proportional (Pss) {proportional}; floor: a process with a runtime, a bare gRPC server and one \
+         database connection"
     );
     Reading {
         measure,
