@@ -163,3 +163,20 @@ pub(super) async fn update(
     .await?;
     Ok(applied == 1)
 }
+
+#[cfg(test)]
+mod tests {
+    /// The statement up to here, without what is said about it.
+    fn chat_columns(statement: &str) -> Vec<&str> {
+        let lines = statement.lines().skip_while(|line| line.starts_with("--"));
+        lines.take_while(|line| !line.contains("history_bytes")).collect()
+    }
+
+    #[test]
+    fn both_statements_write_the_same_columns_of_a_chat() {
+        let common = chat_columns(include_str!("../apply_update.sql"));
+
+        assert!(common.len() > 25, "{common:?}");
+        assert_eq!(chat_columns(include_str!("../apply_message.sql")), common);
+    }
+}
