@@ -34,6 +34,7 @@ pub use ids::{
 };
 pub use message::{
     ANSWER_BYTES_MAX, Answer, AnswerContent, AnswerPart, Body, CLIENT_MESSAGE_BYTES_MAX, COMMIT_BYTES_MAX,
-    CallKind, Message, OpenCall, PARTS_MAX, Role, SYSTEM_PROMPT_BYTES_MAX, SyntheticReason,
-    TEXT_PART_BYTES_MAX, TOOL_OUTPUT_BYTES_MAX, ToolCall, ToolResult, UserMessage, Visibility,
+    CallKind, Message, OUTPUT_TOKENS_UNBOUNDED, OpenCall, PARTS_MAX, Role, SYSTEM_PROMPT_BYTES_MAX,
+    SyntheticReason, TEXT_PART_BYTES_MAX, TOOL_OUTPUT_BYTES_MAX, ToolCall, ToolResult, UserMessage,
+    Visibility,
 };

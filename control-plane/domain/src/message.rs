@@ -13,6 +13,8 @@ pub const TEXT_PART_BYTES_MAX: usize = 256 * 1024;
 pub const PARTS_MAX: usize = 100;
 /// An answer may have this many bytes, provider state included.
 pub const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// As a model's limit it says that the provider knows best how long an answer may be.
+pub const OUTPUT_TOKENS_UNBOUNDED: i64 = i64::MAX;
 /// A tool's output may have this many bytes.
 pub const TOOL_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// One commit of the lease holder may have this many bytes.

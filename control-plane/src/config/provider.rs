@@ -10,8 +10,6 @@ pub(super) const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 /// Tokens of an answer where Anthropic's API must be told a bound and the operator sets none:
 /// what every model since Claude 4 can write.
 const ANTHROPIC_OUTPUT_TOKENS: i64 = 32_000;
-/// Stands in a model's row for an answer that only the provider bounds; workers send no bound then.
-const OUTPUT_TOKENS_UNBOUNDED: i64 = i64::MAX;
 
 /// A provider, as the model's row and its credential name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +58,7 @@ impl ProviderName {
     pub(super) fn output_tokens_max(self, config: &Config) -> i64 {
         match (self, config.model_output_tokens) {
             (Self::Anthropic, 0) => ANTHROPIC_OUTPUT_TOKENS,
-            (Self::OpenAi, 0) => OUTPUT_TOKENS_UNBOUNDED,
+            (Self::OpenAi, 0) => chatplane_domain::OUTPUT_TOKENS_UNBOUNDED,
             (Self::Anthropic | Self::OpenAi, tokens) => tokens,
         }
     }

@@ -10,10 +10,6 @@ use super::super::tools::{input_schema, offered};
 use super::super::{ModelCall, ToolDefinition};
 use super::history::{Message, conversation};
 
-/// The bound of an answer that is none. It is not sent: every server has a bound of its own,
-/// and many refuse a call that asks for more.
-const OUTPUT_TOKENS_UNBOUNDED: i64 = i64::MAX;
-
 /// Whose server answers: OpenAI's own has fields that others do not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Server {
@@ -84,7 +80,7 @@ struct Function<'a> {
 /// The request as JSON.
 pub(super) fn body(call: &ModelCall, server: Server) -> String {
     let tools: Vec<Tool<'_>> = offered(call).map(tool).collect();
-    let is_bounded = call.output_tokens_max != OUTPUT_TOKENS_UNBOUNDED;
+    let is_bounded = call.output_tokens_max != chatplane_domain::OUTPUT_TOKENS_UNBOUNDED;
     let bound = is_bounded.then(|| call.output_tokens_max.max(1));
     let (max_completion_tokens, max_tokens) = match server {
         Server::Own | Server::Azure => {
