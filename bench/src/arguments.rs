@@ -20,9 +20,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Which rows of the budgets to measure; `trips` counts round trips to PostgreSQL.
+    /// Which rows of the budgets to measure; `interrupt` stops answers, and `trips` counts round trips
+    /// to PostgreSQL.
     #[arg(long, value_delimiter = ',', value_name = "ROWS",
-          default_values_t = [Row::R1, Row::R3, Row::R4, Row::R5, Row::R8, Row::R9, Row::R10, Row::Trips])]
+          default_values_t = [Row::R1, Row::R3, Row::R4, Row::R5, Row::R8, Row::R9, Row::R10, Row::R13,
+                              Row::Interrupt, Row::Trips])]
     pub(crate) rows: Vec<Row>,
 
     /// Measure little and shortly: shows that everything works, and no figure to quote.
@@ -84,6 +86,10 @@ pub(crate) enum Row {
     R9,
     #[value(name = "10")]
     R10,
+    #[value(name = "13")]
+    R13,
+    #[value(name = "interrupt")]
+    Interrupt,
     #[value(name = "trips")]
     Trips,
 }
@@ -98,6 +104,8 @@ impl std::fmt::Display for Row {
             Self::R8 => "8",
             Self::R9 => "9",
             Self::R10 => "10",
+            Self::R13 => "13",
+            Self::Interrupt => "interrupt",
             Self::Trips => "trips",
         })
     }
@@ -128,9 +136,9 @@ mod tests {
     fn rows_are_named_as_in_the_budgets() {
         let parse = |rows| Arguments::try_parse_from(["chatplane-bench", "--rows", rows]);
 
-        assert_eq!(parse("1,10,trips").unwrap().rows, [Row::R1, Row::R10, Row::Trips]);
+        assert_eq!(parse("1,13,trips").unwrap().rows, [Row::R1, Row::R13, Row::Trips]);
         assert!(parse("2").is_err());
-        assert_eq!(Arguments::try_parse_from(["chatplane-bench"]).unwrap().rows.len(), 8);
+        assert_eq!(Arguments::try_parse_from(["chatplane-bench"]).unwrap().rows.len(), 10);
     }
 
     #[test]

@@ -74,6 +74,25 @@ impl Client {
         }
     }
 
+    /// Stops the running turn, and answers the chat's version with that.
+    pub(crate) async fn interrupt(&mut self, chat: &str) -> Result<i64> {
+        let request =
+            proto::InterruptChatRequest { chat_id: chat.to_owned(), request_id: Uuid::now_v7().to_string() };
+        let response = self.chats.interrupt_chat(request).await.or_failed("interrupt a chat")?.into_inner();
+        match response.chat {
+            Some(chat) if chat.state() == ChatState::Interrupting => Ok(chat.snapshot_version),
+            Some(chat) => Err(Error::wrong(format!("an interrupt found a chat {:?}", chat.state()))),
+            None => Err(Error::wrong("an answer without a chat")),
+        }
+    }
+
+    /// Lists what the user wrote in a chat, and answers how much that is.
+    pub(crate) async fn prompts(&mut self, chat: &str) -> Result<usize> {
+        let request = proto::ListPromptsRequest { chat_id: chat.to_owned(), ..Default::default() };
+        let response = self.chats.list_prompts(request).await.or_failed("list prompts")?.into_inner();
+        Ok(response.prompts.len())
+    }
+
     /// Watches a chat from the present, and waits until it is at rest.
     pub(crate) async fn watch(&mut self, chat: &str) -> Result<Watch> {
         let request = proto::WatchChatRequest { chat_id: chat.to_owned(), ..Default::default() };

@@ -117,6 +117,7 @@ impl FakeWorker {
             answer: Some(answer),
             next: proto::NextStep::Finish.into(),
             model_call: 1,
+            summary: None,
         };
         let response = self.calls.commit_step(request).await.or_failed("commit a step")?.into_inner();
         let disposition = response.outcome.unwrap_or_default().disposition();

@@ -9,6 +9,8 @@ pub(crate) enum Unit {
     /// 10⁶ bytes.
     Megabytes,
     RoundTrips,
+    /// Pages of PostgreSQL, found in memory or read.
+    Buffers,
 }
 
 impl Unit {
@@ -18,6 +20,7 @@ impl Unit {
             Self::TurnsPerSecond => "turns/s",
             Self::Megabytes => "MB",
             Self::RoundTrips => "round trips",
+            Self::Buffers => "buffers",
         }
     }
 
@@ -140,6 +143,20 @@ pub(crate) const TAKEOVER: Measure = Measure {
     name: "worker kill -9 → its chat running on another worker",
     unit: Unit::Milliseconds,
     budget: Budget::Tail { p99: 1000.0 },
+};
+pub(crate) const PROMPTS_TIME: Measure = Measure {
+    id: "13a",
+    name: "prompts of a chat with 5,000 messages among 260,000: time in PostgreSQL",
+    unit: Unit::Milliseconds,
+    budget: Budget::AtMost(1.3),
+};
+pub(crate) const PROMPTS_BUFFERS: Measure =
+    Measure { id: "13b", name: "the same: pages read", unit: Unit::Buffers, budget: Budget::AtMost(38.0) };
+pub(crate) const INTERRUPT: Measure = Measure {
+    id: "i",
+    name: "InterruptChat → the provider's connection is closed",
+    unit: Unit::Milliseconds,
+    budget: Budget::Tail { p99: 50.0 },
 };
 pub(crate) const SEND_TRIPS: Measure = Measure {
     id: "t1",

@@ -9,7 +9,7 @@ pub(crate) struct Scale {
     /// Events before the first that counts: connections, prepared statements and
     /// caches are then as they are in a server that has run for a while.
     pub(crate) warm_up: usize,
-    /// Events of rows 1 and 3.
+    /// Events of rows 1 and 3, and interrupts.
     pub(crate) events: usize,
     /// Chunks of row 4.
     pub(crate) chunks: u32,
@@ -25,6 +25,12 @@ pub(crate) struct Scale {
     pub(crate) serve_starts: usize,
     pub(crate) dev_starts: usize,
     pub(crate) takeovers: usize,
+    /// Chats of row 13, and messages in each.
+    pub(crate) prompt_chats: usize,
+    pub(crate) prompt_messages: i64,
+    /// How often the prompts of one are read, and how often without the index.
+    pub(crate) prompt_reads: usize,
+    pub(crate) prompt_reads_without_index: usize,
     /// Calls whose round trips are counted.
     pub(crate) counted_calls: usize,
     /// How long the round trips of an idle replica are counted.
@@ -46,6 +52,10 @@ impl Scale {
             serve_starts: 10,
             dev_starts: 3,
             takeovers: 10,
+            prompt_chats: 52,
+            prompt_messages: 5_000,
+            prompt_reads: 300,
+            prompt_reads_without_index: 20,
             counted_calls: 200,
             counted_idle: Duration::from_secs(10),
         }
@@ -65,6 +75,10 @@ impl Scale {
             serve_starts: 2,
             dev_starts: 1,
             takeovers: 1,
+            prompt_chats: 3,
+            prompt_messages: 500,
+            prompt_reads: 20,
+            prompt_reads_without_index: 3,
             counted_calls: 20,
             counted_idle: Duration::from_secs(1),
         }

@@ -109,8 +109,8 @@ impl<'a> Stack<'a> {
     }
 }
 
-/// Starts `serve` as an operator would, with its defaults, and with the settings that
-/// shall be tried out.
+/// Starts `serve` as an operator would, with its defaults but for titles, and with the
+/// settings that shall be tried out.
 pub(crate) fn start_serve(
     bench: &Bench<'_>,
     address: SocketAddr,
@@ -122,6 +122,8 @@ pub(crate) fn start_serve(
         ("CHATPLANE_DATABASE_URL".to_owned(), database_url.to_owned()),
         ("CHATPLANE_MODEL".to_owned(), "bench".to_owned()),
         ("ANTHROPIC_API_KEY".to_owned(), "bench".to_owned()),
+        // A model call beside each new chat would be measured with whatever runs then.
+        ("CHATPLANE_GENERATE_TITLES".to_owned(), "false".to_owned()),
     ];
     if let Some(model) = model {
         variables.push(("ANTHROPIC_BASE_URL".to_owned(), model.url()));

@@ -17,7 +17,8 @@ use serde_json::Value;
 
 /// Far more than it takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(600);
-const IDS: [&str; 13] = ["1", "3", "4", "5", "8a", "8b", "9a", "9b", "10", "t1", "t1w", "t2", "t3"];
+const IDS: [&str; 16] =
+    ["1", "3", "4", "5", "8a", "8b", "9a", "9b", "10", "13a", "13b", "i", "t1", "t1w", "t2", "t3"];
 const FIELDS: [&str; 8] = ["budget", "floor", "id", "met", "name", "p99", "unit", "value"];
 
 #[test]

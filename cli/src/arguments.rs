@@ -8,15 +8,18 @@ use uuid::Uuid;
 
 use crate::{dev::Options, logging};
 
+pub(crate) mod client;
+
 /// A self-hosted control plane for AI-agent chats.
 ///
 /// To try it, run `chatplane dev`. To run it for others, start `chatplane serve` with a PostgreSQL database,
-/// any number of `chatplane worker`, and a `chatplane workspace-agent` in every workspace.
+/// any number of `chatplane worker`, and a `chatplane workspace-agent` in every workspace. To use one that
+/// runs, `chatplane login`, and then `chatplane chat`.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Arguments {
     /// Which log lines go to standard error: a level (error, warn, info, debug, trace), or directives like
-    /// `warn,chatplane_worker=debug`. By default `info`, and `warn` in `dev` and `admin`.
+    /// `warn,chatplane_worker=debug`. By default `info` in `serve`, `worker` and `workspace-agent`, and else `warn`.
     #[arg(long, global = true, env = "CHATPLANE_LOG", value_name = "FILTER", value_parser = logging::filter)]
     pub(crate) log: Option<String>,
 
@@ -117,10 +120,12 @@ pub(crate) enum Role {
     /// its own, and stops them at its end; killed by force, they are gone within seconds. Chats are kept for
     /// the next time. PostgreSQL's server programs must be installed; nothing needs to be set up.
     ///
-    /// In a terminal it opens a chat. The lines typed are kept as its history for as long as `dev` runs, in
-    /// memory only. Ctrl-C interrupts a running turn, a second one leaves; Ctrl-D leaves. With `--prompt` it
-    /// runs that prompt, writes the answer to standard output and all else to standard error, and ends.
-    /// Without a terminal and without a prompt it serves until SIGTERM.
+    /// In a terminal it opens a chat, like that of `chatplane chat`: Enter sends, and queues while a turn runs,
+    /// Ctrl-S joins the running turn, Ctrl-C interrupts it, a second one leaves; Ctrl-D leaves. The lines typed
+    /// are kept as its history for as long as `dev` runs, in memory only. A turn that runs is stopped when
+    /// `dev` is left, and messages that wait are taken back. With `--prompt` it runs that prompt, writes the
+    /// answer to standard output and all else to standard error, and ends. Without a terminal and without a
+    /// prompt it serves until SIGTERM.
     ///
     /// Exit codes: 0 when all went well, 1 when the prompt's chat ended in an error, 2 for wrong usage, 3
     /// when something could not start or a part failed, 130 when interrupted.
@@ -137,6 +142,106 @@ pub(crate) enum Role {
     /// process. The control plane listens on 127.0.0.1 only, and every call needs the token,
     /// which is kept in a file that only you may read.
     Dev(Box<Options>),
+
+    /// Log in to a control plane: keep its address and a user's token for the other commands.
+    ///
+    /// The token is read from standard input, or typed unseen at a terminal; it is never an argument, for other
+    /// users of the machine see those. It is checked with a call before it is kept. Whoever runs the control
+    /// plane makes tokens with `chatplane admin create-token --user ID`.
+    ///
+    /// Exit codes: 0 when it is kept, 2 for wrong usage, 3 when it was refused or could not be checked or kept,
+    /// 130 when interrupted.
+    ///
+    /// Security: the token is kept readable in `chatplane/credentials.json` in your configuration
+    /// (`$XDG_CONFIG_HOME` or `~/.config`), a file that only you may read; what others could read is closed to
+    /// them, and said. It is sent to the address it was kept for, and to no other.
+    Login(client::Login),
+
+    /// Chat in the terminal with a control plane that runs elsewhere.
+    ///
+    /// Begins a new chat, or goes on with one (`--chat`). What the agent does is shown while you type: Enter
+    /// sends, and queues while a turn runs; Ctrl-S (or Alt-Enter) joins the running turn at its next step;
+    /// Ctrl-C interrupts it, and a second one leaves; Ctrl-D leaves. `/help` shows the rest. A turn that runs
+    /// goes on when you leave, and `chatplane chat --chat ID` comes back to it. A connection that breaks is
+    /// made again, for up to two minutes, and nothing of the answer is lost or shown twice.
+    ///
+    /// Without a terminal, and with `--json`, each line of standard input is a message, and it ends when all of
+    /// them are answered.
+    ///
+    /// Exit codes: 0 when left or all was answered, 1 when the last line's turn ended in an error, 2 for wrong
+    /// usage, 3 when the control plane cannot be used, 130 when interrupted.
+    ///
+    /// Security: the agent acts as you, with the tools of the chat's workspace. What it writes is freed of
+    /// what a terminal would obey.
+    Chat(client::Chat),
+
+    /// Send one message, and print its answer.
+    ///
+    /// To a new chat, or to one that there is (`--chat`). The answer goes to standard output as it comes, with
+    /// its Markdown rendered on a terminal and as it is elsewhere; everything else goes to standard error. It
+    /// ends with the message's turn, also where others use the chat before and after it. A connection that
+    /// breaks is made again, for up to two minutes; the message is never sent twice.
+    ///
+    /// Ctrl-C interrupts the message's turn, or takes it back while it waits; a second one leaves. SIGTERM
+    /// leaves at once, and the turn goes on.
+    ///
+    /// With `--json` the first line without a `cursor` is the reply (`CreateChatResponse` or
+    /// `SendMessageResponse`); lines with one are the chat's events (`WatchChatResponse`), those from before
+    /// the reply included.
+    ///
+    /// Exit codes: 0 when it was answered, 1 when its turn ended in an error or was stopped by somebody else,
+    /// 2 for wrong usage, 3 when the control plane cannot be used or refuses the message, 130 when interrupted.
+    ///
+    /// Security: the agent acts as you. Other users of the machine may see the message in the process list:
+    /// `-` reads it from standard input instead.
+    Send(client::Send),
+
+    /// Watch a chat: its last messages, and then everything that happens, as it happens.
+    ///
+    /// Answers go to standard output, everything else to standard error. It goes on until it is stopped. A
+    /// connection that breaks is made again, for up to two minutes, from the last event on.
+    ///
+    /// With `--json` every line is an event (`WatchChatResponse`). The `cursor` of the last one resumes after it
+    /// with `--cursor`, at any time.
+    ///
+    /// Exit codes: 2 for wrong usage, 3 when the control plane cannot be used, 130 when stopped by a signal.
+    ///
+    /// Security: what is printed is freed of what a terminal would obey, when it goes to one.
+    Watch(client::Watch),
+
+    /// Interrupt the running turn of a chat. What the model said so far is kept.
+    ///
+    /// Exit codes: 0 when it was asked for, also where nothing runs, 2 for wrong usage, 3 when the control plane
+    /// cannot be used or refuses it, 130 when interrupted itself.
+    ///
+    /// Security: commands that the turn runs are killed with everything they have started.
+    Interrupt(client::OneChat),
+
+    /// Copy a chat up to a message into a new one, and print its id.
+    ///
+    /// Exit codes: 0 when it was copied, 2 for wrong usage, 3 when the control plane cannot be used or refuses
+    /// it, 130 when interrupted.
+    ///
+    /// Security: the copy belongs to you, and uses the same workspace.
+    Fork(client::Fork),
+
+    /// Have a chat summarized: for the model the summary takes the place of what was said.
+    ///
+    /// Waits for the summary and prints it; everything stays readable. Ctrl-C stops it.
+    ///
+    /// Exit codes: 0 when it is done, 1 when it ended in an error or was stopped, 2 for wrong usage, 3 when the
+    /// control plane cannot be used or refuses it, 130 when interrupted.
+    ///
+    /// Security: the whole context goes to the model's provider once more.
+    Compact(client::Compact),
+
+    /// Clear a chat's context: the model no longer sees what was said, which stays readable.
+    ///
+    /// Exit codes: 0 when it is clear, 2 for wrong usage, 3 when the control plane cannot be used or refuses it,
+    /// 130 when interrupted.
+    ///
+    /// Security: nothing is deleted.
+    Clear(client::OneChat),
 
     /// Create users, workspaces and tokens, straight in the database.
     ///

@@ -10,7 +10,17 @@ use crate::arguments::{Arguments, Role};
 pub(crate) fn start(arguments: &Arguments) {
     let default = match arguments.role {
         // There standard error is for the person, not for the operator.
-        Role::Dev(_) | Role::Admin(_) | Role::ToolGuard => "warn",
+        Role::Dev(_)
+        | Role::Admin(_)
+        | Role::ToolGuard
+        | Role::Login(_)
+        | Role::Chat(_)
+        | Role::Send(_)
+        | Role::Watch(_)
+        | Role::Interrupt(_)
+        | Role::Fork(_)
+        | Role::Compact(_)
+        | Role::Clear(_) => "warn",
         Role::Serve(_) | Role::Worker(_) | Role::WorkspaceAgent(_) => "info",
     };
     let filter = EnvFilter::new(arguments.log.as_deref().unwrap_or(default));

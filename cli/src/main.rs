@@ -1,9 +1,10 @@
 //! The chatplane binary: every role is a subcommand, and always a process of its own.
 //!
 //! - `arguments`: what can be typed;
-//! - `roles`, `admin`, `dev`: what is then done;
+//! - `roles`, `admin`, `dev`, `commands`: what is then done;
+//! - `client`, `terminal`: a client of the control plane, and a chat in the terminal;
 //! - `demo_model`: the model that answers in `dev` when there is no key;
-//! - `exit`, `signals`, `lifeline`, `logging`, `system`: what every process needs.
+//! - `exit`, `signals`, `lifeline`, `logging`, `files`, `system`: what every process needs.
 
 use std::{io, process::ExitCode};
 
@@ -15,15 +16,19 @@ use crate::{
 
 mod admin;
 mod arguments;
+mod client;
+mod commands;
 mod demo_model;
 mod dev;
 mod exit;
+mod files;
 mod lifeline;
 mod logging;
 mod roles;
 mod signals;
 #[allow(unsafe_code, reason = "calls for which the standard library has no safe form")]
 mod system;
+mod terminal;
 
 fn main() -> ExitCode {
     system::keep_memory_to_ourselves();
@@ -60,5 +65,13 @@ async fn run(arguments: Arguments) -> Exit {
         Role::ToolGuard => Exit::Usage,
         Role::Dev(options) => dev::dev(*options, arguments.log.as_deref(), &signals).await,
         Role::Admin(command) => admin::admin(command, &mut io::stdout()).await,
+        Role::Login(login) => commands::login(login, &signals).await,
+        Role::Chat(chat) => commands::chat(chat, &signals).await,
+        Role::Send(send) => commands::send(send, &signals).await,
+        Role::Watch(watch) => commands::watch(watch, &signals).await,
+        Role::Interrupt(chat) => commands::interrupt(chat, &signals).await,
+        Role::Fork(fork) => commands::fork(fork, &signals).await,
+        Role::Compact(compact) => commands::compact(compact, &signals).await,
+        Role::Clear(chat) => commands::clear(chat, &signals).await,
     }
 }

@@ -16,7 +16,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::{Exit, say};
+use crate::{
+    exit::{Exit, say},
+    terminal,
+};
 
 /// Presses of Ctrl-C that wait to be taken; whoever presses more often has made the point.
 const INTERRUPTS_MAX: usize = 4;
@@ -69,6 +72,7 @@ impl Signals {
                     continue;
                 }
                 if named.set(received).is_err() {
+                    terminal::restore();
                     say("Stopped at once by a second signal.");
                     process::exit(Exit::Interrupted.code().into());
                 }

@@ -39,6 +39,12 @@ pub(crate) enum Action {
     ListWorkspaces,
     /// `workspace:use`
     UseWorkspace,
+    /// `settings:read`: the deployment's prompt, the actor's own settings.
+    ReadSettings,
+    /// `settings:write`: the actor's own settings.
+    WriteSettings,
+    /// `deployment_prompt:write`
+    WriteDeploymentPrompt,
     /// `worker:dispatch`
     Dispatch,
     /// `workspace:attach`
@@ -63,6 +69,8 @@ pub(crate) enum Denial {
     WrongKind,
     /// The caller may not know that the resource exists.
     NotFound,
+    /// The caller may read the resource, and may not do this to it.
+    Forbidden,
 }
 
 impl Actor {
@@ -97,8 +105,15 @@ pub(crate) fn may(actor: &Actor, action: Action, resource: Resource) -> Result<(
         | Action::WriteChat
         | Action::ListModels
         | Action::ListWorkspaces
-        | Action::UseWorkspace => match actor {
+        | Action::UseWorkspace
+        | Action::ReadSettings
+        | Action::WriteSettings => match actor {
             Actor::User { id, .. } => owns(*id, resource),
+            Actor::Worker | Actor::WorkspaceAgent(_) => Err(Denial::WrongKind),
+        },
+        Action::WriteDeploymentPrompt => match actor {
+            Actor::User { is_owner: true, .. } => Ok(()),
+            Actor::User { is_owner: false, .. } => Err(Denial::Forbidden),
             Actor::Worker | Actor::WorkspaceAgent(_) => Err(Denial::WrongKind),
         },
     }

@@ -8,7 +8,10 @@ use clap::Args;
 use tonic::transport::Identity;
 
 use self::provider::{ANTHROPIC_BASE_URL, OPENAI_BASE_URL, ProviderName};
-use crate::{app::Credentials, store::ModelRow};
+use crate::{
+    app::{Credentials, TitleSettings},
+    store::ModelRow,
+};
 
 /// Settings of `chatplane serve`.
 #[derive(Args, Clone)]
@@ -80,9 +83,21 @@ pub struct Config {
           value_parser = clap::value_parser!(i64).range(1..=3600))]
     pub model_silence_timeout: i64,
 
-    /// Instructions that every new chat begins with.
-    #[arg(long, env = "CHATPLANE_DEPLOYMENT_PROMPT", value_name = "TEXT")]
-    pub deployment_prompt: Option<String>,
+    /// Whether a model writes a title for each new chat. Without, a chat is called by the first words of its
+    /// first message, until somebody asks for a title.
+    #[arg(long, env = "CHATPLANE_GENERATE_TITLES", default_value_t = true, value_name = "true|false",
+          value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set)]
+    pub generate_titles: bool,
+
+    /// Name of the model that writes titles; a small one will do. By default, and where it cannot be used,
+    /// it is the chat's own.
+    #[arg(long, env = "CHATPLANE_TITLE_MODEL", value_name = "NAME")]
+    pub title_model: Option<String>,
+
+    /// Messages that the queue of a chat may hold.
+    #[arg(long, env = "CHATPLANE_QUEUE_MAX", default_value_t = 50, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub queue_max: u16,
 
     /// Listen without TLS on an address that is not loopback: tokens and chats cross the network readable.
     #[arg(long, env = "CHATPLANE_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new(),
@@ -171,6 +186,7 @@ impl Config {
             output_tokens_max: provider.output_tokens_max(self),
             first_token_timeout_ms: self.model_first_token_timeout * 1000,
             silence_timeout_ms: self.model_silence_timeout * 1000,
+            compaction_threshold_percent: None,
         }))
     }
 
@@ -188,6 +204,11 @@ impl Config {
             );
         }
         Ok(if openai && !anthropic { ProviderName::OpenAi } else { ProviderName::Anthropic })
+    }
+
+    /// Whether titles are written, and by which model.
+    pub(crate) fn titles(&self) -> TitleSettings {
+        TitleSettings { generate: self.generate_titles, model: given(self.title_model.as_ref()).cloned() }
     }
 
     /// The keys that the flags name.

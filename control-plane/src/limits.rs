@@ -49,6 +49,14 @@ pub(crate) mod pages {
     pub(crate) const CHATS_DEFAULT: usize = 25;
     /// Chats of a page at most: a chat with its labels has up to 20 KiB.
     pub(crate) const CHATS_MAX: usize = 100;
+    /// Queued messages of a page when the client names no number.
+    pub(crate) const QUEUE_DEFAULT: usize = 50;
+    /// Queued messages of a page at most.
+    pub(crate) const QUEUE_MAX: usize = 200;
+    /// Prompts of a list when the client names no number.
+    pub(crate) const PROMPTS_DEFAULT: usize = 500;
+    /// Prompts of a list at most.
+    pub(crate) const PROMPTS_MAX: usize = 2000;
     /// Models and workspaces of a page when the client names no number.
     pub(crate) const CATALOG_DEFAULT: usize = 50;
     /// Models and workspaces of a page at most.
@@ -63,6 +71,16 @@ pub(crate) mod labels {
     pub(crate) const KEY_CHARS_MAX: usize = 64;
     /// Characters of a value.
     pub(crate) const VALUE_CHARS_MAX: usize = 256;
+}
+
+/// Tools that a client declares, and their results. Their number and sizes are the domain's.
+pub(crate) mod client_tools {
+    /// Characters of a name: what every provider takes.
+    pub(crate) const NAME_CHARS_MAX: usize = 64;
+    /// Bytes of a description: the model reads it with every call.
+    pub(crate) const DESCRIPTION_BYTES_MAX: usize = 16 * 1024;
+    /// Results of one submission: an answer has no more calls than parts.
+    pub(crate) const RESULTS_MAX: usize = 100;
 }
 
 /// A chat's title is cut to this many characters.

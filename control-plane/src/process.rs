@@ -42,7 +42,11 @@ pub enum RunError {
 ///
 /// What kept it from starting, or ended it.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RunError> {
-    let limits = Limits { drain: Duration::from_secs(config.drain_timeout), ..Limits::default() };
+    let limits = Limits {
+        queue_max: usize::from(config.queue_max),
+        drain: Duration::from_secs(config.drain_timeout),
+        ..Limits::default()
+    };
     let scheduler = SchedulerLimits {
         close_grace: Duration::from_millis(config.session_grace_ms),
         ..SchedulerLimits::default()
@@ -81,7 +85,7 @@ pub async fn run_with(
         scheduler: Scheduler::new(scheduler_limits),
         credentials: config.credentials(),
         limits,
-        deployment_prompt: config.deployment_prompt.clone().filter(|prompt| !prompt.trim().is_empty()),
+        titles: config.titles(),
         shutdown: streams_end.clone(),
     });
     let background = app.start_background();

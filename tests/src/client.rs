@@ -1,7 +1,8 @@
 //! A client of `ChatService` as a program would write it.
 
 use chatplane_proto::chat::v1::{
-    self as proto, chat_service_client::ChatServiceClient, watch_chat_response::Event,
+    self as proto, chat_service_client::ChatServiceClient, settings_service_client::SettingsServiceClient,
+    watch_chat_response::Event,
 };
 use futures::StreamExt;
 use tonic::{
@@ -41,6 +42,8 @@ impl Interceptor for Bearer {
 pub struct Client {
     /// The generated client.
     pub chats: ChatServiceClient<InterceptedService<Channel, Bearer>>,
+    /// The generated client of settings.
+    pub settings: SettingsServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
 impl Client {
@@ -52,7 +55,11 @@ impl Client {
     #[must_use]
     pub fn new(url: &str, token: &str) -> Self {
         let channel = Endpoint::from_shared(url.to_owned()).expect("the URL is one").connect_lazy();
-        Self { chats: ChatServiceClient::with_interceptor(channel, Bearer::new(token)) }
+        let bearer = Bearer::new(token);
+        Self {
+            chats: ChatServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            settings: SettingsServiceClient::with_interceptor(channel, bearer),
+        }
     }
 
     /// Creates a chat with a first message.

@@ -37,6 +37,8 @@ pub struct Tokens {
     pub user: String,
     /// Another user's.
     pub stranger: String,
+    /// An owner's of the deployment.
+    pub owner: String,
     /// A worker's.
     pub worker: String,
     /// The workspace agent's.
@@ -189,11 +191,13 @@ async fn people(database: &Database) -> (UserId, WorkspaceId, Tokens) {
     let admin = admin::connect(database.url()).await.expect("the database answers");
     let user = admin.create_user("user", false).await.expect("the user is new");
     let stranger = admin.create_user("stranger", false).await.expect("the user is new");
+    let owner = admin.create_user("owner", true).await.expect("the user is new");
     let workspace = admin.create_workspace(user, "workspace").await.expect("the user exists");
     let token = async |kind| admin.create_token(kind).await.expect("the subject exists");
     let tokens = Tokens {
         user: token(TokenKind::User(user)).await,
         stranger: token(TokenKind::User(stranger)).await,
+        owner: token(TokenKind::User(owner)).await,
         worker: token(TokenKind::Worker).await,
         workspace_agent: token(TokenKind::WorkspaceAgent(workspace)).await,
     };
@@ -208,6 +212,8 @@ fn serve(database: &Database, address: SocketAddr, options: &Options, logs: &Pat
         ("CHATPLANE_DATABASE_CONNECTIONS", "8".to_owned()),
         ("CHATPLANE_MODEL", "test".to_owned()),
         ("ANTHROPIC_API_KEY", "test-key".to_owned()),
+        // A model call beside each new chat would confuse every test that is not about titles.
+        ("CHATPLANE_GENERATE_TITLES", "false".to_owned()),
     ]);
     if !options.model_url.is_empty() {
         variables.insert("ANTHROPIC_BASE_URL", options.model_url.clone());

@@ -4,12 +4,13 @@
 //! A [`Fold`] outlives its stream: cut the stream anywhere, go on with its cursor, and
 //! feed it what comes. [`Pictures`] compares folds of several watchers of one chat.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chatplane_proto::chat::v1::{
-    CallId, Chat, ChatError, ChatState, Message, PartAppend, PartKind, PartStarted, QueuedMessage,
-    RetryState, Role, StateChanged, StreamId, WatchChatResponse, part, watch_chat_response::Event,
+    ActionRequired, CallId, Chat, ChatError, ChatState, Message, PartAppend, PartKind, PartStarted,
+    QueuedMessage, RetryState, Role, StateChanged, StreamId, Visibility, WatchChatResponse, part,
+    watch_chat_response::Event,
 };
 
 /// An append has at most this many bytes.
@@ -32,6 +33,8 @@ pub struct Fold {
     seen_revisions: BTreeSet<(i64, i64)>,
     /// The previews are those of an earlier stream.
     has_stale_previews: bool,
+    /// What a suspended chat waits for was told since the last state.
+    action_told: bool,
 }
 
 /// What only the database tells.
@@ -47,6 +50,8 @@ pub struct Durable {
     pub retry: Option<RetryState>,
     /// The error.
     pub error: Option<ChatError>,
+    /// What a suspended chat waits for.
+    pub action_required: Option<ActionRequired>,
     /// The execution.
     pub state: Option<StateChanged>,
     /// Metadata and settings: the fields of the chat that no other event tells.
@@ -62,6 +67,20 @@ pub struct Preview {
     pub parts: Vec<PreviewPart>,
     /// Whether nothing more will come before the commit.
     pub truncated: bool,
+}
+
+impl Preview {
+    /// Whether it is of an answer: not of a call, and not of a summary.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        self.call.is_none() && !self.is_summary()
+    }
+
+    /// Whether it is of a summary, which is made beside the answers.
+    #[must_use]
+    pub fn is_summary(&self) -> bool {
+        self.parts.first().is_some_and(|part| part.kind == PartKind::Summary)
+    }
 }
 
 /// A live part.
@@ -110,6 +129,7 @@ impl Fold {
             Event::ChatUpdated(updated) => {
                 self.durable.chat = Some(metadata(updated.chat.as_ref().ok_or("an update has no chat")?));
             }
+            Event::ActionRequired(required) => self.action_required(required)?,
             Event::State(state) => self.state(*state)?,
             Event::PreviewReset(reset) => self.preview_reset(reset.stream)?,
             Event::PartStarted(started) => self.part_started(started)?,
@@ -147,6 +167,7 @@ impl Fold {
         same("queue", &durable.queue, &queue.collect())?;
         same("retry", &durable.retry, &chat.retry)?;
         same("error", &durable.error, &chat.last_error)?;
+        same("action required", &durable.action_required, &chat.action_required)?;
         same("chat", &durable.chat, &Some(metadata(chat)))?;
         let state = StateChanged {
             state: chat.state,
@@ -188,20 +209,34 @@ impl Fold {
         if !self.seen_revisions.insert((id, revision)) {
             return Err(format!("message {id} comes twice with revision {revision}"));
         }
+        if message.visibility() == Visibility::Model {
+            return Err(format!("message {id} is for the model alone"));
+        }
         match message.role() {
             Role::System => return Err("a system message is shown".to_owned()),
-            Role::Assistant => {
-                self.previews.retain(|(base, _), preview| preview.call.is_some() || *base >= revision);
+            // A boundary's rows are no answer: they replace nothing.
+            Role::Assistant if message.covers_through == 0 => {
+                self.previews.retain(|(base, _), preview| !preview.is_answer() || *base >= revision);
             }
             Role::Tool => self.previews.retain(|_, preview| {
                 let call = preview.call.map(|call| (call.message_id, call.call_index));
                 call.is_none_or(|call| results(message).all(|result| result != call))
             }),
-            Role::User | Role::Unspecified => {}
+            Role::Assistant | Role::User | Role::Unspecified => {}
         }
         let first = self.durable.first_message_id.get_or_insert(id);
         *first = id.min(*first);
         self.durable.messages.insert(id, message.clone());
+        Ok(())
+    }
+
+    /// It stands just before the state.
+    fn action_required(&mut self, required: &ActionRequired) -> Result<(), Violation> {
+        if required.calls.is_empty() || required.deadline.is_none() {
+            return Err(format!("nothing is required: {required:?}"));
+        }
+        self.durable.action_required = Some(required.clone());
+        self.action_told = true;
         Ok(())
     }
 
@@ -223,10 +258,16 @@ impl Fold {
             return Err(format!("a message is newer than history {}", state.history_version));
         }
         let stale = |((base, _), preview): (&(i64, i64), &Preview)| {
-            preview.call.is_none() && *base < state.history_version
+            preview.is_answer() && *base < state.history_version
         };
         if !self.has_stale_previews && self.previews.iter().any(stale) {
             return Err(format!("a preview outlives history {}", state.history_version));
+        }
+        let was_told = std::mem::take(&mut self.action_told);
+        if state.state() != ChatState::Suspended {
+            self.durable.action_required = None;
+        } else if !was_told {
+            return Err("a chat is suspended, and what it waits for was not told".to_owned());
         }
         self.durable.state = Some(state);
         Ok(())
@@ -254,19 +295,23 @@ impl Fold {
         if stream.base_version > state.snapshot_version {
             return Err(format!("{stream:?} begins after snapshot {}", state.snapshot_version));
         }
-        if started.call.is_none() && stream.base_version < state.history_version {
+        let is_answer = started.call.is_none() && started.kind() != PartKind::Summary;
+        if is_answer && stream.base_version < state.history_version {
             return Err(format!("{stream:?} is older than history {}", state.history_version));
         }
         if self.has_stale_previews {
             return Err(format!("{stream:?} begins before the reset that follows a reconnect"));
         }
-        if self.is_replaced(stream, started.call.as_ref()) {
+        if (is_answer || started.call.is_some()) && self.is_replaced(stream, started.call.as_ref()) {
             return Err(format!("{stream:?} begins behind the message that replaces it"));
         }
         let preview = self.previews.entry(key(stream)).or_default();
         let place = usize::try_from(started.part).map_err(|error| error.to_string())?;
         if place != preview.parts.len() || preview.truncated {
             return Err(format!("part {place} begins behind {} others", preview.parts.len()));
+        }
+        if place > 0 && preview.is_summary() != (started.kind() == PartKind::Summary) {
+            return Err(format!("{stream:?} is both of an answer and of a summary"));
         }
         preview.call = started.call;
         preview.parts.push(PreviewPart {
@@ -300,7 +345,11 @@ impl Fold {
 
     fn is_replaced(&self, stream: StreamId, call: Option<&CallId>) -> bool {
         self.durable.messages.values().any(|message| match call {
-            None => message.role() == Role::Assistant && message.revision > stream.base_version,
+            None => {
+                message.role() == Role::Assistant
+                    && message.covers_through == 0
+                    && message.revision > stream.base_version
+            }
             Some(call) => results(message).any(|result| result == (call.message_id, call.call_index)),
         })
     }
@@ -312,11 +361,28 @@ impl Fold {
     }
 }
 
-/// What the watchers of one chat knew at each cursor.
-#[derive(Debug, Default)]
-pub struct Pictures(HashMap<String, Durable>);
+/// What the watchers of one chat knew at each cursor, or at the last cursors that came.
+#[derive(Debug)]
+pub struct Pictures {
+    known: HashMap<String, Durable>,
+    /// The cursors in the order in which they came.
+    order: VecDeque<String>,
+    most: usize,
+}
+
+impl Default for Pictures {
+    fn default() -> Self {
+        Self::last(usize::MAX)
+    }
+}
 
 impl Pictures {
+    /// Keeps so many: each is a whole history.
+    #[must_use]
+    pub fn last(most: usize) -> Self {
+        Self { known: HashMap::new(), order: VecDeque::new(), most }
+    }
+
     /// Equal cursors stand for equal folds, from the first row that both got.
     ///
     /// # Errors
@@ -324,8 +390,8 @@ impl Pictures {
     /// What differs from an earlier fold with the same cursor.
     pub fn compare(&mut self, fold: &Fold) -> Result<(), Violation> {
         let now = &fold.durable;
-        let Some(before) = self.0.get(&fold.cursor) else {
-            self.0.insert(fold.cursor.clone(), now.clone());
+        let Some(before) = self.known.get(&fold.cursor) else {
+            self.keep(fold);
             return Ok(());
         };
         let known_from = |durable: &Durable| durable.first_message_id.unwrap_or(i64::MAX);
@@ -340,9 +406,19 @@ impl Pictures {
         };
         same("folds at the same cursor", &compared(now), &compared(before))?;
         if known_from(now) < known_from(before) {
-            self.0.insert(fold.cursor.clone(), now.clone());
+            self.known.insert(fold.cursor.clone(), now.clone());
         }
         Ok(())
+    }
+
+    fn keep(&mut self, fold: &Fold) {
+        self.known.insert(fold.cursor.clone(), fold.durable.clone());
+        self.order.push_back(fold.cursor.clone());
+        if self.order.len() > self.most
+            && let Some(first) = self.order.pop_front()
+        {
+            self.known.remove(&first);
+        }
     }
 }
 
@@ -361,6 +437,7 @@ fn is_durable(event: &Event) -> bool {
         | Event::QueuedMessageRemoved(_)
         | Event::Retry(_)
         | Event::Error(_)
+        | Event::ActionRequired(_)
         | Event::State(_)
         | Event::ChatUpdated(_)
         | Event::HistoryReset(_) => true,
@@ -383,6 +460,10 @@ fn metadata(chat: &Chat) -> Chat {
         labels: chat.labels.clone(),
         model: chat.model.clone(),
         effort: chat.effort,
+        client_tool_names: chat.client_tool_names.clone(),
+        action_timeout_ms: chat.action_timeout_ms,
+        last_turn_summary: chat.last_turn_summary.clone(),
+        compact_requested: chat.compact_requested,
         create_time: chat.create_time,
         metadata_version: chat.metadata_version,
         ..Chat::default()

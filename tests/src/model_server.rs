@@ -21,6 +21,10 @@
 //! assert_eq!(server.calls()[0].text(), "one two");
 //! # }
 //! ```
+//!
+//! Titles and summaries are asked for beside the turns, when it suits the system: a script
+//! tells them apart by [`Request::purpose`], and [`ModelServer::start_turns`] answers turns
+//! from a queue and the others by a script of their own.
 
 mod action;
 mod gate;
@@ -28,6 +32,7 @@ mod journal;
 mod player;
 mod request;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -45,10 +50,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use action::{Action, call_tools, say};
+pub use action::{Action, call_tools, say, say_with_context};
 pub use gate::Gate;
 pub use journal::{Call, End, Part, PartKind};
-pub use request::Request;
+pub use request::{Purpose, Request};
 
 use journal::Journal;
 use player::{Cut, Player};
@@ -78,13 +83,21 @@ impl ModelServer {
     /// Starts a server that answers calls in turn; a call too many is refused with
     /// a status that is not retried.
     pub async fn start_queue(replies: impl IntoIterator<Item = Vec<Action>>) -> Self {
-        let replies: Mutex<Vec<Vec<Action>>> = Mutex::new(replies.into_iter().collect());
-        Self::start(move |_| {
-            let mut replies = replies.lock().expect("no script panics while it holds the queue");
-            match replies.is_empty() {
-                true => vec![Action::error_status(400, "invalid_request_error", "the script has ended")],
-                false => replies.remove(0),
-            }
+        let next = queue(replies.into_iter().collect());
+        Self::start(move |_| next()).await
+    }
+
+    /// Starts a server that answers the calls of turns in turn, like [`ModelServer::start_queue`],
+    /// and calls for titles and summaries, which may come at any time between them, as the
+    /// script `beside` says.
+    pub async fn start_turns(
+        replies: impl IntoIterator<Item = Vec<Action>>,
+        beside: impl Fn(&Request) -> Vec<Action> + Send + Sync + 'static,
+    ) -> Self {
+        let next = queue(replies.into_iter().collect());
+        Self::start(move |request| match request.purpose() {
+            Purpose::Turn => next(),
+            Purpose::Title | Purpose::Summary => beside(request),
         })
         .await
     }
@@ -105,6 +118,23 @@ impl ModelServer {
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.journal.calls()
+    }
+
+    /// The same of calls for one purpose.
+    #[must_use]
+    pub fn calls_for(&self, purpose: Purpose) -> Vec<Call> {
+        self.calls().into_iter().filter(|call| call.request.purpose() == purpose).collect()
+    }
+}
+
+/// The replies one after the other, and then a status that is not retried.
+fn queue(replies: VecDeque<Vec<Action>>) -> impl Fn() -> Vec<Action> + Send + Sync {
+    let replies = Mutex::new(replies);
+    move || {
+        let reply = replies.lock().expect("no script panics while it holds the queue").pop_front();
+        reply.unwrap_or_else(|| {
+            vec![Action::error_status(400, "invalid_request_error", "the script has ended")]
+        })
     }
 }
 

@@ -96,6 +96,7 @@ async fn the_permission_matrix_is_what_the_golden_file_says() {
     let channel = channel(&cluster).await;
     let actors = [
         ("user", &cluster.tokens.user),
+        ("owner", &cluster.tokens.owner),
         ("worker", &cluster.tokens.worker),
         ("workspace_agent", &cluster.tokens.workspace_agent),
     ];

@@ -2,9 +2,9 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chatplane_proto::chat::v1::{
-    CallId, Chat, ChatState, HistoryReset, Message, Part, PartAppend, PartKind, PartStarted, PreviewReset,
-    PreviewTruncated, Progress, QueuedMessage, QueuedMessageRemoved, Role, StateChanged, StreamId,
-    ToolResultPart, WatchChatResponse, part, watch_chat_response::Event,
+    ActionRequired, CallId, Chat, ChatState, HistoryReset, Message, Part, PartAppend, PartKind, PartStarted,
+    PendingCall, PreviewReset, PreviewTruncated, Progress, QueuedMessage, QueuedMessageRemoved, Role,
+    StateChanged, StreamId, ToolResultPart, Visibility, WatchChatResponse, part, watch_chat_response::Event,
 };
 use chatplane_tests::fold::{Fold, Pictures};
 
@@ -92,6 +92,54 @@ fn a_result_replaces_the_preview_of_its_call_alone() {
         folded([at(4, of_call(0, call(0))), at(4, of_call(1, call(1))), at(5, Event::Message(stored))]);
 
     assert_eq!(fold.unwrap().previews.into_keys().collect::<Vec<_>>(), [(4, 1)]);
+}
+
+#[test]
+fn a_summary_is_replaced_by_no_row_and_a_boundary_replaces_no_answer() {
+    let stream = Some(StreamId { base_version: 4, index: 1 });
+    let kind = PartKind::Summary.into();
+    let summary = Event::PartStarted(PartStarted { stream, kind, ..PartStarted::default() });
+    let Event::Message(answered) = message(Role::Assistant, 3, 5) else { unreachable!("it is a message") };
+    let boundary = Event::Message(Message { message_id: 2, covers_through: 1, ..answered.clone() });
+    let shown = [at(4, started(0)), at(4, summary), at(5, boundary)];
+
+    let summarized = folded(shown.clone()).unwrap();
+    let told = folded(shown.into_iter().chain([at(6, Event::Message(answered)), at(7, state(5, 5, 0))]));
+
+    assert_eq!(summarized.previews.into_keys().collect::<Vec<_>>(), [(4, 0), (4, 1)]);
+    assert_eq!(told.unwrap().previews.into_keys().collect::<Vec<_>>(), [(4, 1)]);
+}
+
+#[test]
+fn what_only_the_model_sees_is_not_shown() {
+    let Event::Message(summary) = message(Role::User, 2, 5) else { unreachable!("it is a message") };
+    let hidden = Message { visibility: Visibility::Model.into(), ..summary };
+    assert!(refused([at(5, Event::Message(hidden))]).contains("for the model alone"));
+}
+
+#[test]
+fn a_suspended_chat_tells_what_it_waits_for_before_each_of_its_states() {
+    let Event::State(running) = state(5, 1, 0) else { unreachable!("it is a state") };
+    let suspended = |snapshot_version| {
+        let state = ChatState::Suspended.into();
+        Event::State(StateChanged { state, snapshot_version, ..running })
+    };
+    let required = ActionRequired {
+        calls: vec![PendingCall::default()],
+        deadline: Some(prost_types::Timestamp::default()),
+    };
+    let told = || Event::ActionRequired(required.clone());
+    let waits = [at(5, told()), at(6, suspended(5))];
+
+    assert!(refused([at(5, suspended(5))]).contains("was not told"));
+    let again = waits.clone().into_iter().chain([at(7, suspended(6))]);
+    assert!(refused(again).contains("was not told"));
+    let nothing = ActionRequired { calls: Vec::new(), ..required.clone() };
+    assert!(refused([at(5, Event::ActionRequired(nothing))]).contains("nothing is required"));
+    let fold = folded(waits.clone()).unwrap();
+    assert_eq!(fold.durable.action_required, Some(required.clone()));
+    let fold = folded(waits.into_iter().chain([at(7, state(6, 1, 0))])).unwrap();
+    assert_eq!(fold.durable.action_required, None);
 }
 
 #[test]

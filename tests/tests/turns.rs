@@ -175,6 +175,30 @@ async fn an_interrupt_keeps_the_partial_answer_and_lets_the_next_message_in() {
     assert_eq!(model.requests().len(), 2);
 }
 
+#[tokio::test]
+async fn an_interrupt_waits_for_the_end_of_a_running_tool_and_keeps_what_it_wrote() {
+    let model = ModelServer::start(|request| match request.new_tool_results().is_empty() {
+        true => call_tools(&[("execute", json!({"command": "echo $((6 * 7)) so far; sleep 1000"}))]),
+        false => say("Done."),
+    })
+    .await;
+    let (cluster, mut client) = cluster(&model, true).await;
+    let request = proto::CreateChatRequest {
+        parts: vec![text("Go.")],
+        workspace_id: cluster.workspace.to_string(),
+        ..Default::default()
+    };
+    let chat = client.chats.create_chat(request).await.expect("created").into_inner().chat.expect("a chat");
+    seen_live(&mut client, &chat.chat_id, "42 so far").await;
+
+    let request = proto::InterruptChatRequest { chat_id: chat.chat_id.clone(), ..Default::default() };
+    client.chats.interrupt_chat(request).await.expect("interrupted");
+    until(&mut client, &chat.chat_id, proto::ChatState::Waiting).await;
+
+    let lines = lines(&mut client, &chat.chat_id).await;
+    assert!(lines[2].contains("42 so far") && lines[2].contains("cancelled"), "{lines:#?}");
+}
+
 /// Watches until the live answer has these words.
 async fn seen_live(client: &mut Client, chat: &str, words: &str) {
     let mut stream = client.watch(chat, "").await.expect("the chat can be watched");

@@ -211,14 +211,14 @@ async fn watchers_cut_at_random_points_see_the_same_chat_as_one_that_stays() {
     let sends = if std::env::var_os("CI").is_some() { 40 } else { 12 };
     let seed = rand::random();
     LocalSet::new()
-        .run_until(async {
+        .run_until(Box::pin(async {
             let mut random = StdRng::seed_from_u64(seed);
             let mut show = show(ModelServer::start(lively()).await, seed).await;
 
             use_the_chat(&mut show.client, &show.chat, &mut random, sends).await;
 
             show.finish().await;
-        })
+        }))
         .await;
 }
 
@@ -226,7 +226,7 @@ async fn watchers_cut_at_random_points_see_the_same_chat_as_one_that_stays() {
 async fn watchers_go_on_when_worker_and_control_plane_are_killed() {
     let seed = rand::random();
     LocalSet::new()
-        .run_until(async {
+        .run_until(Box::pin(async {
             let mut random = StdRng::seed_from_u64(seed);
             let mut show = show(ModelServer::start(lively()).await, seed).await;
 
@@ -239,7 +239,7 @@ async fn watchers_go_on_when_worker_and_control_plane_are_killed() {
             use_the_chat(&mut show.client, &show.chat, &mut random, 4).await;
 
             show.finish().await;
-        })
+        }))
         .await;
 }
 
@@ -311,7 +311,10 @@ async fn a_history_limit_sends_the_last_messages_and_no_others_later() {
     client.send(&chat, "2").await.expect("sent");
     let rest = at_rest(&mut client, &chat).await;
 
-    for (limit, expected) in [(0, vec![]), (1, vec![4]), (3, vec![2, 3, 4]), (-1, vec![1, 2, 3, 4])] {
+    let messages = client.messages(&chat).await;
+    let all: Vec<i64> = messages.iter().map(|message| message.message_id).collect();
+    assert_eq!(all.len(), 4);
+    for (limit, expected) in [(0, &all[4..]), (1, &all[3..]), (3, &all[1..]), (-1, &all[..])] {
         let request = proto::WatchChatRequest {
             chat_id: chat.clone(),
             history_limit: Some(limit),
@@ -325,7 +328,6 @@ async fn a_history_limit_sends_the_last_messages_and_no_others_later() {
 
         let ids: Vec<i64> = fold.durable.messages.keys().copied().collect();
         assert_eq!(ids, expected);
-        let messages = client.messages(&chat).await;
         fold.matches(&rest, &messages, &[]).unwrap_or_else(|wrong| panic!("{wrong}"));
     }
 }

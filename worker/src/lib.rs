@@ -2,6 +2,7 @@
 
 mod backoff;
 mod config;
+mod jobs;
 mod limits;
 mod link;
 pub mod llm;

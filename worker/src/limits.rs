@@ -31,9 +31,10 @@ pub(crate) struct Limits {
     pub(crate) retry_after_max: Duration,
     /// Tries of one model call, over all leases; the control plane ends a chat that has more.
     pub(crate) attempts_max: i32,
-    /// Tries of one model call under a lease that may time out one after the other: each costs
-    /// minutes, and a model that is too slow stays so.
-    pub(crate) timeouts_max: u32,
+    /// Tries of one model call under a lease that may be paid for and come to nothing one after
+    /// the other: calls that time out, and summaries without a word. A model that is too slow
+    /// stays so.
+    pub(crate) wasted_max: u32,
     /// Model calls of one turn.
     pub(crate) model_calls_max: usize,
     /// How long an answer may take.
@@ -42,6 +43,12 @@ pub(crate) struct Limits {
     pub(crate) parallel_calls_max: usize,
     /// How long a tool may run.
     pub(crate) tool_duration_max: Duration,
+    /// How long calls that run have to end when the user stops the turn: their processes are
+    /// being killed, and what they wrote is worth keeping.
+    pub(crate) interrupt_grace: Duration,
+    /// How long a complete answer that ends the turn waits for a summary on its way: no later
+    /// answer could take it, and the next turn would pay for another one.
+    pub(crate) summary_grace: Duration,
     /// How long a tool call is tried again while it cannot be reached.
     pub(crate) call_patience: Duration,
     /// Tries to report the usage of one model call; reports are a courtesy and must not pile up.
@@ -64,11 +71,13 @@ impl Default for Limits {
             recall: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) },
             retry_after_max: Duration::from_secs(600),
             attempts_max: ATTEMPTS_MAX.cast_signed(),
-            timeouts_max: 5,
+            wasted_max: 5,
             model_calls_max: 200,
             answer_duration_max: Duration::from_secs(3600),
             parallel_calls_max: 16,
             tool_duration_max: Duration::from_secs(3600),
+            interrupt_grace: Duration::from_secs(5),
+            summary_grace: Duration::from_secs(5),
             call_patience: Duration::from_secs(10),
             usage_tries_max: 5,
             release_grace: Duration::from_secs(2),

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, ConfigError},
+    jobs::Jobs,
     limits::Limits,
     link::{Client, Command, Dial, Holder, LeaseInput, LiveStreams, SessionStream, Timeouts, Worker},
     llm,
@@ -116,6 +117,7 @@ struct Run {
 struct Runs {
     context: Context,
     session: SessionStream,
+    jobs: Jobs,
     runs: HashMap<LeaseKey, Run>,
     tasks: JoinSet<TaskEnd>,
     /// Which lease a task works for, should it panic.
@@ -124,7 +126,8 @@ struct Runs {
 
 impl Runs {
     fn new(context: Context, session: SessionStream) -> Self {
-        Runs { context, session, runs: HashMap::new(), tasks: JoinSet::new(), keys: HashMap::new() }
+        let jobs = Jobs::new(context.client.clone(), context.providers.clone(), context.limits.clone());
+        Runs { context, session, jobs, runs: HashMap::new(), tasks: JoinSet::new(), keys: HashMap::new() }
     }
 
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), RunError> {
@@ -137,12 +140,17 @@ impl Runs {
                     self.session.shut_down();
                 }
                 Some(ended) = self.tasks.join_next_with_id() => self.task_ended(ended),
+                () = self.jobs.ended() => {}
                 command = self.session.next() => match command {
                     Command::Start(holder, input) => self.start(holder, *input),
                     Command::GiveBack(holder, input) => self.give_back(holder, input),
                     Command::Control(key, control) => self.control(key, control),
                     Command::Abandon(key) => self.abandon(key),
-                    Command::Stop => return Ok(()),
+                    Command::Job(job) => self.jobs.start(*job),
+                    Command::Stop => {
+                        self.jobs.end().await;
+                        return Ok(());
+                    }
                     Command::GiveUp(refusal) if refusal.token_refused => return Err(RunError::TokenRefused),
                     Command::GiveUp(refusal) => return Err(RunError::WorkerRefused(refusal.message)),
                 },

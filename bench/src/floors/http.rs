@@ -127,6 +127,29 @@ pub(crate) async fn hop(model: &ModelServer, calls: Calls, first_mark: u64) -> R
     })
 }
 
+/// Closes connections in the middle of an answer, and answers how long the model server takes to
+/// see that: the median, in milliseconds. Its answers end when their chunks were seen, so these
+/// do not end.
+pub(crate) async fn close_ms(model: &ModelServer, calls: Calls, first_mark: u64) -> Result<f64> {
+    let mut times = Vec::with_capacity(calls.counted);
+    for (number, mark_number) in (first_mark..).take(calls.warm_up + calls.counted).enumerate() {
+        let mut client = HttpClient::connect(model.address()).await?;
+        let mut body = client.post(mark(mark_number)).await?;
+        let first = in_time("a piece of an answer", body.frame()).await?;
+        first
+            .ok_or_else(|| Error::wrong("the model server has not answered"))?
+            .or_failed("read an answer")?;
+        let start = Instant::now();
+        drop(body);
+        drop(client);
+        let left = model.journal().wait_until_left(mark_number).await?;
+        if number >= calls.warm_up {
+            times.push(milliseconds(left.saturating_duration_since(start)));
+        }
+    }
+    median(times).ok_or_else(|| Error::wrong("the model server was not called"))
+}
+
 /// How many answers a second the model server gives to so many clients at once.
 pub(crate) async fn calls_per_second(model: &ModelServer, clients: usize, time: Duration) -> Result<f64> {
     let clients = try_join_all((0..clients).map(|_| HttpClient::connect(model.address()))).await?;

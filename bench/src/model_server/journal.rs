@@ -41,13 +41,15 @@ struct Entry {
     received: Instant,
     /// When each chunk was handed to the connection.
     written: Vec<Instant>,
+    /// When its client had closed the connection before the answer's end.
+    left: Option<Instant>,
 }
 
 impl Journal {
     pub(super) fn received(&self, mark: u64, at: Instant) -> Call {
         let mut calls = self.lock();
         let calls = calls.entry(mark).or_default();
-        calls.push(Entry { received: at, written: Vec::new() });
+        calls.push(Entry { received: at, written: Vec::new(), left: None });
         let call = Call { mark, index: calls.len() - 1 };
         self.changed.send_replace(());
         call
@@ -58,6 +60,14 @@ impl Journal {
         if let Some(entry) = calls.get_mut(&call.mark).and_then(|calls| calls.get_mut(call.index)) {
             entry.written.extend(chunks.map(|_| at));
         }
+    }
+
+    /// The client has closed the connection in the middle of the answer.
+    pub(super) fn left(&self, call: Call, at: Instant) {
+        if let Some(entry) = self.lock().get_mut(&call.mark).and_then(|calls| calls.get_mut(call.index)) {
+            entry.left = Some(at);
+        }
+        self.changed.send_replace(());
     }
 
     /// All chunks of the call with this mark have come to where they were to come: it may end.
@@ -97,18 +107,26 @@ impl Journal {
 
     /// Waits until so many calls with this mark have come, and answers when the last did.
     pub(crate) async fn wait_for_call(&self, mark: u64, count: usize) -> Result<Instant> {
+        let received = |calls: &[Entry]| calls.get(count - 1).map(|entry| entry.received);
+        in_time("a call of the model", self.wait_for(mark, received)).await
+    }
+
+    /// Waits until the client of the first call with this mark has left before its end, and
+    /// answers when that was seen.
+    pub(crate) async fn wait_until_left(&self, mark: u64) -> Result<Instant> {
+        let left = |calls: &[Entry]| calls.first().and_then(|entry| entry.left);
+        in_time("the end of a model call's connection", self.wait_for(mark, left)).await
+    }
+
+    async fn wait_for<T>(&self, mark: u64, find: impl Fn(&[Entry]) -> Option<T>) -> T {
         let mut changed = self.changed.subscribe();
-        let come = async {
-            loop {
-                let entry = self.lock().get(&mark).and_then(|calls| calls.get(count - 1)).cloned();
-                if let Some(entry) = entry {
-                    return entry.received;
-                }
-                // The sender is in this very journal.
-                let _ = changed.changed().await;
+        loop {
+            if let Some(found) = self.lock().get(&mark).and_then(|calls| find(calls)) {
+                return found;
             }
-        };
-        in_time("a call of the model", come).await
+            // The sender is in this very journal.
+            let _ = changed.changed().await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Entry>>> {
@@ -133,5 +151,17 @@ mod tests {
 
         journal.saw(7);
         assert_eq!(journal.wait_until_seen(call).now_or_never(), Some(()));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_is_told_with_the_time_of_that() {
+        let journal = Journal::default();
+        let call = journal.received(7, Instant::now());
+        assert!(journal.wait_until_left(7).now_or_never().is_none());
+
+        let at = Instant::now();
+        journal.left(call, at);
+
+        assert_eq!(journal.wait_until_left(7).await.unwrap(), at);
     }
 }

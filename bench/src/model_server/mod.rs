@@ -138,7 +138,7 @@ async fn respond(
     if play.hold == Hold::Nothing || !is_first {
         pieces.extend(play.pieces.iter().cloned());
     }
-    let playing = Playing { play, pieces, call, received };
+    let playing = Playing { play, pieces, call, received, has_ended: false };
     let events = stream::unfold(playing, Playing::next);
     let body: Body = StreamBody::new(Box::pin(events));
     let mut response = Response::new(body);
@@ -147,12 +147,22 @@ async fn respond(
 }
 
 /// An answer that is being written. Nothing runs ahead: a piece is made when the one
-/// before has been taken.
+/// before has been taken. Dropped before its end: the client has left.
 struct Playing {
     play: Arc<Play>,
     pieces: VecDeque<Piece>,
     call: Option<Call>,
     received: Instant,
+    has_ended: bool,
+}
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        let at = Instant::now();
+        if let Some(call) = self.call.filter(|_| !self.has_ended) {
+            self.play.journal.left(call, at);
+        }
+    }
 }
 
 impl Playing {
@@ -162,6 +172,7 @@ impl Playing {
                 // Until the client leaves, which drops this.
                 std::future::pending::<()>().await;
             }
+            self.has_ended = true;
             return None;
         };
         match (piece.due, self.call) {

@@ -1,9 +1,11 @@
 //! The rows of the budgets. Each is measured with processes and a database of its own.
 
 mod first_part;
+mod interrupt;
 mod live_part;
 mod memory;
 mod pick_up;
+mod prompts;
 mod round_trips;
 mod start;
 mod takeover;
@@ -21,6 +23,8 @@ pub(crate) async fn measure(row: Row, bench: &Bench<'_>) -> Result<Vec<Reading>>
         Row::R8 => Box::pin(memory::measure(bench)).await,
         Row::R9 => Box::pin(start::measure(bench)).await,
         Row::R10 => Box::pin(takeover::measure(bench)).await,
+        Row::R13 => Box::pin(prompts::measure(bench)).await,
+        Row::Interrupt => Box::pin(interrupt::measure(bench)).await,
         Row::Trips => Box::pin(round_trips::measure(bench)).await,
     }
 }

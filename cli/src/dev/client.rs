@@ -1,29 +1,24 @@
-//! `dev` as a client of its own control plane.
+//! `dev` as a client of its own control plane, while that starts.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use chatplane_domain::WorkspaceId;
-use chatplane_proto::chat::v1::{ListWorkspacesRequest, Workspace, chat_service_client::ChatServiceClient};
+use chatplane_proto::chat::v1::{ListWorkspacesRequest, Workspace};
 use tonic::{
-    Code, Request, Status,
-    metadata::{Ascii, MetadataValue},
-    service::{Interceptor, interceptor::InterceptedService},
+    Status,
     transport::{Channel, Endpoint},
 };
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::dev::environment;
+use crate::{
+    client::connection::{CONNECT_TIME_MAX, ChatClient, with_deadline},
+    dev::environment,
+};
 
-/// A request on this machine that takes longer is taken for lost.
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// The most that a page may have.
 const PAGE_SIZE: i32 = 200;
-
-/// The client of `ChatService`, which sends the user's token.
-pub(crate) type ChatClient = ChatServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// A connection that is made when it is first used, and again when it was lost.
 pub(crate) fn channel(address: SocketAddr) -> Channel {
@@ -31,38 +26,6 @@ pub(crate) fn channel(address: SocketAddr) -> Channel {
         .expect("an address and a port make a URL")
         .connect_timeout(CONNECT_TIME_MAX)
         .connect_lazy()
-}
-
-/// The client of a user.
-pub(crate) fn chat_client(channel: Channel, user_token: &str) -> Result<ChatClient, Status> {
-    Ok(ChatServiceClient::with_interceptor(channel, Bearer::new(user_token)?))
-}
-
-/// Adds the token to every request.
-#[derive(Clone)]
-pub(crate) struct Bearer(MetadataValue<Ascii>);
-
-impl Bearer {
-    fn new(token: &str) -> Result<Self, Status> {
-        let mut value = MetadataValue::try_from(format!("Bearer {token}"))
-            .map_err(|_| Status::new(Code::Unauthenticated, "the kept token is damaged"))?;
-        value.set_sensitive(true);
-        Ok(Self(value))
-    }
-}
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
-
-/// A request with the deadline of ordinary calls.
-pub(crate) fn with_deadline<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(REQUEST_TIME_MAX);
-    request
 }
 
 /// Whether the control plane says that it serves.

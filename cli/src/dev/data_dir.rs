@@ -11,15 +11,18 @@
 //! ```
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     io::{ErrorKind, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use chatplane_domain::WorkspaceId;
 
-use crate::dev::{DevError, error::failed};
+use crate::{
+    dev::{DevError, error::failed},
+    files::{make_private, private_file},
+};
 
 const VERSION: &str = "chatplane dev 1\n";
 const VERSION_BYTES_MAX: u64 = 100;
@@ -94,18 +97,6 @@ impl Drop for DataDir {
         // would hold the lock for a moment longer.
         let _ = self.lock.unlock();
     }
-}
-
-/// Makes a directory that nobody else may enter, with what leads to it; one that exists is left as it is.
-pub(crate) fn make_private(path: &Path) -> Result<(), DevError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make", path))
-}
-
-/// Opens a file of ours for writing, readable by nobody else, and never through a link.
-pub(crate) fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options
 }
 
 fn make(path: &Path) -> Result<(), DevError> {

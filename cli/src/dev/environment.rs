@@ -42,11 +42,13 @@ const OUTSIDE: [&str; 10] = [
     "SSL_CERT_DIR",
 ];
 /// What `serve` may be told about the model beside its name: no flags of `dev`, but taken where they are set.
-const MODEL_LIMITS: [&str; 4] = [
+const MODEL_SETTINGS: [&str; 6] = [
     "CHATPLANE_MODEL_CONTEXT_TOKENS",
     "CHATPLANE_MODEL_OUTPUT_TOKENS",
     "CHATPLANE_MODEL_FIRST_TOKEN_TIMEOUT",
     "CHATPLANE_MODEL_SILENCE_TIMEOUT",
+    "CHATPLANE_GENERATE_TITLES",
+    "CHATPLANE_TITLE_MODEL",
 ];
 /// `dev` ends when its person wants it to, not half a minute later: an unfinished step is repeated anyway.
 const DRAIN_SECONDS: &str = "2";
@@ -62,7 +64,7 @@ pub(crate) fn serve(log: &str, database_url: &str, model: &RunningModel, listene
         Provider::OpenAi => ("OPENAI_BASE_URL", "OPENAI_API_KEY"),
     };
     let mut environment = inherited(log, &COMMON);
-    environment.extend(taken(&MODEL_LIMITS));
+    environment.extend(taken(&MODEL_SETTINGS));
     environment.extend(ours([
         ("CHATPLANE_DATABASE_URL", database_url.into()),
         ("CHATPLANE_LISTEN_FD", listener.to_string().into()),
@@ -72,6 +74,10 @@ pub(crate) fn serve(log: &str, database_url: &str, model: &RunningModel, listene
         (base_url, (&endpoint.base_url).into()),
         (api_key, (&endpoint.api_key).into()),
     ]));
+    if endpoint.provider == Provider::Demo {
+        // It would make nothing of an excerpt.
+        environment.extend(ours([("CHATPLANE_GENERATE_TITLES", "false".into())]));
+    }
     environment
 }
 

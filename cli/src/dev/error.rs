@@ -5,7 +5,7 @@ use std::{error::Error, io, path::PathBuf, process::ExitStatus};
 use chatplane_control_plane::admin::AdminError;
 use chatplane_embedded_postgres::StartError;
 
-use crate::exit::Exit;
+use crate::{client::ClientError, exit::Exit, files};
 
 /// Why `dev` ends without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +37,6 @@ pub(crate) enum DevError {
     )]
     WorkspaceInside { data: PathBuf, workspace: PathBuf },
 
-    #[error("the prompt from {origin} is empty")]
-    PromptEmpty { origin: &'static str },
-    #[error("the prompt from {origin} is longer than 256 KiB, the most that one message may have")]
-    PromptTooLong { origin: &'static str },
-    #[error("the prompt from {origin} is not text: it must be UTF-8")]
-    PromptNotText { origin: &'static str },
-    #[error("the prompt could not be read from standard input")]
-    PromptUnread(#[source] io::Error),
-
     #[error("the data directory {dir:?} holds other files: choose an empty one with --data-dir")]
     DataDirForeign { dir: PathBuf },
     #[error("the data directory {dir:?} belongs to another user: choose another one with --data-dir")]
@@ -58,8 +49,8 @@ pub(crate) enum DevError {
         "the data directory {dir:?} is in use by {holder}: stop it, or choose another one with --data-dir"
     )]
     InUse { dir: PathBuf, holder: String },
-    #[error("could not {action} {path:?}")]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    File(#[from] files::Failed),
 
     #[error("the demo model could not be started")]
     DemoModelUnavailable(#[source] io::Error),
@@ -87,14 +78,10 @@ pub(crate) enum DevError {
     #[error("{role} was not ready within {seconds} s. The end of its log, {log:?}:\n{tail}")]
     NotReady { role: &'static str, seconds: u64, log: PathBuf, tail: String },
 
-    #[error("the control plane refused to {action}: {}", .status.message())]
-    Refused { action: &'static str, status: Box<tonic::Status> },
-    #[error("the control plane did not answer within {seconds} s")]
-    Unanswered { seconds: u64 },
-    #[error("the terminal cannot be used")]
-    Terminal(#[source] io::Error),
-    #[error("the answer could not be written to standard output")]
-    Output(#[source] io::Error),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("the kept token is damaged: start afresh with --reset (CHATPLANE_RESET)")]
+    TokenDamaged,
     /// A signal came first.
     #[error("interrupted")]
     Interrupted,
@@ -110,22 +97,18 @@ impl DevError {
             | Self::WorkspaceUnusable { .. }
             | Self::DataDirUnknown
             | Self::DataDirInside { .. }
-            | Self::WorkspaceInside { .. }
-            | Self::PromptEmpty { .. }
-            | Self::PromptTooLong { .. }
-            | Self::PromptNotText { .. } => Exit::Usage,
+            | Self::WorkspaceInside { .. } => Exit::Usage,
             Self::Interrupted => Exit::Interrupted,
-            Self::PromptUnread(_)
-            | Self::DataDirForeign { .. }
+            Self::Client(error) => error.exit(),
+            Self::DataDirForeign { .. }
             | Self::DataDirNotOwned { .. }
             | Self::DataDirVersion { .. }
             | Self::InUse { .. }
-            | Self::Io { .. }
+            | Self::File(_)
             | Self::DemoModelUnavailable(_)
             | Self::PortUnusable { .. }
             | Self::PostgresDataUnusable(_)
             | Self::Postgres(_)
-            | Self::Terminal(_)
             | Self::PostgresEnded
             | Self::ResetFailed(_)
             | Self::AgentLeft { .. }
@@ -133,9 +116,7 @@ impl DevError {
             | Self::Spawn { .. }
             | Self::RoleEnded { .. }
             | Self::NotReady { .. }
-            | Self::Refused { .. }
-            | Self::Unanswered { .. }
-            | Self::Output(_) => Exit::Failed,
+            | Self::TokenDamaged => Exit::Failed,
         }
     }
 }
@@ -153,6 +134,6 @@ impl From<StartError> for DevError {
 
 /// Turns an error of the system into ours: `.map_err(failed("open", &path))`.
 pub(crate) fn failed(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> DevError {
-    let path = path.to_owned();
-    move |source| DevError::Io { action, path, source }
+    let failed = files::failed(action, path);
+    move |source| failed(source).into()
 }

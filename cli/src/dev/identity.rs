@@ -12,10 +12,10 @@
 //! away, or another one is used now); the control plane is asked, and then everything is made anew.
 
 use std::{
-    ffi::{OsStr, OsString},
-    fs::{self, File},
-    io::{ErrorKind, Write as _},
-    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    ffi::OsStr,
+    fs,
+    io::ErrorKind,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -23,10 +23,9 @@ use chatplane_control_plane::admin::{Admin, AdminError, TokenKind};
 use chatplane_domain::{UserId, WorkspaceId};
 use uuid::Uuid;
 
-use crate::dev::{
-    DevError,
-    data_dir::{make_private, private_file},
-    error::failed,
+use crate::{
+    dev::{DevError, error::failed},
+    files::{make_private, write_private},
 };
 
 /// The name of the user that `dev` acts as.
@@ -58,7 +57,7 @@ pub(crate) async fn ensure(dir: &Path, admin: &Admin, workspace: &Path) -> Resul
             // Whatever else is here belongs to a user that is not known any more.
             forget(dir)?;
             let user = create_user(admin).await?;
-            write(&user_id_file, user.to_string().as_bytes())?;
+            write_private(&user_id_file, user.to_string().as_bytes())?;
             user
         }
     };
@@ -84,7 +83,7 @@ pub(crate) fn forget(dir: &Path) -> Result<(), DevError> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove", dir)(error)),
         _ => {}
     }
-    make_private(dir)
+    Ok(make_private(dir)?)
 }
 
 /// A start that was cut short may have left a user of that name, whom nobody can be any more.
@@ -121,7 +120,7 @@ async fn create_workspace(
     let id = admin.create_workspace(user, &workspace_name(&name)).await?;
     let dir = workspaces.join(id.to_string());
     make_private(&dir)?;
-    write(&dir.join("path"), directory.as_os_str().as_bytes())?;
+    write_private(&dir.join("path"), directory.as_os_str().as_bytes())?;
     Ok(id)
 }
 
@@ -141,7 +140,7 @@ async fn ensure_token(path: &Path, admin: &Admin, kind: TokenKind) -> Result<(),
         return Ok(());
     }
     let token = admin.create_token(kind).await?;
-    write(path, format!("{token}\n").as_bytes())
+    Ok(write_private(path, format!("{token}\n").as_bytes())?)
 }
 
 fn read_id(path: &Path) -> Result<Option<Uuid>, DevError> {
@@ -157,22 +156,8 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, DevError> {
     }
 }
 
-/// Writes beside the file and renames: a reader, and the next start, see it whole or not at all.
-fn write(path: &Path, content: &[u8]) -> Result<(), DevError> {
-    let mut new_name = path.as_os_str().to_owned().into_vec();
-    new_name.extend_from_slice(b".new");
-    let new = PathBuf::from(OsString::from_vec(new_name));
-    let mut file = private_file().truncate(true).open(&new).map_err(failed("open", &new))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write", &new))?;
-    fs::rename(&new, path).map_err(failed("rename", &new))?;
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
     use super::*;
 
     #[test]
@@ -187,19 +172,6 @@ mod tests {
 
         assert_eq!(found("/home/me/project"), Some(WorkspaceId(id)));
         assert_eq!(found("/home/me/project2"), None);
-    }
-
-    #[test]
-    fn a_secret_is_written_whole_and_for_us_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("token");
-
-        write(&path, b"first").unwrap();
-        write(&path, b"2nd").unwrap();
-
-        assert_eq!(fs::read(&path).unwrap(), b"2nd");
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

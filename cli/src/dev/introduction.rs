@@ -103,6 +103,11 @@ impl Introduction {
             output,
             "  grpcurl -plaintext -H \"authorization: Bearer $token\" -d '{{\"chat_id\":\"CHAT_ID\"}}' \
              {address} chatplane.chat.v1.ChatService/WatchChat"
+        )?;
+        writeln!(output, "\nOr chat in another terminal:\n")?;
+        writeln!(
+            output,
+            "  chatplane chat --server http://{address} --token-file {token_file} --workspace {workspace_id}"
         )
     }
 }
@@ -151,5 +156,8 @@ mod tests {
         assert!(text.contains("The token is cp_token."), "{text}");
         assert!(text.contains("token=$(cat '/home/ada/it'\\''s/user-token')"), "{text}");
         assert_eq!(text.matches("grpcurl -plaintext").count(), 2, "{text}");
+        let chat = "chatplane chat --server http://127.0.0.1:7400 --token-file '/home/ada/it'\\''s/user-token' \
+                    --workspace 00000000-0000-0000-0000-000000000000";
+        assert!(text.contains(chat), "{text}");
     }
 }

@@ -3,8 +3,9 @@
 //! - `options`, `places`, `model`: what was asked for;
 //! - `data_dir`, `identity`, `journals`, `reset`: what is kept between runs;
 //! - `stack`: what runs, made of `database`, `role_process` and `environment`;
-//! - `chat`: a chat with `client`, `outage`, the pure `transcript`, `words` and `printer`;
-//! - `prompt`, `terminal`, `introduction`: one prompt, a chat in the terminal, or just serving.
+//! - `client`: it as a client of its own control plane, while that starts;
+//! - `prompt`, `introduction`: one prompt, a chat in the terminal (which is that of `chatplane chat`), or just
+//!   serving.
 //!
 //! The control plane inherits a socket that listens already. So the port is known before anything is started,
 //! nobody can take it in between, and early requests wait in the socket instead of failing.
@@ -18,7 +19,6 @@ use std::{
 use chatplane_embedded_postgres::Postgres;
 use tokio::{select, task::spawn_blocking};
 
-mod chat;
 mod client;
 mod data_dir;
 mod database;
@@ -29,31 +29,28 @@ mod introduction;
 mod journals;
 mod model;
 mod options;
-mod outage;
 mod places;
-mod printer;
 mod prompt;
 mod reset;
 mod role_process;
 mod stack;
-mod terminal;
-mod transcript;
-mod words;
 
 use self::{
-    chat::Chat,
     data_dir::DataDir,
     error::DevError,
     introduction::Introduction,
     model::Model,
     options::PORT_DEFAULT,
     places::Places,
+    prompt::Prompt,
     stack::{Plan, Ready, Stack},
 };
 pub(crate) use crate::dev::options::Options;
 use crate::{
+    client::{ClientError, exchange::Format, text},
     exit::{Exit, chain, say},
     signals::{Signals, StopSignal},
+    terminal::{self, Beginning, Leaving, Settings},
 };
 
 const ROLE_LOG_DEFAULT: &str = "warn";
@@ -62,7 +59,7 @@ const ROLE_LOG_DEFAULT: &str = "warn";
 pub(crate) async fn dev(options: Options, log: Option<&str>, signals: &Signals) -> Exit {
     match run(&options, log.unwrap_or(ROLE_LOG_DEFAULT), signals).await {
         Ok(exit) => exit,
-        Err(DevError::Interrupted) => {
+        Err(DevError::Interrupted | DevError::Client(ClientError::Interrupted)) => {
             say("Interrupted.");
             Exit::Interrupted
         }
@@ -80,7 +77,7 @@ async fn run(options: &Options, log: &str, signals: &Signals) -> Result<Exit, De
     let model = Model::choose(options);
     say(&model.first_line());
     let purpose = match &options.prompt {
-        Some(given) => Purpose::Answer(prompt::read(given, &shutdown).await?),
+        Some(given) => Purpose::Answer(text::read(given, "prompt", &shutdown).await?),
         None if terminal::is_there() => Purpose::Converse,
         None => Purpose::Serve,
     };
@@ -132,16 +129,24 @@ async fn fulfil(
     introduction: &Introduction,
     signals: &Signals,
 ) -> Result<Exit, DevError> {
-    let provider = ready.provider;
-    let mut chat = Chat::new(ready.client, ready.identity.workspace_id, provider);
+    let (client, workspace, advice) = (ready.client, ready.identity.workspace_id, ready.provider.advice());
     match purpose {
-        Purpose::Answer(prompt) => {
+        Purpose::Answer(text) => {
             say(&introduction.rights());
-            prompt::answer(&mut chat, stack, provider, prompt, &signals.shutdown()).await
+            let prompt = Prompt { client, workspace, advice, text };
+            prompt::answer(prompt, stack, &signals.shutdown()).await
         }
         Purpose::Converse => {
-            introduction.write_for_chat(&mut io::stdout()).map_err(DevError::Output)?;
-            terminal::converse(&mut chat, stack, provider, signals).await
+            introduction.write_for_chat(&mut io::stdout()).map_err(ClientError::Output)?;
+            let beginning = Beginning {
+                client,
+                chat_id: None,
+                settings: Settings { workspace_id: workspace.to_string(), ..Default::default() },
+                advice,
+                leaving: Leaving::StopsTurn,
+                format: Format::Text,
+            };
+            terminal::converse(beginning, signals, stack.failed()).await
         }
         Purpose::Serve => {
             // Whoever started us without reading our words still gets a control plane.

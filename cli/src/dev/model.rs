@@ -5,6 +5,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
+    client::words::Advice,
     demo_model,
     dev::{DevError, Options},
 };
@@ -30,6 +31,16 @@ impl Provider {
         match self {
             Self::Anthropic | Self::Demo => "anthropic",
             Self::OpenAi => "openai",
+        }
+    }
+
+    /// What its person can do about a failure.
+    pub(crate) fn advice(self) -> Advice {
+        match self {
+            Self::Anthropic | Self::OpenAi => {
+                Advice::Variables { key: self.key_variable(), base_url: self.base_url_variable() }
+            }
+            Self::Demo => Advice::Nothing,
         }
     }
 

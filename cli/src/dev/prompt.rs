@@ -1,89 +1,68 @@
-//! The prompt of `--prompt`: where it comes from, and its one turn.
+//! The one turn of `--prompt`.
 
-use std::io::{self, Read as _};
-
-use tokio::{select, task::spawn_blocking};
+use chatplane_domain::WorkspaceId;
+use chatplane_proto::chat::v1::CreateChatRequest;
+use tokio::select;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    dev::{DevError, chat::Chat, model::Provider, stack::Stack, transcript::Outcome, words},
+    client::{
+        connection::{ChatClient, new_request_id},
+        exchange::{Delivery, End, Exchange, Format},
+        text,
+        transcript::Outcome,
+        words::{self, Advice},
+    },
+    dev::{DevError, stack::Stack},
     exit::{Exit, say},
 };
 
-/// What the API takes as one part of a message.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// Stands for standard input.
-const STANDARD_INPUT: &str = "-";
-
-/// The prompt itself: what was given, or what standard input holds.
-pub(crate) async fn read(given: &str, shutdown: &CancellationToken) -> Result<String, DevError> {
-    if given != STANDARD_INPUT {
-        return checked(given.as_bytes().to_vec(), "--prompt");
-    }
-    let reading = spawn_blocking(|| {
-        let mut bytes = Vec::new();
-        // One more than is allowed shows that there is too much, and is all that is ever read.
-        io::stdin().lock().take(MESSAGE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map(|_| bytes)
-    });
-    select! {
-        read = reading => {
-            let bytes = read.map_err(io::Error::other).and_then(|read| read);
-            checked(bytes.map_err(DevError::PromptUnread)?, "standard input")
-        }
-        () = shutdown.cancelled() => Err(DevError::Interrupted),
-    }
-}
-
-fn checked(bytes: Vec<u8>, origin: &'static str) -> Result<String, DevError> {
-    if bytes.len() > MESSAGE_BYTES_MAX {
-        return Err(DevError::PromptTooLong { origin });
-    }
-    let text = String::from_utf8(bytes).map_err(|_| DevError::PromptNotText { origin })?;
-    if text.trim().is_empty() {
-        return Err(DevError::PromptEmpty { origin });
-    }
-    Ok(text)
+/// What is asked, and of whom.
+pub(crate) struct Prompt {
+    pub(crate) client: ChatClient,
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) advice: Advice,
+    pub(crate) text: String,
 }
 
 /// Runs the prompt to the end of its turn.
 pub(crate) async fn answer(
-    chat: &mut Chat,
+    prompt: Prompt,
     stack: &mut Stack,
-    provider: Provider,
-    prompt: String,
     shutdown: &CancellationToken,
 ) -> Result<Exit, DevError> {
+    let Prompt { client, workspace, advice, text } = prompt;
+    let delivery = Delivery::New(CreateChatRequest {
+        request_id: new_request_id(),
+        parts: text::parts(text),
+        workspace_id: workspace.to_string(),
+        ..Default::default()
+    });
+    let mut exchange = Exchange::new(client, delivery, advice, Format::Text);
     let never = CancellationToken::new();
     let result = select! {
-        outcome = chat.turn(prompt, &never) => outcome,
+        end = exchange.run(&never) => end.map_err(DevError::from),
         () = shutdown.cancelled() => Err(DevError::Interrupted),
         error = stack.failed() => Err(error),
     };
     match result {
-        Ok(Outcome::Answered) => Ok(Exit::Done),
-        Ok(Outcome::Failed(error)) => {
-            say(&words::failure(&error, provider));
+        Ok(End::Turn(Outcome::Answered)) => Ok(Exit::Done),
+        Ok(End::Turn(Outcome::Failed(error))) => {
+            say(&words::failure(&error, advice));
+            Ok(Exit::ChatFailed)
+        }
+        // Nobody else has the token, but a person may have copied it.
+        Ok(End::Turn(Outcome::Interrupted)) => {
+            say(words::INTERRUPTED);
+            Ok(Exit::ChatFailed)
+        }
+        Ok(End::Removed) => {
+            say(words::REMOVED);
             Ok(Exit::ChatFailed)
         }
         Err(error) => {
-            chat.abandon().await;
+            exchange.abandon().await;
             Err(error)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prompt_is_text_of_a_bounded_length() {
-        let check = |bytes: &[u8]| checked(bytes.to_vec(), "standard input");
-
-        assert_eq!(check(b"  Hello?\n").unwrap(), "  Hello?\n");
-        assert_eq!(check(&[b'x'; MESSAGE_BYTES_MAX]).unwrap().len(), MESSAGE_BYTES_MAX);
-        assert!(matches!(check(b" \n"), Err(DevError::PromptEmpty { .. })));
-        assert!(matches!(check(b"\xff"), Err(DevError::PromptNotText { .. })));
-        assert!(matches!(check(&[b'x'; MESSAGE_BYTES_MAX + 1]), Err(DevError::PromptTooLong { .. })));
     }
 }

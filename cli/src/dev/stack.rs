@@ -15,17 +15,22 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::Channel};
 
-use crate::dev::{
-    DevError, Options,
-    client::{self, ChatClient},
-    data_dir::DataDir,
-    database::Database,
-    environment,
-    identity::{self, Identity},
-    journals,
-    model::{Model, Provider, RunningModel},
-    places::Places,
-    role_process::{Launch, RoleProcess},
+use crate::{
+    client::{
+        ClientError,
+        connection::{Bearer, ChatClient, chat_client},
+    },
+    dev::{
+        DevError, Options, client,
+        data_dir::DataDir,
+        database::Database,
+        environment,
+        identity::{self, Identity},
+        journals,
+        model::{Model, Provider, RunningModel},
+        places::Places,
+        role_process::{Launch, RoleProcess},
+    },
 };
 
 /// How long the control plane may take to serve. It migrates the database first.
@@ -178,13 +183,13 @@ async fn is_known(channel: &Channel, identity: &Identity) -> Result<bool, DevErr
     match client::find_workspace(&mut client, identity.workspace_id).await {
         Ok(found) => Ok(found.is_some()),
         Err(status) if status.code() == Code::Unauthenticated => Ok(false),
-        Err(status) => Err(DevError::Refused { action: "list workspaces", status: Box::new(status) }),
+        Err(status) => Err(ClientError::refused("list workspaces", status).into()),
     }
 }
 
 fn user_client(channel: Channel, user_token: &str) -> Result<ChatClient, DevError> {
-    client::chat_client(channel, user_token)
-        .map_err(|status| DevError::Refused { action: "take the token", status: Box::new(status) })
+    let bearer = Bearer::new(user_token, "the data directory").map_err(|_| DevError::TokenDamaged)?;
+    Ok(chat_client(channel, bearer))
 }
 
 async fn wait_until_serving(serve: &mut RoleProcess, channel: &Channel) -> Result<(), DevError> {

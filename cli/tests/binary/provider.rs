@@ -5,12 +5,14 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
 
 use serde_json::{Value, json};
+
+use crate::fixture::wait_until;
 
 const REFUSAL: &str =
     r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#;
@@ -26,8 +28,26 @@ pub(crate) enum Answer {
     Nothing,
     /// The beginning of a text whose end never comes.
     BeginToSay(&'static str),
+    /// The beginning of a text, and its end when this is let go.
+    SayInTwo(&'static str, &'static str, Gate),
     /// A call of a tool.
     Call(&'static str, Value),
+}
+
+/// Holds something back until it is opened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn wait(&self) {
+        wait_until(|| {
+            self.0.load(Ordering::SeqCst).then_some(()).ok_or_else(|| "the gate is shut".to_owned())
+        });
+    }
 }
 
 /// Answers for as long as the test process lives.
@@ -89,7 +109,9 @@ fn serve(connection: TcpStream, script: impl Fn(&Value) -> Answer) -> io::Result
         Answer::Nothing => unreachable!("it was dealt with above"),
         Answer::Refuse => ("401 Unauthorized", "application/json", REFUSAL.to_owned()),
         Answer::Say(text) => ("200 OK", "text/event-stream", whole(&text_block(text), "end_turn")),
-        Answer::BeginToSay(text) => ("200 OK", "text/event-stream", begin(&text_block(text))),
+        Answer::BeginToSay(text) | Answer::SayInTwo(text, _, _) => {
+            ("200 OK", "text/event-stream", begin(&text_block(text)))
+        }
         Answer::Call(name, input) => {
             ("200 OK", "text/event-stream", whole(&call_block(name, input), "tool_use"))
         }
@@ -99,11 +121,28 @@ fn serve(connection: TcpStream, script: impl Fn(&Value) -> Answer) -> io::Result
         "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\nconnection: close\r\n\r\n{body}"
     )?;
     reader.get_mut().flush()?;
-    if matches!(answer, Answer::BeginToSay(_)) {
-        // Until the client has gone.
-        io::copy(&mut reader, &mut io::sink())?;
+    match &answer {
+        Answer::BeginToSay(_) => {
+            // Until the client has gone.
+            io::copy(&mut reader, &mut io::sink())?;
+        }
+        Answer::SayInTwo(_, rest, gate) => {
+            gate.wait();
+            let delta =
+                event(&json!({"type": "content_block_delta", "index": 0, "delta": text_block(rest).1}));
+            write!(reader.get_mut(), "{delta}{}", end("end_turn"))?;
+        }
+        Answer::Refuse | Answer::Say(_) | Answer::Nothing | Answer::Call(..) => {}
     }
     Ok(())
+}
+
+/// The text of the last message of a request; nothing when it is no text.
+pub(crate) fn last_words(request: &Value) -> String {
+    let content =
+        request["messages"].as_array().and_then(|messages| messages.last()).map(|last| &last["content"]);
+    let parts = content.and_then(Value::as_array).cloned().unwrap_or_default();
+    parts.iter().filter_map(|part| part["text"].as_str()).collect()
 }
 
 /// A block as it starts, and the one delta that fills it.
@@ -135,13 +174,17 @@ fn begin((start, delta): &Block) -> String {
 }
 
 fn whole(block: &Block, stop_reason: &str) -> String {
+    begin(block) + &end(stop_reason)
+}
+
+fn end(stop_reason: &str) -> String {
     let delta = json!({"stop_reason": stop_reason, "stop_sequence": null});
     let end = [
         json!({"type": "content_block_stop", "index": 0}),
         json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 5}}),
         json!({"type": "message_stop"}),
     ];
-    begin(block) + &end.iter().map(event).collect::<String>()
+    end.iter().map(event).collect()
 }
 
 fn event(data: &Value) -> String {

@@ -27,13 +27,27 @@ pub(crate) const PASTE: &str = "\u{1b}[200~";
 pub(crate) const PASTE_END: &str = "\u{1b}[201~";
 pub(crate) const ENTER: &str = "\r";
 
+pub(crate) const CTRL_S: &str = "\u{13}";
+pub(crate) const ALT_ENTER: &str = "\u{1b}\r";
+
+const ROWS: u16 = 50;
+const COLUMNS: u16 = 200;
+/// Rows above the screen that can be scrolled back to.
+const ROWS_ABOVE: usize = 1000;
+
 /// The process and its terminal. The process is killed when this is dropped.
 pub(crate) struct Terminal {
     child: Child,
     keyboard: File,
-    screen: Arc<Mutex<Vec<u8>>>,
+    screen: Arc<Mutex<Screen>>,
     /// How much of the screen has been looked at.
     seen: usize,
+}
+
+/// What the process has written, and what a person sees of it.
+struct Screen {
+    bytes: Vec<u8>,
+    emulator: vt100::Parser,
 }
 
 impl Terminal {
@@ -43,7 +57,7 @@ impl Terminal {
         let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&controller).unwrap();
         unlockpt(&controller).unwrap();
-        let size = Winsize { ws_row: 50, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&controller, size).unwrap();
         let path = ptsname(&controller, Vec::new()).unwrap().into_bytes();
         let path = PathBuf::from(std::ffi::OsString::from_vec(path));
@@ -58,13 +72,16 @@ impl Terminal {
         }
         let child = command.spawn().unwrap();
         let keyboard = File::from(controller);
-        let screen = Arc::new(Mutex::new(Vec::new()));
+        let emulator = vt100::Parser::new(ROWS, COLUMNS, ROWS_ABOVE);
+        let screen = Arc::new(Mutex::new(Screen { bytes: Vec::new(), emulator }));
         let (mut output, shown) = (keyboard.try_clone().unwrap(), Arc::clone(&screen));
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             // It fails when nobody has the other end any more.
             while let Ok(count @ 1..) = output.read(&mut bytes) {
-                shown.lock().unwrap().extend_from_slice(&bytes[..count]);
+                let mut screen = shown.lock().unwrap();
+                screen.bytes.extend_from_slice(&bytes[..count]);
+                screen.emulator.process(&bytes[..count]);
             }
         });
         // Our copies of the other end close here.
@@ -97,7 +114,7 @@ impl Terminal {
 
     fn look_for(&mut self, text: &str) -> Result<(), String> {
         let screen = self.screen.lock().unwrap();
-        let new = &screen[self.seen..];
+        let new = &screen.bytes[self.seen..];
         match new.windows(text.len()).position(|window| window == text.as_bytes()) {
             Some(position) => {
                 self.seen += position + text.len();
@@ -109,7 +126,41 @@ impl Terminal {
 
     /// Everything that was shown.
     pub(crate) fn shown(&self) -> String {
-        String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.screen.lock().unwrap().bytes).into_owned()
+    }
+
+    /// What a person sees now, without the empty rows below.
+    pub(crate) fn screen(&self) -> String {
+        let contents = self.screen.lock().unwrap().emulator.screen().contents();
+        contents.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+    }
+
+    /// Waits until what a person sees is so.
+    pub(crate) fn wait_until_it_shows(&self, what: &str, is_so: impl Fn(&str) -> bool) {
+        wait_until(|| {
+            let screen = self.screen();
+            is_so(&screen).then_some(()).ok_or_else(|| format!("not {what}:\n{screen}"))
+        });
+    }
+
+    /// Presses keys until what a person sees is so.
+    pub(crate) fn press_until_it_shows(&mut self, keys: &str, is_so: impl Fn(&str) -> bool) {
+        wait_until(|| {
+            let screen = self.screen();
+            if is_so(&screen) {
+                return Ok(());
+            }
+            self.press(keys);
+            Err(format!("{keys:?} does not lead to it:\n{screen}"))
+        });
+    }
+
+    /// Waits until nothing is going on and the line to write on is empty.
+    pub(crate) fn wait_until_idle(&self) {
+        self.wait_until_it_shows("idle", |screen| {
+            let mut rows = screen.lines().rev();
+            rows.next() == Some(">") && !rows.next().is_some_and(|row| row.contains(" · "))
+        });
     }
 
     /// Whether keys are echoed and lines edited by the terminal itself, as shells expect to find it.

@@ -69,6 +69,34 @@ fn the_transcript_is_what_dev_says_in_such_a_directory() {
     assert!(run.stdout.lines().all(|line| told.any(|other| other == line)), "{run:?}");
 }
 
+#[test]
+fn the_terminals_commands_work_with_a_dev_that_serves() {
+    let places = Places::new();
+    let mut dev = Running::start(&mut places.dev());
+    dev.wait_for_line("chatplane serves on ");
+    dev.wait_for_line(", until it is stopped.");
+    let said = dev.said();
+    let address = said.split("chatplane serves on ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let token_file = places.data().join("identity/user-token");
+    let commands = block_with("chatplane login --server")
+        .replace("127.0.0.1:7400", address)
+        .replace("~/.local/share/chatplane/identity/user-token", token_file.to_str().unwrap());
+    let bin_dir = program().parent().unwrap().to_str().unwrap();
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(format!("set -eu\n{commands}\necho \"$chat $copy\"")).env_clear();
+    shell.env("PATH", format!("{bin_dir}:/usr/local/bin:/usr/bin:/bin")).env("HOME", places.workspace());
+
+    let run = finish(&mut shell);
+
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(places.workspace().join(".config/chatplane/credentials.json").is_file());
+    let last_line = run.stdout.lines().last().unwrap_or_default();
+    let ids: Vec<&str> = last_line.split(' ').collect();
+    assert!(ids.len() == 2 && ids[0].len() == 36 && ids[1].len() == 36 && ids[0] != ids[1], "{run:?}");
+    drop(dev);
+    places.wait_until_nothing_runs();
+}
+
 /// The roles that a script has started, ended with it.
 struct Script {
     running: Running,
@@ -109,7 +137,8 @@ fn each_role_by_hand_is_a_control_plane_that_answers() {
     shell
         .env("CHATPLANE_LISTEN", address.to_string())
         .env("CHATPLANE_CONTROL_PLANE", format!("http://{address}"));
-    shell.env("ANTHROPIC_BASE_URL", provider.url());
+    // The provider counts its calls, and none of them shall be for a title.
+    shell.env("ANTHROPIC_BASE_URL", provider.url()).env("CHATPLANE_GENERATE_TITLES", "false");
 
     let mut script = Script { running: Running::start(&mut shell) };
     script.running.wait_for_line(" .\n");

@@ -4,6 +4,9 @@ use std::{fs, net::TcpListener, os::unix::fs::symlink};
 
 use crate::fixture::{Places, chatplane, finish};
 
+/// As good as any.
+const CHAT: &str = "0197f7a0-0000-7000-8000-000000000000";
+
 #[test]
 fn wrong_usage_ends_with_2() {
     for arguments in [
@@ -14,6 +17,15 @@ fn wrong_usage_ends_with_2() {
         &["no-such-role"],
         &["--log", "nonsense=nonsense", "worker"],
         &["admin", "create-token", "--database-url", "postgres://x/y"],
+        &["send"],
+        &["send", "--busy", "sometimes", "Hello?"],
+        &["send", "--workspace", "mine", "Hello?"],
+        &["chat", "--chat", "the-last-one"],
+        &["watch"],
+        &["watch", "--chat", CHAT, "--history", "-2"],
+        &["fork", "--chat", CHAT, "--message", "0"],
+        // Other users of the machine see arguments.
+        &["login", "--token", "chatplane_user_abc"],
         &[],
     ] {
         let run = finish(chatplane().args(arguments));
@@ -50,7 +62,8 @@ fn every_role_prints_help_for_operators() {
         run.stdout
     };
 
-    for role in ["serve", "worker", "workspace-agent", "dev", "admin"] {
+    let clients = ["login", "chat", "send", "watch", "interrupt", "fork", "compact", "clear"];
+    for role in ["serve", "worker", "workspace-agent", "dev", "admin"].into_iter().chain(clients) {
         let text = help(&[role]);
         for part in ["Exit codes: ", "Security: "] {
             assert!(text.contains(part), "{role}: {text}");

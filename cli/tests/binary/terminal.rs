@@ -4,12 +4,12 @@ use std::{fs, process::Command};
 
 use chatplane_proto::chat::v1::{ChatState, ListChatsRequest, chat_service_client::ChatServiceClient};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     fixture::{Places, Running, finish, wait_until, with_token},
-    provider::{Answer, Provider},
-    pty::{CTRL_C, CTRL_D, ENTER, PASTE, PASTE_END, Terminal, UP},
+    provider::{Answer, Provider, last_words},
+    pty::{CTRL_C, CTRL_D, CTRL_S, ENTER, PASTE, PASTE_END, Terminal, UP},
 };
 
 /// `dev` with this provider.
@@ -27,14 +27,6 @@ fn storyteller() -> Provider {
     })
 }
 
-/// The text of the last message; nothing when it is no text.
-fn last_words(request: &Value) -> String {
-    let content =
-        request["messages"].as_array().and_then(|messages| messages.last()).map(|last| &last["content"]);
-    let parts = content.and_then(Value::as_array).cloned().unwrap_or_default();
-    parts.iter().filter_map(|part| part["text"].as_str()).collect()
-}
-
 /// The next `dev` on the same data calls the provider once, for its own prompt.
 fn require_that_nobody_goes_on(places: &Places, provider: &Provider) {
     places.wait_until_nothing_runs();
@@ -44,9 +36,6 @@ fn require_that_nobody_goes_on(places: &Places, provider: &Provider) {
     assert_eq!(provider.calls(), calls + 1, "the interrupted turn went on");
     places.wait_until_nothing_runs();
 }
-
-/// As the line editor writes it; a quoted line of an answer begins with the mark too.
-const PROMPT: &str = "\u{1b}[K> ";
 
 #[test]
 fn a_person_is_told_what_runs_and_chats_until_they_leave() {
@@ -60,15 +49,15 @@ fn a_person_is_told_what_runs_and_chats_until_they_leave() {
         let token = fs::read_to_string(places.data().join("identity/user-token")).unwrap();
         terminal.wait_for(token.trim());
         terminal.wait_for("grpcurl -plaintext");
-        terminal.wait_for(PROMPT);
+        terminal.wait_until_idle();
         terminal.press(&format!("What is here?{ENTER}"));
         terminal.wait_for("→ list_dir");
         terminal.wait_for("egret");
-        terminal.wait_for(PROMPT);
+        terminal.wait_until_idle();
         terminal.press(&format!("And again?{ENTER}"));
         terminal.wait_for("You asked: \"And again?\"");
         terminal.wait_for("egret");
-        terminal.wait_for(PROMPT);
+        terminal.wait_until_idle();
         for (keys, question) in [
             (UP.to_owned(), "And again?"),
             (format!("{PASTE}the first,{ENTER}the second{PASTE_END}"), "the first, the second"),
@@ -76,21 +65,21 @@ fn a_person_is_told_what_runs_and_chats_until_they_leave() {
         ] {
             terminal.press(&format!("{keys}{ENTER}"));
             terminal.wait_for(&format!("You asked: \"{question}\""));
-            terminal.wait_for(PROMPT);
+            terminal.wait_until_idle();
         }
         terminal.press(&format!("/fly{ENTER}"));
         terminal.wait_for("There is no command /fly");
-        terminal.wait_for(PROMPT);
+        terminal.wait_until_idle();
         terminal.press(&format!("/help{ENTER}"));
         terminal.wait_for("/exit");
-        terminal.wait_for(PROMPT);
+        terminal.wait_until_idle();
         terminal.press(&format!("/new{ENTER}"));
         terminal.wait_for("begins a new chat");
-        terminal.wait_for(PROMPT);
+        terminal.wait_until_idle();
         terminal.press(&format!("What is here?{ENTER}"));
         terminal.wait_for("Let me see what is in this directory.");
         terminal.wait_for("egret");
-        terminal.wait_for(PROMPT);
+        terminal.wait_until_idle();
         terminal.press(CTRL_D);
 
         assert_eq!(terminal.code(), Some(0), "{}", terminal.shown());
@@ -107,17 +96,17 @@ fn the_first_ctrl_c_interrupts_a_turn_and_the_second_leaves() {
         _ => Answer::Say("The end."),
     });
     let mut terminal = Terminal::start(&mut dev_with(&places, &provider));
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
 
     terminal.press(&format!("Tell me a story.{ENTER}"));
     terminal.wait_for("Once upon a time");
     terminal.press(CTRL_C);
     terminal.wait_for("Interrupting the turn");
     terminal.wait_for("Interrupted.");
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
     terminal.press(&format!("And its end?{ENTER}"));
     terminal.wait_for("The end.");
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
     terminal.press(&format!("Another one.{ENTER}"));
     terminal.wait_for("Once upon a time");
     // Nobody hands in what there is, so the turn is still being interrupted when the second press comes.
@@ -137,15 +126,14 @@ fn the_first_ctrl_c_interrupts_a_turn_and_the_second_leaves() {
 fn at_the_prompt_ctrl_c_throws_a_line_away_then_hints_then_leaves() {
     let places = Places::new();
     let mut terminal = Terminal::start(&mut places.dev());
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
 
     terminal.press("half a thought");
     terminal.wait_for("thought");
     terminal.press(CTRL_C);
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
     terminal.press(CTRL_C);
     terminal.wait_for("Ctrl-C once more leaves");
-    terminal.wait_for(PROMPT);
     terminal.press(CTRL_C);
 
     assert_eq!(terminal.code(), Some(130), "{}", terminal.shown());
@@ -158,7 +146,7 @@ fn at_the_prompt_ctrl_c_throws_a_line_away_then_hints_then_leaves() {
 fn sigterm_in_the_middle_of_a_line_ends_in_order_and_leaves_the_terminal_as_it_was() {
     let places = Places::new();
     let mut terminal = Terminal::start(&mut places.dev());
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
 
     terminal.press("half a thought");
     terminal.wait_for("thought");
@@ -174,7 +162,7 @@ fn sigterm_during_a_turn_interrupts_it_and_nobody_goes_on_with_it() {
     let places = Places::new();
     let provider = storyteller();
     let mut terminal = Terminal::start(&mut dev_with(&places, &provider));
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
 
     terminal.press(&format!("Tell me a story.{ENTER}"));
     terminal.wait_for("Once upon a time");
@@ -190,7 +178,7 @@ fn a_message_that_may_have_arrived_when_its_person_leaves_is_stopped_too() {
     let places = Places::new();
     let provider = storyteller();
     let mut terminal = Terminal::start(&mut dev_with(&places, &provider));
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
     let serve = places.role("serve");
 
     serve.signal(Signal::STOP);
@@ -220,36 +208,43 @@ fn a_message_that_may_have_arrived_when_its_person_leaves_is_stopped_too() {
 }
 
 #[test]
-fn what_is_pasted_stays_as_it_is_and_what_is_typed_during_a_turn_is_no_message() {
+fn what_is_pasted_stays_as_it_is_and_what_is_typed_during_a_turn_waits_or_joins_it() {
     const PASTED: &str = "    cc a.c \\\n  -o a";
     let places = Places::new();
     let provider = Provider::start(|_, request| match last_words(request).as_str() {
         PASTED => Answer::Say("As it was pasted."),
         "Wait." => Answer::Call("execute", json!({"command": "until [ -e go ]; do sleep 0.05; done"})),
+        // The model sees it with the result of its tool.
+        "And hurry." => Answer::Say("It is over."),
         "And now?" => Answer::Say("The end."),
-        "" => Answer::Say("It is over."),
         _ => Answer::Say("Something else was sent."),
     });
     let mut terminal = Terminal::start(&mut dev_with(&places, &provider));
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
 
     terminal.press(&format!("{PASTE}{}{PASTE_END}{ENTER}", PASTED.replace('\n', ENTER)));
     terminal.wait_for("As it was pasted.");
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
     terminal.press(&format!("Wait.{ENTER}"));
     terminal.wait_for("→ execute");
-    terminal.press(&format!("first{ENTER}second{ENTER}"));
-    terminal.wait_for("second");
+    terminal.press(&format!("And now?{ENTER}"));
+    terminal.wait_for("queued: And now?");
+    terminal.press(&format!("And hurry.{CTRL_S}"));
+    terminal.wait_for("joins the turn: And hurry.");
     fs::write(places.workspace().join("go"), "").unwrap();
     terminal.wait_for("It is over.");
-    terminal.wait_for(PROMPT);
-    terminal.press(&format!("And now?{ENTER}"));
     terminal.wait_for("The end.");
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
+    let screen = terminal.screen();
     terminal.press(CTRL_D);
 
     assert_eq!(terminal.code(), Some(0), "{}", terminal.shown());
-    assert!(!terminal.shown().contains("Something else was sent."), "{}", terminal.shown());
+    let place = |text: &str| screen.find(text).unwrap_or_else(|| panic!("no {text:?} in {screen}"));
+    let places_of_all =
+        ["> Wait.", "→ execute", "> And hurry.", "It is over.", "> And now?", "The end."].map(place);
+    assert!(places_of_all.is_sorted(), "{screen}");
+    assert!(!screen.contains("Something else was sent."), "{screen}");
+    assert_eq!(screen.matches("It is over.").count(), 1, "{screen}");
     places.wait_until_nothing_runs();
 }
 
@@ -263,14 +258,14 @@ fn a_failed_turn_is_told_and_the_next_message_may_be_sent() {
     let mut dev = places.dev();
     dev.env("ANTHROPIC_API_KEY", "sk-any").env("ANTHROPIC_BASE_URL", provider.url());
     let mut terminal = Terminal::start(&mut dev);
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
 
     terminal.press(&format!("Hello?{ENTER}"));
     terminal.wait_for("check ANTHROPIC_API_KEY");
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
     terminal.press(&format!("Hello again?{ENTER}"));
     terminal.wait_for("Now it works.");
-    terminal.wait_for(PROMPT);
+    terminal.wait_until_idle();
     terminal.press(&format!("/exit{ENTER}"));
 
     assert_eq!(terminal.code(), Some(0), "{}", terminal.shown());

@@ -1,7 +1,7 @@
 //! What `decide` answers: the next chat, the rows to write, what to do after commit.
 
 use crate::{
-    CallId, Chat, Fence, Message, MessageId, OpenCall, Queued, QueuedMessageId, SessionId, State,
+    CallId, Chat, ClientTool, Fence, Message, MessageId, OpenCall, Queued, QueuedMessageId, SessionId, State,
     WriteOutcome, chat::Lease,
 };
 
@@ -21,7 +21,9 @@ pub struct Decision {
 /// Rows that are written together with the chat's row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change {
-    /// Soft-deletes the message with this id and all after it.
+    /// Soft-deletes the live rows from this id on. The id that counts is that of the last
+    /// message covered for the rows of a boundary, and their own for all others; system
+    /// rows stay.
     pub delete_from: Option<MessageId>,
     /// Soft-deletes one message.
     pub delete_one: Option<MessageId>,
@@ -37,6 +39,8 @@ pub struct Change {
     pub calls_opened: Vec<OpenCall>,
     /// Calls that are settled, or deleted with their message.
     pub calls_closed: Vec<CallId>,
+    /// Definitions of the client's tools that take the place of all that were stored.
+    pub client_tools: Option<Vec<ClientTool>>,
 }
 
 /// A row that enters the history.
@@ -50,6 +54,8 @@ pub enum Inserted {
         queued: QueuedMessageId,
         /// Id of its row.
         message: MessageId,
+        /// Takes the place of its model, which the row keeps as the requested one.
+        fallback_model: Option<String>,
     },
 }
 

@@ -1,5 +1,7 @@
 //! A chat's execution: one row, one state.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +12,12 @@ use crate::{
 
 /// Tries of one model call, leases included: a chat that kills its workers must run out.
 pub const ATTEMPTS_MAX: u32 = 25;
+/// How long a client has to settle calls of its tools, unless the chat says otherwise.
+pub const ACTION_TIMEOUT_DEFAULT: Duration = Duration::from_mins(5);
+/// A client needs this long at least: less would be over before the event has arrived.
+pub const ACTION_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// A person may sleep over a decision; what is older than a day is forgotten work.
+pub const ACTION_TIMEOUT_MAX: Duration = Duration::from_hours(24);
 
 /// A chat as `decide` reads and writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +48,19 @@ pub struct Chat {
     pub next_message_id: MessageId,
     /// The live row with the chat's own prompt.
     pub system_prompt: Option<MessageId>,
-    /// Whether a model has answered.
+    /// Whether the history has a model's answer.
     pub answered: bool,
-    /// Bytes of the live history, by which the store decides how to hand it out.
+    /// Bytes of what the model sees, by which the store decides how to hand it out. The
+    /// store counts anew where a write deletes rows or makes a boundary: only it knows
+    /// what those rows hold.
     pub history_bytes: i64,
+    /// The last message that the newest live boundary covers: the model sees its summary
+    /// and what has a higher id.
+    pub covers_through: Option<MessageId>,
+    /// Whether the turn is to make a summary; cleared with the first that comes of it.
+    pub compact_requested: bool,
+    /// What the last turn came to, in one line; empty before its end.
+    pub last_turn_summary: String,
 }
 
 /// What a user may configure.
@@ -57,6 +74,10 @@ pub struct Settings {
     pub workspace: Option<WorkspaceId>,
     /// Names of the tools that the client runs.
     pub client_tools: Vec<String>,
+    /// Version of the write that defined them: definitions may change where names do not.
+    pub client_tools_version: i64,
+    /// How long the client has to settle calls of its tools.
+    pub action_timeout: Duration,
 }
 
 /// What a chat is doing.
@@ -151,6 +172,8 @@ pub struct Queued {
     pub created_by: UserId,
     /// Model that shall answer it.
     pub model: Option<String>,
+    /// The default model, where the store found that `model` cannot be used any more.
+    pub fallback_model: Option<String>,
     /// How much it should think.
     pub effort: Option<Effort>,
     /// Bytes of its content.
@@ -197,8 +220,13 @@ pub struct WriteOutcome {
     pub history_version: i64,
     /// What the holder does now.
     pub disposition: Disposition,
-    /// Id of the first row it added; rows count up from there.
+    /// Id of the first row it added; rows count up from there: those of a boundary, those
+    /// of the holder, those of the control plane.
     pub first_message_id: MessageId,
+    /// How many rows the boundary of its summary has. Outcomes stored by releases
+    /// without summaries do not say.
+    #[serde(default)]
+    pub boundary: i64,
     /// How many rows the holder handed in.
     pub committed: i64,
     /// How many rows the control plane added after them.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    Answer, CallId, ChatError, ChatId, Effort, Fence, JournalId, MessageId, OrganizationId, QueuedMessageId,
-    Role, SessionId, UserId, UserMessage, WorkspaceId,
+    Answer, CallId, ChatError, ChatId, ClientTool, Effort, Fence, JournalId, MessageId, OpenCall,
+    OrganizationId, QueuedMessageId, Role, SessionId, Usage, UserId, UserMessage, WorkspaceId,
 };
 
 /// What `decide` may know beside the chat and the command.
@@ -39,10 +39,35 @@ pub struct CreateChat {
     pub deployment_prompt: Option<String>,
     /// The chat's own prompt.
     pub system_prompt: Option<String>,
-    /// What the model is told of the workspace.
-    pub workspace_notice: Option<String>,
+    /// Tools that the client runs.
+    pub client_tools: Vec<ClientTool>,
+    /// How long the client has to settle calls of its tools.
+    pub action_timeout: Duration,
     /// The first message.
     pub message: UserMessage,
+}
+
+/// A chat that shall be copied up to a message.
+///
+/// The store copies these live rows with their ids: what has an id up to `target`, the
+/// rows of boundaries with `covers_through` up to it, and every system row, wherever it
+/// stands. Everything else here is as the store found it among those rows.
+#[derive(Clone, Debug)]
+pub struct ForkChat {
+    /// Id of the copy.
+    pub id: ChatId,
+    /// Organization of its owner.
+    pub organization: OrganizationId,
+    /// Its owner.
+    pub owner: UserId,
+    /// The last message to copy.
+    pub target: MessageId,
+    /// The last message that the newest copied boundary covers.
+    pub covers_through: Option<MessageId>,
+    /// Calls whose answer is copied and whose result is not, in order.
+    pub unanswered: Vec<OpenCall>,
+    /// Whether an answer of a model is copied.
+    pub answered: bool,
 }
 
 /// Something asked of a chat that exists.
@@ -71,6 +96,10 @@ pub enum Command {
     SubmitToolResults(Vec<SubmittedResult>),
     /// Changes settings.
     ConfigureChat(ConfigureChat),
+    /// Asks for a summary in place of the history.
+    CompactChat(HistoryEnds),
+    /// Lets the model forget the history.
+    ClearContext(HistoryEnds),
     /// Archives an idle chat.
     ArchiveChat,
     /// Brings an archived chat back.
@@ -114,10 +143,26 @@ pub enum BusyBehavior {
 pub struct EditMessage {
     /// The message to replace.
     pub target: MessageId,
-    /// Role of the live row with that id, as the store found it.
+    /// Role of the live row with that id, as the store found it; none for a row of a
+    /// boundary.
     pub target_role: Option<Role>,
+    /// The last message covered by the newest live boundary that covers nothing from the
+    /// target on.
+    pub boundary_below: Option<MessageId>,
+    /// Whether the live answer of a model is below the target.
+    pub answered_below: bool,
     /// What takes its place.
     pub replacement: UserMessage,
+}
+
+/// Where a history ends: its newest live rows, as the store found them, without system
+/// rows and those of boundaries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryEnds {
+    /// The newest of all.
+    pub last: Option<MessageId>,
+    /// The newest answer of a model.
+    pub last_answer: Option<MessageId>,
 }
 
 /// Replaces the content of a queued message.
@@ -149,10 +194,13 @@ pub struct ConfigureChat {
     pub effort: Option<Effort>,
     /// Workspace whose tools the agent may use; `Some(None)` takes it away.
     pub workspace: Option<Option<WorkspaceId>>,
-    /// Names of the tools that the client runs.
-    pub client_tools: Option<Vec<String>>,
-    /// The chat's own prompt.
-    pub system_prompt: Option<String>,
+    /// All tools that the client runs. The definitions are not read, so these count as a
+    /// change unless there were none and are none.
+    pub client_tools: Option<Vec<ClientTool>>,
+    /// The chat's own prompt; `Some(None)` takes it away.
+    pub system_prompt: Option<Option<String>>,
+    /// How long the client has to settle calls of its tools.
+    pub action_timeout: Option<Duration>,
 }
 
 /// A command of the lease holder.
@@ -207,12 +255,47 @@ pub enum HolderWrite {
 /// Hands in an answer.
 #[derive(Clone, Debug)]
 pub struct CommitStep {
-    /// The answer; none to suspend after the holder's own calls are done.
+    /// The answer; none to suspend after the holder's own calls are done, or where a
+    /// summary is all there is.
     pub answer: Option<Answer>,
     /// How the turn goes on.
     pub next: NextStep,
     /// The journal that the chat's workspace last registered.
     pub journal: Option<JournalId>,
+    /// A summary that is ready.
+    pub summary: Option<Summary>,
+}
+
+/// A summary that takes the place of the messages it covers.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The last message covered.
+    pub covers_through: MessageId,
+    /// What it covers, as the store found it.
+    pub covered: Covered,
+    /// The summary.
+    pub text: String,
+    /// The model that wrote it.
+    pub model: String,
+    /// Tokens of the call.
+    pub usage: Usage,
+    /// Milliseconds of the call with its retries.
+    pub runtime_ms: i64,
+    /// Tokens of the context that it takes the place of.
+    pub context_tokens: i64,
+    /// The same as percent of the model's context.
+    pub context_percent: i32,
+}
+
+/// What a summary covers, as the store found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// Whether the last row is live, neither a system row nor one of a boundary, and the
+    /// end of its step: no result follows it, or the model would see that without its call.
+    pub live: bool,
+    /// Whether a row up to it has changed since the history that the summary was made
+    /// from.
+    pub changed_since: bool,
 }
 
 /// How a turn goes on.
@@ -222,8 +305,9 @@ pub enum NextStep {
     Continue,
     /// The turn is over.
     Finish,
-    /// The chat waits for its open calls without a worker, at most this long.
-    Suspend(Duration),
+    /// The chat waits for its open calls without a worker, at most as long as its settings
+    /// say.
+    Suspend,
 }
 
 /// The result of a call that the holder ran.
@@ -271,6 +355,8 @@ impl Command {
             Self::InterruptChat => "InterruptChat",
             Self::SubmitToolResults(_) => "SubmitToolResults",
             Self::ConfigureChat(_) => "ConfigureChat",
+            Self::CompactChat(_) => "CompactChat",
+            Self::ClearContext(_) => "ClearContext",
             Self::ArchiveChat => "ArchiveChat",
             Self::UnarchiveChat => "UnarchiveChat",
             Self::Lease(_) => "Lease",

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     ModelUnusable,
     /// The provider declined to answer.
     Refused,
+    /// The history could not be summarized, or is too long even so.
+    CompactionFailed,
     /// A defect of ours.
     Internal,
 }

@@ -14,18 +14,19 @@ mod fence;
 mod ids;
 mod message;
 mod queue;
+mod turn_summary;
 
 pub use change::{Change, Decision, Effect, Inserted, Outcome, QueueContent, Rejection};
 pub use chat::{
-    ATTEMPTS_MAX, Chat, Disposition, Execution, LastWrite, Lease, Queued, Retry, Settings, State, Versions,
-    WriteOutcome,
+    ACTION_TIMEOUT_DEFAULT, ACTION_TIMEOUT_MAX, ACTION_TIMEOUT_MIN, ATTEMPTS_MAX, Chat, Disposition,
+    Execution, LastWrite, Lease, Queued, Retry, Settings, State, Versions, WriteOutcome,
 };
 pub use command::{
-    BusyBehavior, Command, CommitStep, ConfigureChat, Context, CreateChat, EditMessage, EditQueuedMessage,
-    ExpireCause, ExpireLease, FinishedCall, HolderCommand, HolderWrite, NextStep, SendMessage,
-    SubmittedResult, WriteHeader,
+    BusyBehavior, Command, CommitStep, ConfigureChat, Context, Covered, CreateChat, EditMessage,
+    EditQueuedMessage, ExpireCause, ExpireLease, FinishedCall, ForkChat, HistoryEnds, HolderCommand,
+    HolderWrite, NextStep, SendMessage, SubmittedResult, Summary, WriteHeader,
 };
-pub use decide::{INTERRUPTION_MAX, create, decide};
+pub use decide::{CHAT_SUMMARIZED, CONTEXT_CLEARED, INTERRUPTION_MAX, create, decide, fork};
 pub use failure::{ChatError, DETAIL_CHARS_MAX, Effort, ErrorKind, Usage};
 pub use fence::Fence;
 pub use ids::{
@@ -33,8 +34,9 @@ pub use ids::{
     UserId, WorkspaceId,
 };
 pub use message::{
-    ANSWER_BYTES_MAX, Answer, AnswerContent, AnswerPart, Body, CLIENT_MESSAGE_BYTES_MAX, COMMIT_BYTES_MAX,
-    CallKind, Message, OUTPUT_TOKENS_UNBOUNDED, OpenCall, PARTS_MAX, Role, SYSTEM_PROMPT_BYTES_MAX,
+    ANSWER_BYTES_MAX, Answer, AnswerContent, AnswerPart, Body, CLIENT_MESSAGE_BYTES_MAX,
+    CLIENT_TOOL_BYTES_MAX, CLIENT_TOOLS_BYTES_MAX, CLIENT_TOOLS_MAX, COMMIT_BYTES_MAX, CallKind, ClientTool,
+    Message, OUTPUT_TOKENS_UNBOUNDED, OpenCall, PARTS_MAX, Role, SUMMARY_BYTES_MAX, SYSTEM_PROMPT_BYTES_MAX,
     SyntheticReason, TEXT_PART_BYTES_MAX, TOOL_OUTPUT_BYTES_MAX, ToolCall, ToolResult, UserMessage,
     Visibility,
 };

@@ -21,6 +21,15 @@ pub const TOOL_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 pub const COMMIT_BYTES_MAX: usize = 2_621_440;
 /// A per-chat system prompt may have this many bytes.
 pub const SYSTEM_PROMPT_BYTES_MAX: usize = 64 * 1024;
+/// A summary may have this many bytes: far more than a model writes, and a commit with
+/// the largest answer beside it keeps its bound.
+pub const SUMMARY_BYTES_MAX: usize = 256 * 1024;
+/// A chat may have this many tools that its client runs.
+pub const CLIENT_TOOLS_MAX: usize = 64;
+/// The definition of such a tool may have this many bytes, name and description included.
+pub const CLIENT_TOOL_BYTES_MAX: usize = 64 * 1024;
+/// The definitions of a chat may have this many bytes in all: they come with every turn.
+pub const CLIENT_TOOLS_BYTES_MAX: usize = 1_572_864;
 
 /// Who gets to see a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,6 +64,9 @@ pub struct Message {
     pub id: MessageId,
     /// Who gets to see it.
     pub visibility: Visibility,
+    /// Set on the rows of a boundary: the last message that it covers. They live and die
+    /// by it, never by their own id.
+    pub covers_through: Option<MessageId>,
     /// What it says.
     pub body: Body,
 }
@@ -105,6 +117,8 @@ pub struct UserMessage {
     pub texts: Vec<String>,
     /// Model that answers from here on; none for the chat's model.
     pub model: Option<String>,
+    /// The model that it asked for while it was queued, where `model` took its place.
+    pub requested_model: Option<String>,
     /// How much it should think; none for the chat's setting.
     pub effort: Option<Effort>,
     /// The queued message it was.
@@ -203,6 +217,25 @@ pub enum CallKind {
     Approval,
     /// A sub-agent answers.
     Child,
+}
+
+/// A tool that the client runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTool {
+    /// Its name, unique in its chat.
+    pub name: String,
+    /// What it does, for the model.
+    pub description: String,
+    /// JSON Schema of its arguments: a JSON object.
+    pub input_schema_json: String,
+}
+
+impl ClientTool {
+    /// Bytes of its definition.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.name.len() + self.description.len() + self.input_schema_json.len()
+    }
 }
 
 /// A call without a result.

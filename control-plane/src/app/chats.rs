@@ -1,6 +1,6 @@
 //! Reading chats, and commands that need nothing but the chat.
 
-use chatplane_domain::{ChatId, Command, decide};
+use chatplane_domain::{ChatId, Command, SubmittedResult, decide};
 
 use super::{App, Call, Error};
 use crate::{
@@ -65,6 +65,20 @@ impl App {
     /// `ChatNotFound`, `StateForbids`, `RequestIdReused`.
     pub(crate) async fn unarchive_chat(&self, call: &Call, chat: ChatId) -> Result<ChatView, Error> {
         self.simple_command(call, chat, Command::UnarchiveChat).await
+    }
+
+    /// Hands in results of calls that the client runs, all or none.
+    ///
+    /// # Errors
+    ///
+    /// `ChatNotFound`, `StateForbids`, `FieldInvalid`, `RequestIdReused`.
+    pub(crate) async fn submit_tool_results(
+        &self,
+        call: &Call,
+        chat: ChatId,
+        results: Vec<SubmittedResult>,
+    ) -> Result<ChatView, Error> {
+        self.simple_command(call, chat, Command::SubmitToolResults(results)).await
     }
 
     async fn simple_command(&self, call: &Call, chat: ChatId, command: Command) -> Result<ChatView, Error> {

@@ -1,15 +1,22 @@
 //! Creating a chat.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use chatplane_domain::{ChatId, Context, Effort, UserMessage, WorkspaceId, create};
+use chatplane_domain::{
+    ACTION_TIMEOUT_DEFAULT, ChatId, ClientTool, Context, Effort, OrganizationId, UserId, UserMessage,
+    WorkspaceId, create,
+};
 
-use super::{App, Call, Effected, Error, new_id, send_message::SentMessage};
+use super::{
+    App, Call, DeploymentPrompt, Effected, Error,
+    jobs::{fallback_title, new_job_id},
+    new_id,
+    send_message::SentMessage,
+};
 use crate::{
     authz::{self, Action, Actor, Resource},
-    limits::TITLE_CHARS_MAX,
     scheduler::Promise,
-    store::{Ask, MetadataView, Transacted, WorkspaceRow},
+    store::{Ask, MetadataView, NewChat, Transacted, WorkspaceRow},
 };
 
 /// A chat that is to be created.
@@ -27,6 +34,10 @@ pub(crate) struct CreateChat {
     pub labels: BTreeMap<String, String>,
     /// Instructions for this chat.
     pub system_prompt: Option<String>,
+    /// Tools that the client runs.
+    pub client_tools: Vec<ClientTool>,
+    /// How long the client has to settle calls of its tools; none for the default.
+    pub action_timeout: Option<Duration>,
 }
 
 impl App {
@@ -40,10 +51,12 @@ impl App {
         let Actor::User { id: owner, organization, .. } = call.actor else {
             return Err(Error::wrong_kind());
         };
-        let (now, replay) = self.inner.store.now_and_replay::<Error>(call.request.as_ref()).await?;
-        if let Some(reply) = replay {
-            return self.sent_message(Effected::Replayed(Box::new(reply))).await;
+        let beginning =
+            self.inner.store.beginning::<Error>(owner, organization, call.request.as_ref()).await?;
+        if let Some(reply) = beginning.replay {
+            return self.sent_message(Effected::Replayed(reply)).await;
         }
+        let now = beginning.now;
         let model = self.model(organization, new.model.as_deref()).await?;
         let workspace = self.usable_workspace(&call.actor, new.workspace).await?;
         let promise = self.inner.scheduler.promise(None);
@@ -52,40 +65,27 @@ impl App {
             queue_max: self.inner.limits.queue_max,
             lease_offer: promise.as_ref().map(Promise::session),
         };
-        let title = title_of(&new.texts);
-        let decision = create(
-            chatplane_domain::CreateChat {
-                id: ChatId(new_id()),
-                organization,
-                owner,
-                model: model.name,
-                effort: new.effort,
-                workspace: new.workspace,
-                deployment_prompt: self.inner.deployment_prompt.clone(),
-                system_prompt: new.system_prompt,
-                workspace_notice: workspace.as_ref().map(workspace_notice),
-                message: UserMessage {
-                    created_by: owner,
-                    texts: new.texts,
-                    model: None,
-                    effort: None,
-                    queued_message_id: None,
-                },
-            },
-            context,
-        );
-        let metadata = MetadataView { metadata_version: 1, title, labels: new.labels };
-        let ask = Ask { request: call.request.clone(), ..Ask::default() };
-        match self.inner.store.create::<Error>(&decision, &ask, metadata, workspace, now).await? {
+        let title = fallback_title(&new.texts);
+        let metadata = MetadataView { metadata_version: 1, title, labels: new.labels.clone() };
+        let deployment_prompt = DeploymentPrompt::of(beginning.deployment_prompt).effective();
+        let decision = create(unborn((owner, organization), new, model.name, deployment_prompt), context);
+        let title_job = self.inner.titles.generate.then(new_job_id);
+        let ask = Ask { request: call.request.clone(), title_job, ..Ask::default() };
+        let turn_settings = beginning.turn_settings;
+        let born = NewChat { decision: &decision, ask: &ask, metadata, workspace, turn_settings, now };
+        match self.inner.store.create::<Error>(born).await? {
             Transacted::Replayed(reply) => self.sent_message(Effected::Replayed(reply)).await,
             Transacted::Applied(applied) => {
                 self.after_commit(&applied, promise).await;
+                if title_job.is_some() {
+                    self.inner.scheduler.job_waits();
+                }
                 self.sent_message(Effected::Applied(applied)).await
             }
         }
     }
 
-    async fn usable_workspace(
+    pub(super) async fn usable_workspace(
         &self,
         actor: &Actor,
         workspace: Option<WorkspaceId>,
@@ -98,35 +98,31 @@ impl App {
     }
 }
 
-/// What the model is told of the workspace.
-fn workspace_notice(workspace: &WorkspaceRow) -> String {
-    format!("Your tools act in the workspace \"{}\". Paths are relative to its directory.", workspace.name)
-}
-
-/// The beginning of the first message, until somebody finds a better title.
-fn title_of(texts: &[String]) -> String {
-    let words = texts.iter().flat_map(|text| text.split_whitespace());
-    let mut title = String::new();
-    for word in words {
-        let room = TITLE_CHARS_MAX.saturating_sub(title.chars().count() + 1);
-        if room == 0 {
-            break;
-        }
-        if !title.is_empty() {
-            title.push(' ');
-        }
-        title.extend(word.chars().filter(|character| !character.is_control()).take(room));
-    }
-    title
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_title_is_the_first_words_in_one_line() {
-        assert_eq!(title_of(&["What is\n in\0 here?".to_owned()]), "What is in here?");
-        assert_eq!(title_of(&["x".repeat(500)]).chars().count(), TITLE_CHARS_MAX - 1);
+/// A chat as the domain is asked for it.
+fn unborn(
+    (owner, organization): (UserId, OrganizationId),
+    new: CreateChat,
+    model: String,
+    deployment_prompt: Option<String>,
+) -> chatplane_domain::CreateChat {
+    chatplane_domain::CreateChat {
+        id: ChatId(new_id()),
+        organization,
+        owner,
+        model,
+        effort: new.effort,
+        workspace: new.workspace,
+        deployment_prompt,
+        system_prompt: new.system_prompt,
+        client_tools: new.client_tools,
+        action_timeout: new.action_timeout.unwrap_or(ACTION_TIMEOUT_DEFAULT),
+        message: UserMessage {
+            created_by: owner,
+            texts: new.texts,
+            model: None,
+            requested_model: None,
+            effort: None,
+            queued_message_id: None,
+        },
     }
 }

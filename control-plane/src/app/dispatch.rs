@@ -21,6 +21,7 @@ use crate::{
     scheduler::{LeaseKey, LeaseRow, Promise, SettingsMark, TurnInput},
     store::{Applied, SessionLease},
 };
+pub(super) use sweeps::Failure;
 
 /// Opens a session, or resumes one here.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ impl Background {
 }
 
 impl App {
-    /// Starts renewals, sweeps and claims.
+    /// Starts renewals, sweeps and claims, of chats and of jobs.
     #[must_use]
     pub(crate) fn start_background(&self) -> Background {
         let stop = CancellationToken::new();
@@ -67,6 +68,7 @@ impl App {
         tasks.spawn(self.clone().renew_sessions(stop.clone()));
         tasks.spawn(self.clone().sweep(stop.clone()));
         tasks.spawn(self.clone().claim_runnable(stop.clone()));
+        tasks.spawn(self.clone().claim_jobs(stop.clone()));
         let watching = self.clone();
         tasks.spawn(async move { watching.poll_watched().await });
         Background {

@@ -23,6 +23,15 @@ pub(crate) enum Error {
     /// No such workspace, or not the caller's.
     #[error("there is no such workspace")]
     WorkspaceNotFound,
+    /// No such message in the chat.
+    #[error("there is no such message")]
+    MessageNotFound,
+    /// No such message in the chat's queue.
+    #[error("there is no such queued message")]
+    QueuedMessageNotFound,
+    /// The caller may read it, and may not do this.
+    #[error("the action is forbidden")]
+    ActionForbidden,
     /// Fields are wrong.
     #[error("fields are invalid")]
     FieldInvalid(Vec<FieldViolation>),
@@ -60,6 +69,12 @@ pub(crate) enum Error {
     /// The request id was used with another body.
     #[error("the request id was used with another body")]
     RequestIdReused,
+    /// What the caller has seen is not what is stored.
+    #[error("the stored version is {version}")]
+    VersionMismatch {
+        /// The stored version.
+        version: i64,
+    },
     /// A newer agent of the same workspace has registered.
     #[error("a newer agent of the same workspace has registered")]
     WorkspaceReplaced,
@@ -94,6 +109,7 @@ impl Error {
     pub(crate) fn chat_denied(denial: Denial) -> Self {
         match denial {
             Denial::NotFound => Self::ChatNotFound,
+            Denial::Forbidden => Self::ActionForbidden,
             Denial::WrongKind => Self::wrong_kind(),
         }
     }
@@ -103,6 +119,7 @@ impl Error {
     pub(crate) fn workspace_denied(denial: Denial) -> Self {
         match denial {
             Denial::NotFound => Self::WorkspaceNotFound,
+            Denial::Forbidden => Self::ActionForbidden,
             Denial::WrongKind => Self::wrong_kind(),
         }
     }
@@ -145,10 +162,8 @@ impl From<Rejection> for Error {
             Rejection::StateForbids { state, archived, command } => {
                 Self::StateForbids { state, archived, command }
             }
-            Rejection::QueuedMessageNotFound => {
-                Self::invalid("queued_message_id", "there is no such queued message")
-            }
-            Rejection::MessageNotFound => Self::invalid("message_id", "there is no such message"),
+            Rejection::QueuedMessageNotFound => Self::QueuedMessageNotFound,
+            Rejection::MessageNotFound => Self::MessageNotFound,
             Rejection::FieldInvalid { field, description } => Self::invalid(field, description),
             Rejection::QueueFull { queue_max } => Self::QueueFull { queue_max },
             Rejection::LeaseLost => Self::LeaseLost,

@@ -1,10 +1,8 @@
 //! Commands of lease holders.
 
-use std::time::Duration;
-
 use chatplane_domain::{
-    Answer, AnswerContent, CallKind, ChatId, Command, CommitStep, Context, HolderCommand, HolderWrite,
-    NextStep, Outcome, SessionId, WriteHeader, WriteOutcome, decide,
+    ChatId, Command, CommitStep, Context, Covered, HolderCommand, HolderWrite, Outcome, SessionId,
+    WriteHeader, WriteOutcome, decide,
 };
 
 use super::{App, Error};
@@ -14,9 +12,6 @@ use crate::{
     store::{Applied, Ask, ModelCall, Snapshot, Transacted},
 };
 
-/// How long a suspended chat waits for a client, a person or a sub-agent.
-pub(crate) const SUSPENSION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// A command of a lease holder.
 #[derive(Clone, Debug)]
 pub(crate) struct HolderCall {
@@ -24,10 +19,30 @@ pub(crate) struct HolderCall {
     pub(crate) chat: ChatId,
     /// Which write of which lease.
     pub(crate) header: WriteHeader,
-    /// What is written. Kinds of calls and the journal are filled in here.
+    /// What is written. The journal, and what a summary covers, are filled in here.
     pub(crate) write: HolderWrite,
-    /// The model call that the write accounts for.
-    pub(crate) model_call: Option<ModelCall>,
+    /// The model calls that the write accounts for: an answer's, a summary's.
+    pub(crate) model_calls: Vec<ModelCall>,
+    /// Version of the history that the write's summary was made from.
+    pub(crate) summarized_history: Option<i64>,
+}
+
+impl HolderCall {
+    fn ask(&self) -> Ask {
+        let summary = match &self.write {
+            HolderWrite::CommitStep(CommitStep { summary, .. }) => summary.as_ref(),
+            HolderWrite::CommitToolResults(_)
+            | HolderWrite::RecordRetry { .. }
+            | HolderWrite::FinishInterruption { .. }
+            | HolderWrite::Fail(_)
+            | HolderWrite::Release => None,
+        };
+        Ask {
+            model_calls: self.model_calls.clone(),
+            covered: summary.map(|summary| summary.covers_through).zip(self.summarized_history),
+            ..Ask::default()
+        }
+    }
 }
 
 /// What a lease holder is answered.
@@ -47,8 +62,8 @@ impl App {
     /// `LeaseLost`, `Superseded`, `FieldInvalid`, `StateForbids`.
     pub(crate) async fn holder_write(&self, actor: &Actor, call: HolderCall) -> Result<HolderReply, Error> {
         authz::may(actor, Action::Dispatch, Resource::Deployment).map_err(Error::chat_denied)?;
-        let HolderCall { chat, header, write, model_call } = call;
-        let ask = Ask { model_call, ..Ask::default() };
+        let ask = call.ask();
+        let HolderCall { chat, header, write, .. } = call;
         let queue_max = self.inner.limits.queue_max;
         let decide = |snapshot: &Snapshot| {
             let context = Context { now: snapshot.now, queue_max, lease_offer: None };
@@ -84,7 +99,7 @@ impl App {
         let goes_on = chat.live_lease().is_some();
         let model = if may_have_changed && goes_on {
             // Without one, the holder reads the turn, and that ends it with an error.
-            self.model_config(chat).await.ok().and_then(Result::ok)
+            self.turn_model(chat).await.ok().and_then(Result::ok).map(|model| model.config)
         } else {
             None
         };
@@ -109,37 +124,21 @@ impl App {
     }
 }
 
-/// Fills in what the control plane knows and a worker does not: who settles a call, and
-/// which journal it will be run under.
+/// Fills in what the control plane knows and a worker does not: which journal calls will
+/// be run under, and what has become of the messages that a summary covers.
 fn complete(write: HolderWrite, snapshot: &Snapshot) -> HolderWrite {
     match write {
-        HolderWrite::CommitStep(CommitStep { answer, next, .. }) => {
-            let answer = answer.map(|answer| with_kinds(answer, &snapshot.chat.settings.client_tools));
-            let journal = snapshot.workspace.as_ref().and_then(|workspace| workspace.journal_id);
-            HolderWrite::CommitStep(CommitStep { answer, next, journal })
-        }
-        HolderWrite::FinishInterruption { partial, results } => {
-            let partial = partial.map(|answer| with_kinds(answer, &snapshot.chat.settings.client_tools));
-            HolderWrite::FinishInterruption { partial, results }
+        HolderWrite::CommitStep(mut step) => {
+            step.journal = snapshot.workspace.as_ref().and_then(|workspace| workspace.journal_id);
+            if let Some(summary) = &mut step.summary {
+                summary.covered = snapshot.covered.unwrap_or(Covered { live: false, changed_since: false });
+            }
+            HolderWrite::CommitStep(step)
         }
         HolderWrite::CommitToolResults(_)
         | HolderWrite::RecordRetry { .. }
+        | HolderWrite::FinishInterruption { .. }
         | HolderWrite::Fail(_)
         | HolderWrite::Release => write,
     }
-}
-
-fn with_kinds(mut answer: Answer, client_tools: &[String]) -> Answer {
-    for part in &mut answer.parts {
-        if let AnswerContent::ToolCall(call) = &mut part.content {
-            let is_client = client_tools.contains(&call.tool_name);
-            call.kind = if is_client { CallKind::Client } else { CallKind::Worker };
-        }
-    }
-    answer
-}
-
-/// Suspending without a deadline of its own.
-pub(crate) fn suspend() -> NextStep {
-    NextStep::Suspend(SUSPENSION_MAX)
 }

@@ -21,14 +21,14 @@ pub(crate) struct MessageQuery {
 
 /// A page of messages with, if it has no bounds, the queue.
 pub(crate) struct MessageReply {
-    /// The messages, newest first.
+    /// The messages: oldest first where only a lower bound was given, newest first else.
     pub page: MessagePage,
     /// The queue, in order.
     pub queue: Vec<QueuedView>,
 }
 
 impl App {
-    /// Lists a chat's messages, newest first.
+    /// Lists a chat's messages: oldest first above a lower bound alone, newest first else.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl App {
         Ok(MessageReply { page, queue })
     }
 
-    /// The user messages that entered the history with a write, as they were then. New
+    /// The messages that entered the history with a write, as they were then. New
     /// ones are at hand; only those that come from the queue or a repeat are read.
     pub(crate) async fn entered(&self, effected: &Effected) -> Result<Vec<MessageView>, Error> {
         let reply = effected.reply();

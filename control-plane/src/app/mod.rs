@@ -7,21 +7,29 @@ mod authenticate;
 mod catalog;
 mod chain;
 mod chats;
+mod compaction;
+mod configure_chat;
 mod create_chat;
 mod dispatch;
+mod edit_message;
 mod effects;
 mod error;
+mod fork_chat;
 mod holder;
+mod jobs;
 mod messages;
 mod models;
+mod prompts;
+mod queue;
 mod send_message;
+mod settings;
 mod tools;
 mod turn;
 mod watch_chat;
 
 use std::sync::Arc;
 
-use chatplane_domain::{Context, Decision, ReplicaId};
+use chatplane_domain::{ChatId, Context, Decision, OrganizationId, ReplicaId, UserId};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -36,19 +44,25 @@ use crate::{
 
 // What the use cases take and answer; `grpc` knows the store by these alone.
 pub(crate) use crate::store::{
-    ChatPosition, ChatView, MessageBounds, MessageView, ModelCall, ModelRow, QueuedView, Request,
-    ToolDefinition, WorkspaceListing,
+    ActionRequired, ChatPosition, ChatView, JobId, JobLease, MessageBounds, MessageView, ModelCall, ModelRow,
+    PendingCall, PromptPage, QueuedView, Request, ThresholdRow, ToolDefinition, WorkspaceListing,
 };
 
 pub(crate) use authenticate::hash_token;
 pub(crate) use chain::chain;
+pub(crate) use configure_chat::ConfigureChat;
 pub(crate) use create_chat::CreateChat;
 pub(crate) use dispatch::*;
+pub(crate) use edit_message::EditMessage;
 pub(crate) use error::{Error, FieldViolation};
-pub(crate) use holder::{HolderCall, HolderReply, suspend};
+pub(crate) use holder::{HolderCall, HolderReply};
+pub(crate) use jobs::{FinishJob, JobResult, TitleSettings};
 pub(crate) use messages::MessageQuery;
 pub(crate) use models::{Credentials, ModelCatalog};
-pub(crate) use send_message::SendMessage;
+pub(crate) use prompts::PromptQuery;
+pub(crate) use queue::QueueQuery;
+pub(crate) use send_message::{SendMessage, SentMessage};
+pub(crate) use settings::*;
 pub(crate) use tools::*;
 pub(crate) use turn::{GetTurn, TurnPiece};
 pub(crate) use watch_chat::*;
@@ -69,7 +83,7 @@ pub(crate) struct Inner {
     pub(crate) models: ModelCatalog,
     pub(crate) tokens: authenticate::TokenCache,
     pub(crate) limits: Limits,
-    pub(crate) deployment_prompt: Option<String>,
+    pub(crate) titles: TitleSettings,
     /// Cancelled when streams shall end.
     pub(crate) shutdown: CancellationToken,
 }
@@ -81,6 +95,16 @@ pub(crate) struct Call {
     pub actor: Actor,
     /// Makes a repeat harmless.
     pub request: Option<Request>,
+}
+
+impl Call {
+    /// The user who calls; clients are users.
+    fn user(&self) -> Result<(UserId, OrganizationId), Error> {
+        match self.actor {
+            Actor::User { id, organization, .. } => Ok((id, organization)),
+            Actor::Worker | Actor::WorkspaceAgent(_) => Err(Error::wrong_kind()),
+        }
+    }
 }
 
 /// What a client's command comes to.
@@ -111,17 +135,7 @@ impl App {
     /// Puts a replica together.
     #[must_use]
     pub(crate) fn new(parts: AppParts) -> Self {
-        let AppParts {
-            replica,
-            store,
-            hub,
-            relay,
-            scheduler,
-            credentials,
-            limits,
-            deployment_prompt,
-            shutdown,
-        } = parts;
+        let AppParts { replica, store, hub, relay, scheduler, credentials, limits, titles, shutdown } = parts;
         let inner = Inner {
             replica,
             models: ModelCatalog::new(credentials, limits.model_cache_ttl),
@@ -132,7 +146,7 @@ impl App {
             relay,
             scheduler,
             limits,
-            deployment_prompt,
+            titles,
             shutdown,
         };
         Self { inner: Arc::new(inner) }
@@ -142,7 +156,18 @@ impl App {
     async fn command(
         &self,
         call: &Call,
-        chat: chatplane_domain::ChatId,
+        chat: ChatId,
+        decide: impl Fn(&Snapshot, Context) -> Result<Decision, Error>,
+    ) -> Result<Effected, Error> {
+        self.command_asking(call, chat, Ask::default(), decide).await
+    }
+
+    /// The same for a command that must know more than the chat.
+    async fn command_asking(
+        &self,
+        call: &Call,
+        chat: ChatId,
+        more: Ask,
         decide: impl Fn(&Snapshot, Context) -> Result<Decision, Error>,
     ) -> Result<Effected, Error> {
         let inner = &self.inner;
@@ -151,7 +176,7 @@ impl App {
         let ask = Ask {
             request: call.request.clone(),
             turn_bytes_max: lease_offer.map(|_| inner.limits.lease_input_bytes_max),
-            ..Ask::default()
+            ..more
         };
         let context = |snapshot: &Snapshot| Context {
             now: snapshot.now,
@@ -193,8 +218,8 @@ pub(crate) struct AppParts {
     pub credentials: Credentials,
     /// Limits.
     pub limits: Limits,
-    /// What every chat begins with.
-    pub deployment_prompt: Option<String>,
+    /// Whether titles are written, and by which model.
+    pub titles: TitleSettings,
     /// Cancelled when streams shall end.
     pub shutdown: CancellationToken,
 }

@@ -86,6 +86,24 @@ impl App {
         Ok(models)
     }
 
+    /// Whether chats can use the model that a command names, if it names one.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub(crate) async fn is_usable(
+        &self,
+        organization: OrganizationId,
+        name: Option<&str>,
+    ) -> Result<bool, Error> {
+        let Some(name) = name else { return Ok(true) };
+        match self.model(organization, Some(name)).await {
+            Ok(_) => Ok(true),
+            Err(Error::ModelNotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The model with this name, or the default one.
     ///
     /// # Errors

@@ -3,10 +3,7 @@
 use chatplane_domain::{BusyBehavior, ChatId, Command, Effort, QueuedMessageId, UserMessage, decide};
 
 use super::{App, Call, Effected, Error, new_id};
-use crate::{
-    authz::{self, Action, Actor, Resource},
-    store::{ChatView, MessageView, QueuedView},
-};
+use crate::store::{ChatView, MessageView, QueuedView};
 
 /// A message that is to be sent.
 #[derive(Clone, Debug)]
@@ -41,25 +38,20 @@ impl App {
     ///
     /// `ChatNotFound`, `ModelNotFound`, `StateForbids`, `QueueFull`, `RequestIdReused`.
     pub(crate) async fn send_message(&self, call: &Call, send: SendMessage) -> Result<SentMessage, Error> {
-        authz::may(&call.actor, Action::WriteChat, Resource::Deployment).map_err(Error::chat_denied)?;
-        let Actor::User { id: created_by, organization, .. } = call.actor else {
-            return Err(Error::wrong_kind());
-        };
-        let known = match &send.model {
-            Some(model) => self.model(organization, Some(model)).await.map(|_| ()),
-            None => Ok(()),
-        };
+        let (created_by, organization) = call.user()?;
+        let usable = self.is_usable(organization, send.model.as_deref()).await?;
         let queued_id = QueuedMessageId(new_id());
         let effected = self
             .command(call, send.chat, |snapshot, context| {
                 // Another's chat is not found before anything is said about the model.
-                if let Err(Error::ModelNotFound) = known {
+                if !usable {
                     return Err(Error::ModelNotFound);
                 }
                 let message = UserMessage {
                     created_by,
                     texts: send.texts.clone(),
                     model: send.model.clone(),
+                    requested_model: None,
                     effort: send.effort,
                     queued_message_id: None,
                 };

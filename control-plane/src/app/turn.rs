@@ -1,7 +1,5 @@
 //! Reading a turn for its lease holder.
 
-use std::time::Duration;
-
 use chatplane_domain::{
     Chat, ChatError, ChatId, Command, Context, ErrorKind, HolderCommand, HolderWrite, MessageId, SessionId,
     WriteHeader, decide,
@@ -11,7 +9,7 @@ use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use super::{App, Error, chain};
 use crate::{
     authz::{self, Action, Actor, Resource},
-    scheduler::{LeaseKey, ModelConfig, SettingsMark, Turn, TurnHeader, TurnInput},
+    scheduler::{LeaseKey, ModelConfig, SettingsMark, Turn, TurnHeader, TurnInput, TurnModel},
     store::{self, Ask, MessageView, TurnBounds},
 };
 
@@ -197,8 +195,8 @@ impl App {
         session: SessionId,
         key: LeaseKey,
         chat: &Chat,
-    ) -> Result<ModelConfig, NoTurn> {
-        match self.model_config(chat).await {
+    ) -> Result<TurnModel, NoTurn> {
+        match self.turn_model(chat).await {
             Ok(Ok(model)) => Ok(model),
             Ok(Err(unusable)) => {
                 tracing::warn!(chat_id = %key.chat, "a turn ended because its model cannot be used");
@@ -210,7 +208,7 @@ impl App {
     }
 
     /// The model of a chat with its key, or what to tell the user when there is none.
-    pub(crate) async fn model_config(&self, chat: &Chat) -> Result<Result<ModelConfig, ChatError>, Error> {
+    pub(crate) async fn turn_model(&self, chat: &Chat) -> Result<Result<TurnModel, ChatError>, Error> {
         let name = &chat.settings.model;
         let row = match self.model(chat.organization, Some(name)).await {
             Ok(row) => row,
@@ -226,17 +224,8 @@ impl App {
             );
             return Ok(Err(unusable(sentence, row.provider)));
         };
-        Ok(Ok(ModelConfig {
-            api_key: key.to_owned(),
-            name: row.name,
-            provider: row.provider,
-            endpoint: row.endpoint,
-            provider_model: row.provider_model,
-            context_tokens_max: row.context_tokens_max,
-            output_tokens_max: row.output_tokens_max,
-            first_token_timeout: millis(row.first_token_timeout_ms),
-            silence_timeout: millis(row.silence_timeout_ms),
-        }))
+        let config = ModelConfig::of(row.clone(), key.to_owned());
+        Ok(Ok(TurnModel { config, row }))
     }
 
     /// Ends a turn in its holder's name: a worker cannot, which was never told of it.
@@ -290,8 +279,4 @@ fn unusable(message: String, provider: String) -> ChatError {
         status_code: None,
         retryable: false,
     }
-}
-
-fn millis(ms: i64) -> Duration {
-    Duration::from_millis(u64::try_from(ms).unwrap_or_default())
 }

@@ -121,3 +121,20 @@ fn no_secret_is_shown_when_settings_are_printed() {
     let printed = format!("{config:?} {:?}", config.credentials());
     assert!(!printed.contains("sk-"), "{printed}");
 }
+
+#[test]
+fn titles_are_written_by_the_chats_own_model_unless_the_operator_says_otherwise() {
+    let titles = |flags: &[&str]| {
+        let flags = [&["serve", "--database-url", "postgres://localhost/test"], flags].concat();
+        let TitleSettings { generate, model } = Arguments::parse_from(flags).config.titles();
+        (generate, model)
+    };
+
+    assert_eq!(titles(&["--generate-titles", "true", "--title-model", " "]), (true, None));
+    assert_eq!(
+        titles(&["--generate-titles", "false", "--title-model", "small"]),
+        (false, Some("small".to_owned()))
+    );
+    let unsaid = Arguments::try_parse_from(["serve", "--database-url", "x", "--generate-titles", "perhaps"]);
+    assert!(unsaid.is_err());
+}

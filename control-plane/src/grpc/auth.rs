@@ -110,17 +110,50 @@ async fn enter(app: &App, action: Option<Action>, token: Option<&str>) -> Result
 fn action_of(path: &str) -> Option<Action> {
     let (service, method) = path.strip_prefix("/chatplane.")?.split_once('/')?;
     match (service, method) {
-        ("chat.v1.ChatService", "CreateChat") => Some(Action::CreateChat),
-        ("chat.v1.ChatService", "GetChat" | "ListChats" | "ListMessages" | "WatchChat") => {
-            Some(Action::ReadChat)
-        }
-        ("chat.v1.ChatService", "SendMessage" | "InterruptChat" | "ArchiveChat" | "UnarchiveChat") => {
-            Some(Action::WriteChat)
-        }
-        ("chat.v1.ChatService", "ListModels") => Some(Action::ListModels),
-        ("chat.v1.ChatService", "ListWorkspaces") => Some(Action::ListWorkspaces),
+        ("chat.v1.ChatService", method) => chat_action(method),
+        ("chat.v1.SettingsService", method) => settings_action(method),
         ("worker.v1.WorkerService", _) => Some(Action::Dispatch),
         ("workspace.v1.WorkspaceService", _) => Some(Action::AttachWorkspace),
+        _ => None,
+    }
+}
+
+fn chat_action(method: &str) -> Option<Action> {
+    match method {
+        // A fork also needs its source to be readable, which is asked where the source is known.
+        "CreateChat" | "ForkChat" => Some(Action::CreateChat),
+        "GetChat" | "ListChats" | "ListMessages" | "ListPrompts" | "ListQueuedMessages" | "WatchChat" => {
+            Some(Action::ReadChat)
+        }
+        "SendMessage"
+        | "InterruptChat"
+        | "EditMessage"
+        | "ConfigureChat"
+        | "SubmitToolResults"
+        | "CompactChat"
+        | "ClearContext"
+        | "EditQueuedMessage"
+        | "DeleteQueuedMessage"
+        | "PromoteQueuedMessage"
+        | "MoveQueuedMessage"
+        | "RegenerateTitle"
+        | "ArchiveChat"
+        | "UnarchiveChat" => Some(Action::WriteChat),
+        "ListModels" => Some(Action::ListModels),
+        "ListWorkspaces" => Some(Action::ListWorkspaces),
+        _ => None,
+    }
+}
+
+fn settings_action(method: &str) -> Option<Action> {
+    match method {
+        "GetDeploymentPrompt" | "GetUserInstructions" | "ListCompactionThresholds" => {
+            Some(Action::ReadSettings)
+        }
+        "UpdateDeploymentPrompt" => Some(Action::WriteDeploymentPrompt),
+        "UpdateUserInstructions" | "SetCompactionThreshold" | "DeleteCompactionThreshold" => {
+            Some(Action::WriteSettings)
+        }
         _ => None,
     }
 }

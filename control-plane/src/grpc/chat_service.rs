@@ -1,13 +1,15 @@
 //! `chatplane.chat.v1.ChatService`: thin handlers that decode, name the use case, encode.
 
-use std::mem;
-
 use chatplane_proto::chat::v1::{self as proto, chat_service_server::ChatService};
 use tonic::{Request, Response, Status};
 
-use super::{convert, page_token, watch_chat::WatchStream};
+use super::{
+    convert::{self, Repeatable},
+    page_token,
+    watch_chat::WatchStream,
+};
 use crate::{
-    app::{App, ChatPosition, Error, MessageBounds, MessageQuery},
+    app::{App, Call, ChatPosition, Error, QueueQuery},
     authz::Actor,
     limits::pages,
 };
@@ -32,6 +34,13 @@ pub(crate) fn take<M>(request: Request<M>) -> Result<(Actor, M), Error> {
     Ok((actor, message))
 }
 
+/// The same of a call that may be repeated.
+fn take_call<M: Repeatable>(request: Request<M>) -> Result<(Call, M), Error> {
+    let (actor, mut message) = take(request)?;
+    let call = convert::call(actor, &mut message)?;
+    Ok((call, message))
+}
+
 #[tonic::async_trait]
 impl ChatService for ChatHandlers {
     type WatchChatStream = WatchStream;
@@ -40,9 +49,7 @@ impl ChatService for ChatHandlers {
         &self,
         request: Request<proto::CreateChatRequest>,
     ) -> Result<Response<proto::CreateChatResponse>, Status> {
-        let (actor, mut request) = take(request)?;
-        let id = mem::take(&mut request.request_id);
-        let call = convert::call(actor, "CreateChat", &id, &request)?;
+        let (call, request) = take_call(request)?;
         let created = self.app.create_chat(&call, convert::create_chat(request)?).await?;
         Ok(Response::new(proto::CreateChatResponse {
             chat: Some(convert::chat(created.chat)),
@@ -83,26 +90,148 @@ impl ChatService for ChatHandlers {
         &self,
         request: Request<proto::SendMessageRequest>,
     ) -> Result<Response<proto::SendMessageResponse>, Status> {
-        let (actor, mut request) = take(request)?;
-        let id = mem::take(&mut request.request_id);
-        let call = convert::call(actor, "SendMessage", &id, &request)?;
+        let (call, request) = take_call(request)?;
         let sent = self.app.send_message(&call, convert::send_message(request)?).await?;
-        Ok(Response::new(proto::SendMessageResponse {
-            chat: Some(convert::chat(sent.chat)),
-            messages: sent.messages.into_iter().map(convert::message).collect(),
-            queued_message: sent.queued.map(convert::queued),
-        }))
+        Ok(Response::new(convert::sent(sent)))
     }
 
     async fn interrupt_chat(
         &self,
         request: Request<proto::InterruptChatRequest>,
     ) -> Result<Response<proto::InterruptChatResponse>, Status> {
-        let (actor, mut request) = take(request)?;
-        let id = mem::take(&mut request.request_id);
-        let call = convert::call(actor, "InterruptChat", &id, &request)?;
+        let (call, request) = take_call(request)?;
         let view = self.app.interrupt_chat(&call, convert::chat_id(&request.chat_id)?).await?;
         Ok(Response::new(proto::InterruptChatResponse { chat: Some(convert::chat(view)) }))
+    }
+
+    async fn edit_message(
+        &self,
+        request: Request<proto::EditMessageRequest>,
+    ) -> Result<Response<proto::EditMessageResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        let edited = self.app.edit_message(&call, convert::edit_message(request)?).await?;
+        Ok(Response::new(proto::EditMessageResponse {
+            chat: Some(convert::chat(edited.chat)),
+            message: edited.messages.into_iter().next().map(convert::message),
+        }))
+    }
+
+    async fn fork_chat(
+        &self,
+        request: Request<proto::ForkChatRequest>,
+    ) -> Result<Response<proto::ForkChatResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        let source = convert::chat_id(&request.chat_id)?;
+        let target = convert::message_id("message_id", request.message_id)?;
+        let view = self.app.fork_chat(&call, source, target).await?;
+        Ok(Response::new(proto::ForkChatResponse { chat: Some(convert::chat(view)) }))
+    }
+
+    async fn configure_chat(
+        &self,
+        request: Request<proto::ConfigureChatRequest>,
+    ) -> Result<Response<proto::ConfigureChatResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        let view = self.app.configure_chat(&call, convert::configure_chat(request)?).await?;
+        Ok(Response::new(proto::ConfigureChatResponse { chat: Some(convert::chat(view)) }))
+    }
+
+    async fn submit_tool_results(
+        &self,
+        request: Request<proto::SubmitToolResultsRequest>,
+    ) -> Result<Response<proto::SubmitToolResultsResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        let chat = convert::chat_id(&request.chat_id)?;
+        let view = self.app.submit_tool_results(&call, chat, convert::submitted(request.results)?).await?;
+        Ok(Response::new(proto::SubmitToolResultsResponse { chat: Some(convert::chat(view)) }))
+    }
+
+    async fn compact_chat(
+        &self,
+        request: Request<proto::CompactChatRequest>,
+    ) -> Result<Response<proto::CompactChatResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        let view = self.app.compact_chat(&call, convert::chat_id(&request.chat_id)?).await?;
+        Ok(Response::new(proto::CompactChatResponse { chat: Some(convert::chat(view)) }))
+    }
+
+    async fn clear_context(
+        &self,
+        request: Request<proto::ClearContextRequest>,
+    ) -> Result<Response<proto::ClearContextResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        let view = self.app.clear_context(&call, convert::chat_id(&request.chat_id)?).await?;
+        Ok(Response::new(proto::ClearContextResponse { chat: Some(convert::chat(view)) }))
+    }
+
+    async fn list_queued_messages(
+        &self,
+        request: Request<proto::ListQueuedMessagesRequest>,
+    ) -> Result<Response<proto::ListQueuedMessagesResponse>, Status> {
+        let (actor, request) = take(request)?;
+        let query = QueueQuery {
+            chat: convert::chat_id(&request.chat_id)?,
+            after: page_token::queue(&request.page_token)?,
+            limit: convert::page_size(request.page_size, pages::QUEUE_DEFAULT, pages::QUEUE_MAX)?,
+        };
+        let page = self.app.list_queued_messages(&actor, query).await?;
+        let (entries, cut) = convert::fitting(page.entries, convert::queued);
+        let next_page_token = match entries.last() {
+            Some((last, _)) if page.has_more || cut => page_token::of_queue(last.position),
+            Some(_) | None => String::new(),
+        };
+        let queued_messages = entries.into_iter().map(|(_, entry)| entry).collect();
+        Ok(Response::new(proto::ListQueuedMessagesResponse { queued_messages, next_page_token }))
+    }
+
+    async fn edit_queued_message(
+        &self,
+        request: Request<proto::EditQueuedMessageRequest>,
+    ) -> Result<Response<proto::EditQueuedMessageResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        let (chat, edit) = convert::edit_queued_message(request)?;
+        let edited = self.app.edit_queued_message(&call, chat, edit).await?;
+        Ok(Response::new(proto::EditQueuedMessageResponse {
+            chat: Some(convert::chat(edited.chat)),
+            queued_message: edited.queued.map(convert::queued),
+        }))
+    }
+
+    async fn delete_queued_message(
+        &self,
+        request: Request<proto::DeleteQueuedMessageRequest>,
+    ) -> Result<Response<proto::DeleteQueuedMessageResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        let chat = convert::chat_id(&request.chat_id)?;
+        let id = convert::queued_message_id(&request.queued_message_id)?;
+        let view = self.app.delete_queued_message(&call, chat, id).await?;
+        Ok(Response::new(proto::DeleteQueuedMessageResponse { chat: Some(convert::chat(view)) }))
+    }
+
+    async fn promote_queued_message(
+        &self,
+        request: Request<proto::PromoteQueuedMessageRequest>,
+    ) -> Result<Response<proto::PromoteQueuedMessageResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        let chat = convert::chat_id(&request.chat_id)?;
+        let id = convert::queued_message_id(&request.queued_message_id)?;
+        let promoted = self.app.promote_queued_message(&call, chat, id).await?;
+        Ok(Response::new(convert::promoted(promoted)))
+    }
+
+    async fn move_queued_message(
+        &self,
+        request: Request<proto::MoveQueuedMessageRequest>,
+    ) -> Result<Response<proto::MoveQueuedMessageResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        let chat = convert::chat_id(&request.chat_id)?;
+        let id = convert::queued_message_id(&request.queued_message_id)?;
+        let index = convert::queue_index(request.index)?;
+        let moved = self.app.move_queued_message(&call, chat, id, index).await?;
+        Ok(Response::new(proto::MoveQueuedMessageResponse {
+            chat: Some(convert::chat(moved.chat)),
+            queued_message: moved.queued.map(convert::queued),
+        }))
     }
 
     async fn list_messages(
@@ -110,21 +239,7 @@ impl ChatService for ChatHandlers {
         request: Request<proto::ListMessagesRequest>,
     ) -> Result<Response<proto::ListMessagesResponse>, Status> {
         let (actor, request) = take(request)?;
-        let bounds = MessageBounds {
-            before: convert::message_bound("before_id", request.before_id)?,
-            after: convert::message_bound("after_id", request.after_id)?,
-        };
-        if let (Some(before), Some(after)) = (bounds.before, bounds.after)
-            && after >= before
-        {
-            return Err(Error::invalid("after_id", "it must be below before_id").into());
-        }
-        let query = MessageQuery {
-            chat: convert::chat_id(&request.chat_id)?,
-            bounds,
-            limit: convert::page_size(request.page_size, pages::MESSAGES_DEFAULT, pages::MESSAGES_MAX)?,
-        };
-        let reply = self.app.list_messages(&actor, query).await?;
+        let reply = self.app.list_messages(&actor, convert::list_messages(&request)?).await?;
         Ok(Response::new(proto::ListMessagesResponse {
             messages: reply.page.messages.into_iter().map(convert::message).collect(),
             has_more: reply.page.has_more,
@@ -132,13 +247,29 @@ impl ChatService for ChatHandlers {
         }))
     }
 
+    async fn list_prompts(
+        &self,
+        request: Request<proto::ListPromptsRequest>,
+    ) -> Result<Response<proto::ListPromptsResponse>, Status> {
+        let (actor, request) = take(request)?;
+        let page = self.app.list_prompts(&actor, convert::list_prompts(&request)?).await?;
+        Ok(Response::new(convert::prompts(page)))
+    }
+
+    async fn regenerate_title(
+        &self,
+        request: Request<proto::RegenerateTitleRequest>,
+    ) -> Result<Response<proto::RegenerateTitleResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        let view = self.app.regenerate_title(&call, convert::chat_id(&request.chat_id)?).await?;
+        Ok(Response::new(proto::RegenerateTitleResponse { chat: Some(convert::chat(view)) }))
+    }
+
     async fn archive_chat(
         &self,
         request: Request<proto::ArchiveChatRequest>,
     ) -> Result<Response<proto::ArchiveChatResponse>, Status> {
-        let (actor, mut request) = take(request)?;
-        let id = mem::take(&mut request.request_id);
-        let call = convert::call(actor, "ArchiveChat", &id, &request)?;
+        let (call, request) = take_call(request)?;
         let view = self.app.archive_chat(&call, convert::chat_id(&request.chat_id)?).await?;
         Ok(Response::new(proto::ArchiveChatResponse { chat: Some(convert::chat(view)) }))
     }
@@ -147,9 +278,7 @@ impl ChatService for ChatHandlers {
         &self,
         request: Request<proto::UnarchiveChatRequest>,
     ) -> Result<Response<proto::UnarchiveChatResponse>, Status> {
-        let (actor, mut request) = take(request)?;
-        let id = mem::take(&mut request.request_id);
-        let call = convert::call(actor, "UnarchiveChat", &id, &request)?;
+        let (call, request) = take_call(request)?;
         let view = self.app.unarchive_chat(&call, convert::chat_id(&request.chat_id)?).await?;
         Ok(Response::new(proto::UnarchiveChatResponse { chat: Some(convert::chat(view)) }))
     }

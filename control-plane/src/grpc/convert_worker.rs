@@ -1,7 +1,9 @@
 //! Between `chatplane.worker.v1` and our own types. Nothing else converts them.
 
+mod jobs;
 mod session;
 mod turn;
+mod writes;
 
 use std::time::Duration;
 
@@ -11,10 +13,11 @@ use chatplane_proto::{chat::v1 as chat, worker::v1 as proto};
 use super::convert;
 use crate::{app::Error, scheduler::LeaseKey};
 
+pub(crate) use jobs::finish_job;
 pub(crate) use session::{from_worker, open, to_worker};
-pub(crate) use turn::{
-    call_tool, commit_step, commit_tool_results, fail, finish_interruption, get_turn, outcome, record_retry,
-    release, report_usage, tool_piece, turn_piece,
+pub(crate) use turn::{call_tool, get_turn, outcome, tool_piece, turn_piece};
+pub(crate) use writes::{
+    commit_step, commit_tool_results, fail, finish_interruption, record_retry, release, report_usage,
 };
 
 fn session_id(field: &str, text: &str) -> Result<SessionId, Error> {

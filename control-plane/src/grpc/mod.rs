@@ -5,6 +5,7 @@ mod chat_service;
 mod convert;
 mod convert_worker;
 mod page_token;
+mod settings_service;
 mod status;
 mod watch_chat;
 mod worker_service;
@@ -13,7 +14,8 @@ mod workspace_service;
 use std::time::Duration;
 
 use chatplane_proto::{
-    FILE_DESCRIPTOR_SET, chat::v1::chat_service_server::ChatServiceServer,
+    FILE_DESCRIPTOR_SET,
+    chat::v1::{chat_service_server::ChatServiceServer, settings_service_server::SettingsServiceServer},
     worker::v1::worker_service_server::WorkerServiceServer,
     workspace::v1::workspace_service_server::WorkspaceServiceServer,
 };
@@ -25,6 +27,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::app::App;
 use auth::Authenticate;
 use chat_service::ChatHandlers;
+use settings_service::SettingsHandlers;
 use worker_service::WorkerHandlers;
 use workspace_service::WorkspaceHandlers;
 
@@ -81,6 +84,10 @@ pub(crate) async fn serve(
                 .max_decoding_message_size(DECODED_BYTES_MAX),
         )
         .add_service(
+            SettingsServiceServer::new(SettingsHandlers::new(app.clone()))
+                .max_decoding_message_size(DECODED_BYTES_MAX),
+        )
+        .add_service(
             WorkerServiceServer::new(WorkerHandlers::new(app.clone()))
                 .max_decoding_message_size(DECODED_BYTES_MAX),
         )
@@ -97,6 +104,7 @@ pub(crate) async fn serve(
 pub(crate) async fn set_health(health: &HealthReporter, status: ServingStatus) {
     health.set_service_status("", status).await;
     health.set_service_status("chatplane.chat.v1.ChatService", status).await;
+    health.set_service_status("chatplane.chat.v1.SettingsService", status).await;
     health.set_service_status("chatplane.worker.v1.WorkerService", status).await;
     health.set_service_status("chatplane.workspace.v1.WorkspaceService", status).await;
 }

@@ -24,6 +24,16 @@ struct Models {
 }
 
 #[derive(Serialize, Deserialize)]
+struct Thresholds {
+    threshold_model: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Queue {
+    queue_position: i64,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Workspaces {
     workspace_id: Uuid,
 }
@@ -52,6 +62,28 @@ pub(crate) fn of_models(last: &str) -> String {
 
 pub(crate) fn models(token: &str) -> Result<Option<String>, Error> {
     Ok(read::<Models>(token)?.map(|token| token.model))
+}
+
+pub(crate) fn of_thresholds(last: &str) -> String {
+    write(&Thresholds { threshold_model: last.to_owned() })
+}
+
+pub(crate) fn thresholds(token: &str) -> Result<Option<String>, Error> {
+    let after = read::<Thresholds>(token)?.map(|token| token.threshold_model);
+    // A forged name beyond these is none that PostgreSQL takes.
+    if after.as_ref().is_some_and(|model| model.contains('\0')) {
+        return Err(invalid());
+    }
+    Ok(after)
+}
+
+pub(crate) fn of_queue(last: i64) -> String {
+    write(&Queue { queue_position: last })
+}
+
+/// The position of the last queued message of the page before.
+pub(crate) fn queue(token: &str) -> Result<Option<i64>, Error> {
+    Ok(read::<Queue>(token)?.map(|token| token.queue_position))
 }
 
 pub(crate) fn of_workspaces(last: WorkspaceId) -> String {

@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use chatplane_domain::State;
 use chatplane_proto::chat::v1::ErrorReason;
 use http::Response;
 use tonic::{Code, Status, body::Body};
@@ -14,6 +15,9 @@ use uuid::Uuid;
 use crate::app;
 
 const DOMAIN: &str = "chatplane";
+/// A refusal tells at most this many wrong fields: trailers have 16 KiB, and whoever mends
+/// these is told the next.
+const VIOLATIONS_MAX: usize = 20;
 /// A database that restarts is back within seconds; more callers at once would not help it.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -21,15 +25,14 @@ impl From<app::Error> for Status {
     fn from(error: app::Error) -> Self {
         match error {
             app::Error::FieldInvalid(violations) => field_invalid(violations),
-            app::Error::StateForbids { state, archived, command } => {
-                state_forbids(state.as_str(), archived, command)
-            }
+            app::Error::StateForbids { state, archived, command } => state_forbids(state, archived, command),
             app::Error::QueueFull { queue_max } => limit(
                 ErrorReason::QueueFull,
                 &format!(
                     "the chat's queue holds {queue_max} messages; wait for the turn to end, or interrupt it"
                 ),
             ),
+            app::Error::VersionMismatch { version } => version_mismatch(version),
             app::Error::LimitExceeded(sentence) => limit(ErrorReason::LimitExceeded, &sentence),
             app::Error::Unavailable(_) => {
                 tracing::warn!(cause = %app::chain(&error), "a call failed for want of the database");
@@ -67,6 +70,21 @@ fn sentence(error: &app::Error) -> (Code, ErrorReason, &'static str) {
             Reason::WorkspaceNotFound,
             "there is no such workspace; ListWorkspaces shows yours",
         ),
+        app::Error::MessageNotFound => (
+            Code::NotFound,
+            Reason::MessageNotFound,
+            "there is no such message in the chat, or it was deleted; ListMessages shows those that there are",
+        ),
+        app::Error::QueuedMessageNotFound => (
+            Code::NotFound,
+            Reason::QueuedMessageNotFound,
+            "the message is not in the queue; it was deleted, or entered the history, which ListMessages shows",
+        ),
+        app::Error::ActionForbidden => (
+            Code::PermissionDenied,
+            Reason::ActionForbidden,
+            "only an owner of the deployment may do this; ask one",
+        ),
         app::Error::LeaseLost => (
             Code::FailedPrecondition,
             Reason::LeaseLost,
@@ -97,6 +115,7 @@ fn sentence(error: &app::Error) -> (Code, ErrorReason, &'static str) {
         | app::Error::StateForbids { .. }
         | app::Error::QueueFull { .. }
         | app::Error::LimitExceeded(_)
+        | app::Error::VersionMismatch { .. }
         | app::Error::Unavailable(_)
         | app::Error::ShuttingDown
         | app::Error::Internal(_) => unreachable!("these carry more than a sentence"),
@@ -152,23 +171,55 @@ fn field_invalid(violations: Vec<app::FieldViolation>) -> Status {
     let message = violations
         .first()
         .map_or_else(String::new, |first| format!("{}: {}", first.field, first.description));
-    for violation in violations {
+    for violation in violations.into_iter().take(VIOLATIONS_MAX) {
         details.add_bad_request_violation(violation.field, violation.description);
     }
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
-fn state_forbids(state: &str, archived: bool, command: &str) -> Status {
+fn version_mismatch(version: i64) -> Status {
+    let metadata = HashMap::from([("version".to_owned(), version.to_string())]);
+    Status::with_error_details(
+        Code::Aborted,
+        format!("the stored version is {version}; read what it says, and send your change for that version"),
+        info(ErrorReason::VersionMismatch, metadata),
+    )
+}
+
+fn state_forbids(state: State, archived: bool, command: &str) -> Status {
     let metadata = HashMap::from([
-        ("state".to_owned(), state.to_owned()),
+        ("state".to_owned(), state.as_str().to_owned()),
         ("archived".to_owned(), archived.to_string()),
         ("command".to_owned(), command.to_owned()),
     ]);
     let mut details = info(ErrorReason::StateForbids, metadata);
-    let shown = if archived { "archived" } else { state };
-    let message = format!("{command} is not possible while the chat is {shown}");
+    let shown = if archived { "archived" } else { state.as_str() };
+    let advice = advice(state, archived, command);
+    let message = format!("{command} is not possible while the chat is {shown}: {advice}");
     details.add_precondition_failure_violation("STATE", "chat", message.clone());
     Status::with_error_details(Code::FailedPrecondition, message, details)
+}
+
+/// What to do about a state, or what a command needs that the state alone does not say.
+fn advice(state: State, archived: bool, command: &str) -> &'static str {
+    let busy = matches!(state, State::Running | State::Interrupting | State::Suspended);
+    match command {
+        "ArchiveChat" if archived => "it is archived already",
+        "UnarchiveChat" => "only an archived chat can be brought back",
+        _ if archived => "bring it back with UnarchiveChat first",
+        "ArchiveChat" | "CompactChat" | "ClearContext" if busy => {
+            "wait until its turn has ended, or stop it with InterruptChat"
+        }
+        "CompactChat" => "it has no answer since its last boundary that could be summarized",
+        "ClearContext" => "there is nothing after its last boundary, or messages wait in its queue",
+        "ConfigureChat" => {
+            "its system prompt changes only before its first answer and while it is idle; leave it out of \
+             update_mask"
+        }
+        "PromoteQueuedMessage" => "its queue is empty",
+        "SubmitToolResults" => "no call waits for a result; `action_required` of a chat tells which do",
+        _ => "GetChat tells what it is doing",
+    }
 }
 
 /// The client gets an id, the log gets the chain.
@@ -203,6 +254,10 @@ mod tests {
             (app::Error::ChatNotFound, Code::NotFound, "CHAT_NOT_FOUND"),
             (app::Error::ModelNotFound, Code::NotFound, "MODEL_NOT_FOUND"),
             (app::Error::WorkspaceNotFound, Code::NotFound, "WORKSPACE_NOT_FOUND"),
+            (app::Error::MessageNotFound, Code::NotFound, "MESSAGE_NOT_FOUND"),
+            (app::Error::QueuedMessageNotFound, Code::NotFound, "QUEUED_MESSAGE_NOT_FOUND"),
+            (app::Error::ActionForbidden, Code::PermissionDenied, "ACTION_FORBIDDEN"),
+            (app::Error::VersionMismatch { version: 3 }, Code::Aborted, "VERSION_MISMATCH"),
             (app::Error::invalid("field", "wrong"), Code::InvalidArgument, "FIELD_INVALID"),
             (app::Error::LeaseLost, Code::FailedPrecondition, "LEASE_LOST"),
             (app::Error::SessionLost, Code::FailedPrecondition, "SESSION_LOST"),
@@ -217,5 +272,59 @@ mod tests {
         ] {
             assert_eq!(shown(error), (code, reason.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_state_that_forbids_says_what_to_do_about_it() {
+        let said = |state, archived, command| {
+            let status = Status::from(app::Error::StateForbids { state, archived, command });
+            assert_eq!(status.code(), Code::FailedPrecondition);
+            let info = status.get_details_error_info().expect("every status has a reason");
+            assert_eq!(
+                (info.metadata["command"].as_str(), info.metadata["state"].as_str()),
+                (command, state.as_str())
+            );
+            status.message().to_owned()
+        };
+
+        assert_eq!(
+            said(State::Waiting, true, "SendMessage"),
+            "SendMessage is not possible while the chat is archived: bring it back with UnarchiveChat first"
+        );
+        assert_eq!(
+            said(State::Suspended, false, "ClearContext"),
+            "ClearContext is not possible while the chat is suspended: wait until its turn has ended, or stop it \
+             with InterruptChat"
+        );
+        for (state, archived, command, advice) in [
+            (State::Error, true, "ArchiveChat", "archived already"),
+            (State::Running, false, "ArchiveChat", "InterruptChat"),
+            (State::Waiting, false, "UnarchiveChat", "only an archived chat"),
+            (State::Waiting, false, "CompactChat", "no answer since its last boundary"),
+            (State::Error, false, "ClearContext", "messages wait in its queue"),
+            (State::Running, false, "ConfigureChat", "update_mask"),
+            (State::Running, false, "PromoteQueuedMessage", "queue is empty"),
+            (State::Waiting, false, "SubmitToolResults", "action_required"),
+        ] {
+            let said = said(state, archived, command);
+            assert!(said.contains(advice), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_request_of_which_everything_is_wrong_is_told_of_as_much_as_trailers_carry() {
+        let violations = (0..64)
+            .flat_map(|tool| ["name", "description", "input_schema_json"].map(|field| (tool, field)))
+            .map(|(tool, field)| app::FieldViolation {
+                field: format!("client_tools[{tool}].{field}"),
+                description: "it has 1 to 64 characters, of a to z, A to Z, 0 to 9, _ and -".to_owned(),
+            });
+
+        let status = Status::from(app::Error::FieldInvalid(violations.collect()));
+
+        let told = status.get_details_bad_request().expect("it names fields").field_violations;
+        assert_eq!((told.len(), told[0].field.as_str()), (VIOLATIONS_MAX, "client_tools[0].name"));
+        // In base64 it is a third longer.
+        assert!(status.details().len() * 4 / 3 < 8 * 1024, "{}", status.details().len());
     }
 }

@@ -71,6 +71,9 @@ fn durable_event(event: DurableEvent) -> ProtoEvent {
         DurableEvent::Error(error) => {
             ProtoEvent::Error(proto::ErrorChanged { error: error.map(convert::chat_error) })
         }
+        DurableEvent::ActionRequired(required) => {
+            ProtoEvent::ActionRequired(convert::action_required(required))
+        }
         DurableEvent::State(state) => ProtoEvent::State(proto::StateChanged {
             state: convert::state(state.state).into(),
             archived: state.archived,
@@ -100,7 +103,7 @@ fn live_event(event: LiveEvent) -> ProtoEvent {
                 tool_name: header.tool_name,
                 call: match kind {
                     StreamKind::Call(call) => Some(convert::call_id(call)),
-                    StreamKind::Answer => None,
+                    StreamKind::Answer | StreamKind::Summary => None,
                 },
             })
         }
@@ -127,5 +130,6 @@ fn part_kind(kind: PartKind) -> proto::PartKind {
         PartKind::Reasoning => proto::PartKind::Reasoning,
         PartKind::ToolCall => proto::PartKind::ToolCall,
         PartKind::ToolOutput => proto::PartKind::ToolOutput,
+        PartKind::Summary => proto::PartKind::Summary,
     }
 }

@@ -119,6 +119,15 @@ impl WorkerService for WorkerHandlers {
         Ok(Response::new(proto::ReleaseResponse { outcome }))
     }
 
+    async fn finish_job(
+        &self,
+        request: Request<proto::FinishJobRequest>,
+    ) -> Result<Response<proto::FinishJobResponse>, Status> {
+        let (actor, request) = take(request)?;
+        self.app.finish_job(&actor, convert::finish_job(request)?).await?;
+        Ok(Response::new(proto::FinishJobResponse {}))
+    }
+
     async fn report_usage(
         &self,
         request: Request<proto::ReportUsageRequest>,

@@ -39,6 +39,8 @@ pub(crate) enum StreamKind {
     Answer,
     /// A running tool.
     Call(CallId),
+    /// A summary of the history, beside the answer.
+    Summary,
 }
 
 /// A live stream's name and origin; never changes.
@@ -63,6 +65,8 @@ pub(crate) enum PartKind {
     ToolCall,
     /// What a tool writes: raw bytes.
     ToolOutput,
+    /// Words of a summary.
+    Summary,
 }
 
 impl PartKind {
@@ -70,7 +74,7 @@ impl PartKind {
     #[must_use]
     pub(crate) fn is_text(self) -> bool {
         match self {
-            Self::Text | Self::Reasoning | Self::ToolCall => true,
+            Self::Text | Self::Reasoning | Self::ToolCall | Self::Summary => true,
             Self::ToolOutput => false,
         }
     }

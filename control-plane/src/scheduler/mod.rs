@@ -5,13 +5,14 @@
 //! this is their shell: a lock, a clock, and somebody to wake. The tasks that speak with
 //! workers and the database are those of `app::dispatch`.
 
+mod jobs;
 mod roster;
 mod session;
 mod turn;
 mod wire;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -23,13 +24,13 @@ use chatplane_domain::{ChatId, SessionId};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::task::TaskTracker;
 
+pub(crate) use jobs::{Job, JobWork};
 pub(crate) use roster::Renewal;
 use roster::{Roster, Slot};
 pub(crate) use session::LeaseKey;
 use session::Timing;
 pub(crate) use session::{Action, Event, HangUp, LeaseRow, Opening, SettingsMark};
-pub(crate) use turn::TurnInput;
-pub(crate) use turn::{ModelConfig, Turn, TurnHeader};
+pub(crate) use turn::{ModelConfig, Turn, TurnHeader, TurnInput, TurnModel};
 pub(crate) use wire::{AliveLease, FromWorker, Opened, ResumedLease, ToWorker};
 
 /// Times and sizes of sessions, leases and sweeps.
@@ -75,6 +76,7 @@ struct Inner {
     epoch: Instant,
     state: Mutex<State>,
     runnable: Notify,
+    jobs_waiting: Notify,
     /// Chats may be waiting that no slot was free for, or that nobody has looked for yet.
     has_backlog: AtomicBool,
     /// Workers that came back after the grace, since the start.
@@ -89,6 +91,8 @@ struct State {
     wakes: HashMap<SessionId, Arc<Notify>>,
     /// Inputs of leases that were read with the write that made them.
     prepared: HashMap<LeaseKey, Box<TurnInput>>,
+    /// Jobs that the task of each session's connection shall send.
+    jobs: HashMap<SessionId, VecDeque<Job>>,
 }
 
 /// A slot promised to a write that may give a lease; free again when this is dropped.
@@ -123,12 +127,18 @@ impl Scheduler {
             close_grace: limits.close_grace,
             silence_max: limits.session_ttl,
         };
-        let state = State { roster: Roster::new(timing), wakes: HashMap::new(), prepared: HashMap::new() };
+        let state = State {
+            roster: Roster::new(timing),
+            wakes: HashMap::new(),
+            prepared: HashMap::new(),
+            jobs: HashMap::new(),
+        };
         let inner = Inner {
             limits,
             epoch: Instant::now(),
             state: Mutex::new(state),
             runnable: Notify::new(),
+            jobs_waiting: Notify::new(),
             has_backlog: AtomicBool::new(false),
             came_too_late: AtomicU64::new(0),
             tasks: TaskTracker::new(),
@@ -243,6 +253,7 @@ impl Scheduler {
         let actions = state.roster.take_actions(session, connection);
         if !state.roster.contains(session) {
             state.wakes.remove(&session);
+            state.jobs.remove(&session);
         }
         let ended = |action: &Action| match action {
             Action::DropStreams(key) => Some(*key),

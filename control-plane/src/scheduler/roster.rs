@@ -124,6 +124,17 @@ impl Roster {
         self.sessions.contains_key(&id)
     }
 
+    /// Whether this is the connection of a session that is here.
+    pub(crate) fn is_connection(&self, id: SessionId, connection: i64) -> bool {
+        self.connection(id) == Some(connection)
+    }
+
+    /// The sessions that are connected, alive when last asked, and leaving nobody.
+    pub(crate) fn available(&self, now: Duration) -> Vec<SessionId> {
+        let available = self.sessions.iter().filter(|(_, session)| session.is_available(now));
+        available.map(|(id, _)| *id).collect()
+    }
+
     /// Whether nothing more will happen to a connection.
     pub(crate) fn is_ending(&self, id: SessionId, connection: i64) -> bool {
         self.sessions

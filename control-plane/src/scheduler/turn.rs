@@ -2,10 +2,14 @@
 
 use std::{fmt, time::Duration};
 
-use chatplane_domain::{Body, Chat, Effort, Fence, Inserted, SessionId, State, Visibility, WorkspaceId};
+use chatplane_domain::{
+    Body, Chat, ClientTool, Effort, Fence, Inserted, SessionId, State, Visibility, WorkspaceId,
+};
 
 use super::{LeaseKey, SettingsMark};
-use crate::store::{Applied, MessageView, Snapshot, TURN_ROWS_MAX, ToolDefinition, WorkspaceRow};
+use crate::store::{
+    Applied, MessageView, ModelRow, Snapshot, TURN_ROWS_MAX, ToolDefinition, TurnSettings, WorkspaceRow,
+};
 
 /// A lease with its turn's input.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +43,16 @@ pub(crate) struct TurnHeader {
     pub(crate) tools: Vec<ToolDefinition>,
     /// The chat's workspace.
     pub(crate) workspace: Option<WorkspaceId>,
+    /// Tools that the client runs.
+    pub(crate) client_tools: Vec<ClientTool>,
+    /// What the model is told of the workspace; empty for none.
+    pub(crate) workspace_notice: String,
+    /// The owner's own instructions; empty for none.
+    pub(crate) user_instructions: String,
+    /// Percent of the context at which the history is summarized; 100 for never.
+    pub(crate) compaction_threshold_percent: i32,
+    /// Whether the turn is to make a summary and nothing else.
+    pub(crate) compact_requested: bool,
 }
 
 /// A model as a worker needs it.
@@ -64,6 +78,24 @@ pub(crate) struct ModelConfig {
     pub(crate) silence_timeout: Duration,
 }
 
+impl ModelConfig {
+    /// A model of the catalog with the key of its provider.
+    pub(crate) fn of(row: ModelRow, api_key: String) -> Self {
+        let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or_default());
+        Self {
+            api_key,
+            name: row.name,
+            provider: row.provider,
+            endpoint: row.endpoint,
+            provider_model: row.provider_model,
+            context_tokens_max: row.context_tokens_max,
+            output_tokens_max: row.output_tokens_max,
+            first_token_timeout: millis(row.first_token_timeout_ms),
+            silence_timeout: millis(row.silence_timeout_ms),
+        }
+    }
+}
+
 impl fmt::Debug for ModelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelConfig").field("name", &self.name).finish_non_exhaustive()
@@ -74,13 +106,29 @@ impl fmt::Debug for ModelConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct TurnInput {
     pub(crate) chat: Chat,
+    pub(crate) settings: TurnSettings,
     pub(crate) workspace: Option<WorkspaceRow>,
     pub(crate) messages: Option<Vec<MessageView>>,
 }
 
+/// The model that a turn is run on.
+#[derive(Clone, Debug)]
+pub(crate) struct TurnModel {
+    /// As the worker gets it.
+    pub(crate) config: ModelConfig,
+    /// As the catalog has it.
+    pub(crate) row: ModelRow,
+}
+
 impl TurnInput {
     pub(crate) fn read(snapshot: Snapshot) -> Self {
-        Self { chat: snapshot.chat, workspace: snapshot.workspace, messages: snapshot.turn_input }
+        Self {
+            chat: snapshot.chat,
+            // Read with every input, and with every turn of a lease that lives.
+            settings: snapshot.turn_settings.unwrap_or_default(),
+            workspace: snapshot.workspace,
+            messages: snapshot.turn_input,
+        }
     }
 
     /// The input as the write left it that made the lease: what it read, and what it
@@ -89,10 +137,12 @@ impl TurnInput {
         let Applied { snapshot, decision, .. } = applied;
         let chat = &decision.chat;
         let mut messages = snapshot.turn_input.clone()?;
+        let settings = applied.turn_settings()?;
         if let Some(change) = &decision.change {
             let is_known = change.delete_from.is_none()
                 && change.delete_one.is_none()
-                && chat.settings.workspace == snapshot.chat.settings.workspace;
+                && chat.settings.workspace == snapshot.chat.settings.workspace
+                && chat.covers_through == snapshot.chat.covers_through;
             if !is_known {
                 return None;
             }
@@ -110,6 +160,7 @@ impl TurnInput {
             && usize::try_from(TURN_ROWS_MAX).is_ok_and(|rows_max| messages.len() <= rows_max);
         is_small.then(|| Self {
             chat: chat.clone(),
+            settings,
             workspace: snapshot.workspace.clone(),
             messages: Some(messages),
         })
@@ -125,11 +176,11 @@ impl TurnInput {
     }
 
     /// The turn, to be run on this model.
-    pub(crate) fn turn(self, key: LeaseKey, model: ModelConfig) -> Turn {
+    pub(crate) fn turn(self, key: LeaseKey, model: TurnModel) -> Turn {
         Turn { key, header: self.header(model), messages: self.messages }
     }
 
-    pub(crate) fn header(&self, model: ModelConfig) -> TurnHeader {
+    pub(crate) fn header(&self, model: TurnModel) -> TurnHeader {
         let chat = &self.chat;
         let last_write = chat.last_lease.as_ref().and_then(|lease| lease.last_write);
         // The agent acts strictly as the chat's owner.
@@ -140,12 +191,23 @@ impl TurnInput {
             history_version: chat.versions.history,
             last_write_no: last_write.map_or(0, |write| write.write_no),
             attempt: chat.attempt,
-            model,
+            compaction_threshold_percent: self.settings.compaction_threshold_percent(&model.row),
+            model: model.config,
             effort: chat.settings.effort,
             tools: workspace.map(|workspace| workspace.tools.clone()).unwrap_or_default(),
             workspace: workspace.map(|workspace| workspace.workspace_id),
+            client_tools: self.settings.client_tools.clone(),
+            workspace_notice: workspace.map(workspace_notice).unwrap_or_default(),
+            user_instructions: self.settings.user_instructions.clone(),
+            compact_requested: chat.compact_requested,
         }
     }
+}
+
+/// What the model is told of the workspace. It is no row: what a turn says of it is what
+/// the chat is configured for then.
+fn workspace_notice(workspace: &WorkspaceRow) -> String {
+    format!("Your tools act in the workspace \"{}\". Paths are relative to its directory.", workspace.name)
 }
 
 /// A message as its row will be read.
@@ -161,5 +223,6 @@ fn as_stored(chat: &Chat, mut message: chatplane_domain::Message, snapshot: &Sna
         revision: chat.versions.snapshot,
         content_bytes,
         create_time: snapshot.now,
+        covers_through: message.covers_through,
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use bytes::Bytes;
 use chatplane_domain::{SessionId, State};
 
-use super::{LeaseKey, Turn};
+use super::{Job, LeaseKey, Turn};
 use crate::relay::{LivePosition, PartHeader, PartOffset, StreamId, StreamKind};
 
 /// What a worker sends after it has opened its session.
@@ -87,6 +87,8 @@ pub(crate) enum ToWorker {
     Lost(LeaseKey),
     /// The replica is leaving.
     Drain,
+    /// A job beside the turns.
+    Job(Box<Job>),
 }
 
 /// The session is open.

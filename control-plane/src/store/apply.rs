@@ -1,10 +1,9 @@
 //! The writing statement: a decision's rows as one document per table.
 
 mod message;
+mod new_chat;
 
-use chatplane_domain::{
-    CallId, Change, Chat, Decision, Execution, Inserted, Message, OpenCall, QueueContent, Queued,
-};
+use chatplane_domain::{CallId, Change, Chat, Decision, Execution, Inserted, Message, OpenCall, Queued};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,11 +11,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use self::message::MessageColumns;
+pub(crate) use self::new_chat::{create, fork};
 use super::{
-    Connections, QueuedView,
+    Ask, QueuedView,
     content::{self, CONTENT_VERSION},
     rows::{CallRow, text_of},
-    transact::{Ask, Reply, Snapshot},
+    transact::{Reply, Snapshot},
 };
 
 /// A queued message shows this much of its text.
@@ -33,7 +33,7 @@ pub(crate) struct Write<'a> {
 /// Applies a decision where the chat still is what was read. Answers whether it was.
 pub(crate) async fn update(connection: &mut PgConnection, write: &Write<'_>) -> Result<bool, sqlx::Error> {
     match &write.decision.change {
-        Some(change) => match message::only(change) {
+        Some(change) => match message::only(change, write.ask) {
             Some(message) => message::update(connection, write, message).await,
             None => update_chat(connection, write, change).await,
         },
@@ -47,8 +47,8 @@ async fn update_chat(
     change: &Change,
 ) -> Result<bool, sqlx::Error> {
     let chat = &write.decision.chat;
-    let columns = Columns::of(chat);
     let before = &write.snapshot.chat;
+    let columns = Columns::of(before, write.decision);
     let applied = sqlx::query_file_scalar!(
         "src/store/apply_update.sql",
         chat.id.0,
@@ -56,7 +56,9 @@ async fn update_chat(
         chat.settings.workspace.map(|workspace| workspace.0),
         chat.settings.model,
         text_of(chat.settings.effort),
-        json!(chat.settings.client_tools),
+        columns.client_tools,
+        columns.client_tool_definitions,
+        columns.action_timeout_ms,
         chat.system_prompt.map(|id| id.0),
         chat.state().as_str(),
         chat.archived(),
@@ -79,8 +81,12 @@ async fn update_chat(
         columns.action_deadline,
         chat.next_message_id.0,
         chat.answered,
-        chat.history_bytes,
+        chat.covers_through.map(|id| id.0),
+        chat.compact_requested,
+        columns.last_turn_summary,
         write.snapshot.now,
+        chat.history_bytes,
+        view_changes_from(before, chat, change),
         change.delete_from.map(|id| id.0),
         change.delete_one.map(|id| id.0),
         messages(chat, change),
@@ -123,41 +129,9 @@ async fn store_request(connection: &mut PgConnection, write: &Write<'_>) -> Resu
     Ok(stored.rows_affected() == 1)
 }
 
-/// Stores a new chat.
-pub(crate) async fn create(pool: &Connections, write: &Write<'_>) -> Result<(), sqlx::Error> {
-    let chat = &write.decision.chat;
-    let columns = Columns::of(chat);
-    let rows = write.decision.change.as_ref().map_or_else(|| json!([]), |change| messages(chat, change));
-    sqlx::query_file_scalar!(
-        "src/store/apply_create.sql",
-        chat.id.0,
-        chat.organization.0,
-        chat.owner.0,
-        chat.settings.workspace.map(|workspace| workspace.0),
-        chat.settings.model,
-        text_of(chat.settings.effort),
-        chat.system_prompt.map(|id| id.0),
-        count(chat.attempt as usize),
-        columns.fence,
-        columns.session,
-        chat.live_lease().is_some(),
-        columns.runnable_since,
-        chat.next_message_id.0,
-        chat.history_bytes,
-        write.snapshot.now,
-        content::escape(&write.snapshot.metadata.title),
-        json!(write.snapshot.metadata.labels),
-        rows,
-        requests(write),
-    )
-    .fetch_one(pool)
-    .await?;
-    Ok(())
-}
-
 /// JSONB cannot hold U+0000. Texts of users, models and tools are escaped; in errors and
 /// names the replacement character will do.
-fn storable(value: Value) -> Value {
+pub(super) fn storable(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', "\u{fffd}")),
         Value::Array(values) => values.into_iter().map(storable).collect(),
@@ -166,8 +140,13 @@ fn storable(value: Value) -> Value {
     }
 }
 
-/// Columns that a state brings along.
+/// Columns that are not fields of a chat as they are.
 struct Columns {
+    /// None: as they are.
+    client_tools: Option<Value>,
+    client_tool_definitions: Option<Value>,
+    action_timeout_ms: i64,
+    last_turn_summary: String,
     fence: i64,
     session: Option<Uuid>,
     last_write: Option<Value>,
@@ -177,9 +156,27 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(chat: &Chat) -> Self {
+    fn of(before: &Chat, decision: &Decision) -> Self {
+        let mut columns = Self::of_new(decision);
+        let definitions = decision.change.as_ref().and_then(|change| change.client_tools.as_ref());
+        if before.settings.client_tools == decision.chat.settings.client_tools {
+            columns.client_tools = None;
+        }
+        if definitions.is_none() {
+            columns.client_tool_definitions = None;
+        }
+        columns
+    }
+
+    fn of_new(decision: &Decision) -> Self {
+        let chat = &decision.chat;
+        let definitions = decision.change.as_ref().and_then(|change| change.client_tools.as_deref());
         let lease = chat.last_lease.as_ref();
         let mut columns = Self {
+            client_tools: Some(storable(json!(chat.settings.client_tools))),
+            client_tool_definitions: Some(storable(json!(definitions.unwrap_or_default()))),
+            action_timeout_ms: i64::try_from(chat.settings.action_timeout.as_millis()).unwrap_or(i64::MAX),
+            last_turn_summary: content::escape(&chat.last_turn_summary),
             fence: lease.map_or(0, |lease| lease.fence.0),
             session: lease.map(|lease| lease.session.0),
             last_write: lease.and_then(|lease| lease.last_write.as_ref()).map(|write| json!(write)),
@@ -195,6 +192,16 @@ impl Columns {
         }
         columns
     }
+}
+
+/// The first row that may be seen by the model before a write and not after, or the other
+/// way round; none when the write only adds rows.
+fn view_changes_from(before: &Chat, after: &Chat, change: &Change) -> Option<i64> {
+    let covered = |chat: &Chat| chat.covers_through.map_or(0, |id| id.0);
+    let boundary_changes = before.covers_through != after.covers_through;
+    let uncovered = boundary_changes.then(|| covered(before).min(covered(after)) + 1);
+    let deleted = [change.delete_from, change.delete_one].map(|id| id.map(|id| id.0));
+    deleted.into_iter().chain([uncovered]).flatten().min()
 }
 
 fn count(number: usize) -> i32 {
@@ -218,9 +225,11 @@ fn entered(change: &Change) -> Value {
         .iter()
         .filter_map(|inserted| match inserted {
             Inserted::New(_) => None,
-            Inserted::Queued { queued, message } => {
-                Some(json!({"queued_message_id": queued, "message_id": message}))
-            }
+            Inserted::Queued { queued, message, fallback_model } => Some(json!({
+                "queued_message_id": queued,
+                "message_id": message,
+                "fallback_model": fallback_model,
+            })),
         })
         .collect()
 }
@@ -263,22 +272,26 @@ fn queue_rows(change: &Change, belongs: impl Fn(&Queued) -> bool) -> Value {
     rows.collect()
 }
 
-/// A queue entry as it is shown right after its write.
-pub(crate) fn queued_view(
-    queued: &Queued,
-    content: Option<&QueueContent>,
-    create_time: DateTime<Utc>,
-) -> QueuedView {
-    let texts = content.map(|content| content.texts.as_slice()).unwrap_or_default();
+/// A queue entry as it is shown right after its write, without its texts. What the write does
+/// not know of an entry that was there is known when it was asked for.
+pub(crate) fn queued_view(queued: &Queued, change: Option<&Change>, snapshot: &Snapshot) -> QueuedView {
+    let content = change.and_then(|change| change.queue_content.as_ref());
+    let content = content.filter(|content| content.id == queued.id);
+    let shown = snapshot.queued.as_ref();
+    let preview_text = match content {
+        Some(content) => content::preview(&content.texts, PREVIEW_CHARS_MAX),
+        None => shown.map(|shown| shown.preview_text.clone()).unwrap_or_default(),
+    };
     QueuedView {
         id: queued.id,
         position: queued.position,
         steering: queued.steering,
-        preview_text: content::preview(texts, PREVIEW_CHARS_MAX),
+        preview_text,
         created_by: queued.created_by,
         model: queued.model.clone(),
         effort: queued.effort,
-        create_time,
+        create_time: shown.map_or(snapshot.now, |shown| shown.create_time),
+        texts: Vec::new(),
     }
 }
 
@@ -337,13 +350,13 @@ fn requests(write: &Write<'_>) -> Value {
 }
 
 fn usage(ask: &Ask) -> Value {
-    ask.model_call
+    ask.model_calls
         .iter()
         .map(|call| {
             let mut row = json!(call.usage);
             row["fence"] = json!(call.fence);
             row["model_call"] = json!(call.number);
-            row["model"] = json!(call.model);
+            row["model"] = json!(call.storable_model());
             row
         })
         .collect()

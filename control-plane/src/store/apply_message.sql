@@ -6,50 +6,58 @@ with updated as (
     set workspace_id = $3,
         model = $4,
         effort = $5,
-        client_tools = $6,
-        system_prompt_id = $7,
-        state = $8,
-        archived = $9,
-        queue_length = $10,
-        open_call_count = $11,
-        snapshot_version = $12,
-        history_version = $13,
-        queue_version = $14,
-        retry_version = $15,
-        error_version = $16,
-        attempt = $17,
-        retry = $18,
-        last_error = $19,
-        fence = $20,
-        session_id = $21,
-        leased = $22,
-        last_write = $23,
-        runnable_since = $24,
-        interrupt_time = $25,
-        action_deadline = $26,
-        next_message_id = $27,
-        answered = $28,
-        history_bytes = $29,
-        update_time = $30
+        -- What is large is written only when it changes, so that it is not copied each time.
+        client_tools = coalesce($6, client_tools),
+        client_tool_definitions = coalesce($7, client_tool_definitions),
+        client_tools_version = case when $7 is null then client_tools_version else $14 end,
+        action_timeout_ms = $8,
+        system_prompt_id = $9,
+        state = $10,
+        archived = $11,
+        queue_length = $12,
+        open_call_count = $13,
+        snapshot_version = $14,
+        history_version = $15,
+        queue_version = $16,
+        retry_version = $17,
+        error_version = $18,
+        attempt = $19,
+        retry = $20,
+        last_error = $21,
+        fence = $22,
+        session_id = $23,
+        leased = $24,
+        last_write = $25,
+        runnable_since = $26,
+        interrupt_time = $27,
+        action_deadline = $28,
+        next_message_id = $29,
+        answered = $30,
+        covers_through = $31,
+        compact_requested = $32,
+        last_turn_summary = $33,
+        update_time = $34,
+        history_bytes = $35
     where chat_id = $1
     and snapshot_version = $2
     returning chat_id
 ),
 message_inserted as (
     insert into messages (
-        chat_id, id, role, visibility, content_version, content, internal, content_bytes,
-        created_by, model, usage, runtime_ms, interrupted, queued_message_id, revision, create_time
+        chat_id, id, role, visibility, content_version, content, internal, content_bytes, created_by,
+        model, requested_model, usage, runtime_ms, interrupted, queued_message_id, revision, create_time
     )
     select
-        updated.chat_id, $31::bigint, $32::text, $33::text, $34::smallint, $35::jsonb, $36::jsonb,
-        $37::bigint, $38::uuid, $39::text, $40::jsonb, $41::bigint, $42::boolean, $43::uuid, $12, $30
+        updated.chat_id, $36::bigint, $37::text, $38::text, $39::smallint, $40::jsonb, $41::jsonb,
+        $42::bigint, $43::uuid, $44::text, $45::text, $46::jsonb, $47::bigint, $48::boolean, $49::uuid,
+        $14, $34
     from updated
 ),
 request_stored as (
     insert into requests (actor_id, request_id, method, body_sha256, chat_id, result)
-    select $44::uuid, $45::uuid, $46::text, $47::bytea, updated.chat_id, $48::jsonb
+    select $50::uuid, $51::uuid, $52::text, $53::bytea, updated.chat_id, $54::jsonb
     from updated
-    where $45::uuid is not null
+    where $51::uuid is not null
 ),
 usage_stored as (
     insert into model_calls (
@@ -57,10 +65,10 @@ usage_stored as (
         cache_write_tokens, reasoning_tokens
     )
     select
-        updated.chat_id, $49::bigint, $50::bigint, $51::text, $52::bigint, $53::bigint, $54::bigint,
-        $55::bigint, $56::bigint
-    from updated
-    where $50::bigint is not null
+        updated.chat_id, call.numbers[1], call.numbers[2], $55::text, call.numbers[3], call.numbers[4],
+        call.numbers[5], call.numbers[6], call.numbers[7]
+    from updated, (select $56::bigint[] as numbers) call
+    where call.numbers is not null
     -- The holder may have reported the same call before; a second write has no effect.
     on conflict (chat_id, fence, model_call) do nothing
 )

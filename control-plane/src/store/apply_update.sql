@@ -5,75 +5,119 @@ with updated as (
     set workspace_id = $3,
         model = $4,
         effort = $5,
-        client_tools = $6,
-        system_prompt_id = $7,
-        state = $8,
-        archived = $9,
-        queue_length = $10,
-        open_call_count = $11,
-        snapshot_version = $12,
-        history_version = $13,
-        queue_version = $14,
-        retry_version = $15,
-        error_version = $16,
-        attempt = $17,
-        retry = $18,
-        last_error = $19,
-        fence = $20,
-        session_id = $21,
-        leased = $22,
-        last_write = $23,
-        runnable_since = $24,
-        interrupt_time = $25,
-        action_deadline = $26,
-        next_message_id = $27,
-        answered = $28,
-        history_bytes = $29 - case when $31::bigint is null and $32::bigint is null then 0 else (
-            select coalesce(sum(m.content_bytes), 0)::bigint
+        -- What is large is written only when it changes, so that it is not copied each time.
+        client_tools = coalesce($6, client_tools),
+        client_tool_definitions = coalesce($7, client_tool_definitions),
+        client_tools_version = case when $7 is null then client_tools_version else $14 end,
+        action_timeout_ms = $8,
+        system_prompt_id = $9,
+        state = $10,
+        archived = $11,
+        queue_length = $12,
+        open_call_count = $13,
+        snapshot_version = $14,
+        history_version = $15,
+        queue_version = $16,
+        retry_version = $17,
+        error_version = $18,
+        attempt = $19,
+        retry = $20,
+        last_error = $21,
+        fence = $22,
+        session_id = $23,
+        leased = $24,
+        last_write = $25,
+        runnable_since = $26,
+        interrupt_time = $27,
+        action_deadline = $28,
+        next_message_id = $29,
+        answered = $30,
+        covers_through = $31,
+        compact_requested = $32,
+        last_turn_summary = $33,
+        update_time = $34,
+        -- $35 counts what was seen and what is new. Rows from $36 on may leave the model's
+        -- view, deleted or covered by a boundary, or come back into it with a boundary's end.
+        history_bytes = $35 + case when $36::bigint is not null then (
+            select coalesce(
+                sum(
+                    m.content_bytes * (
+                        (
+                            m.id is distinct from $38::bigint
+                            and (
+                                m.role = 'system'
+                                or (
+                                    m.id > coalesce($31::bigint, 0)
+                                    and (m.covers_through is null or m.covers_through is not distinct from $31)
+                                    and ($37::bigint is null or coalesce(m.covers_through, m.id) < $37)
+                                )
+                            )
+                        )::integer
+                        - (
+                            m.role = 'system'
+                            or (
+                                m.id > coalesce(chats.covers_through, 0)
+                                and (
+                                    m.covers_through is null
+                                    or m.covers_through is not distinct from chats.covers_through
+                                )
+                            )
+                        )::integer
+                    )
+                ),
+                0
+            )::bigint
             from messages m
             where m.chat_id = $1
+            and m.id >= $36
+            and m.visibility <> 'user'
             and not m.deleted
-            and (m.id >= $31 or m.id = $32)
-        ) end,
-        update_time = $30
+        ) else 0 end
     where chat_id = $1
     and snapshot_version = $2
     returning chat_id
 ),
+-- $37 and what is above it, by the id that counts for it; and $38. A boundary's row that is
+-- above $37 and stays gets the revision, too: readers forget all above $37, and get it again.
 messages_deleted as (
     update messages m
-    set deleted = true,
-        revision = $12
+    set deleted = coalesce(m.id = $38, false) or coalesce(m.covers_through, m.id) >= $37,
+        revision = $14
     from updated
     where m.chat_id = updated.chat_id
+    and m.id >= least($37, $38)
+    and (m.id = $38 or (m.id >= $37 and m.role <> 'system'))
     and not m.deleted
-    and (m.id >= $31 or m.id = $32)
 ),
 messages_inserted as (
     insert into messages (
-        chat_id, id, role, visibility, content_version, content, internal, content_bytes,
-        created_by, model, usage, runtime_ms, interrupted, queued_message_id, revision, create_time
+        chat_id, id, role, visibility, content_version, content, internal, content_bytes, created_by,
+        model, requested_model, usage, runtime_ms, interrupted, queued_message_id, covers_through,
+        revision, create_time
     )
     select
         updated.chat_id, m.id, m.role, m.visibility, m.content_version, m.content, m.internal,
-        m.content_bytes, m.created_by, m.model, m.usage, m.runtime_ms, m.interrupted,
-        m.queued_message_id, $12, $30
-    from updated, jsonb_to_recordset($33) as m (
+        m.content_bytes, m.created_by, m.model, m.requested_model, m.usage, m.runtime_ms,
+        m.interrupted, m.queued_message_id, m.covers_through, $14, $34
+    from updated, jsonb_to_recordset($39) as m (
         id bigint, role text, visibility text, content_version smallint, content jsonb, internal jsonb,
-        content_bytes bigint, created_by uuid, model text, usage jsonb, runtime_ms bigint,
-        interrupted boolean, queued_message_id uuid
+        content_bytes bigint, created_by uuid, model text, requested_model text, usage jsonb,
+        runtime_ms bigint, interrupted boolean, queued_message_id uuid, covers_through bigint
     )
 ),
 queued_entered as (
     insert into messages (
         chat_id, id, role, visibility, content_version, content, content_bytes, created_by, model,
-        queued_message_id, revision, create_time
+        requested_model, queued_message_id, revision, create_time
     )
     select
         updated.chat_id, e.message_id, 'user', 'both', q.content_version, q.content, q.content_bytes,
-        q.created_by, coalesce(q.model, $4), q.queued_message_id, $12, $30
+        q.created_by, coalesce(e.fallback_model, q.model, $4),
+        case when e.fallback_model is not null then q.model end, q.queued_message_id, $14, $34
     from updated
-    cross join jsonb_to_recordset($34) as e (queued_message_id uuid, message_id bigint)
+    cross join jsonb_to_recordset($40) as e (
+        queued_message_id uuid, message_id bigint, fallback_model text
+    )
     join queued_messages q
         on q.chat_id = updated.chat_id
         and q.queued_message_id = e.queued_message_id
@@ -81,10 +125,10 @@ queued_entered as (
 queue_removed as (
     update queued_messages q
     set removed = true,
-        revision = $12
+        revision = $14
     from updated
     where q.chat_id = updated.chat_id
-    and q.queued_message_id = any ($35::uuid[])
+    and q.queued_message_id = any ($41::uuid[])
 ),
 queue_changed as (
     update queued_messages q
@@ -94,8 +138,8 @@ queue_changed as (
         content = coalesce(n.content, q.content),
         content_bytes = n.content_bytes,
         preview_text = coalesce(n.preview_text, q.preview_text),
-        revision = $12
-    from updated, jsonb_to_recordset($36) as n (
+        revision = $14
+    from updated, jsonb_to_recordset($42) as n (
         queued_message_id uuid, position bigint, steering boolean, content_version smallint,
         content jsonb, content_bytes bigint, preview_text text
     )
@@ -109,8 +153,8 @@ queue_inserted as (
     )
     select
         updated.chat_id, n.queued_message_id, n.position, n.steering, n.created_by, n.model, n.effort,
-        n.content_version, n.content, n.content_bytes, n.preview_text, $12, $30
-    from updated, jsonb_to_recordset($37) as n (
+        n.content_version, n.content, n.content_bytes, n.preview_text, $14, $34
+    from updated, jsonb_to_recordset($43) as n (
         queued_message_id uuid, position bigint, steering boolean, created_by uuid, model text,
         effort text, content_version smallint, content jsonb, content_bytes bigint, preview_text text
     )
@@ -118,7 +162,7 @@ queue_inserted as (
 calls_settled as (
     update calls c
     set settled = true
-    from updated, jsonb_to_recordset($38) as s (message_id bigint, call_index integer)
+    from updated, jsonb_to_recordset($44) as s (message_id bigint, call_index integer)
     where c.chat_id = updated.chat_id
     and c.message_id = s.message_id
     and c.call_index = s.call_index
@@ -130,7 +174,7 @@ calls_opened as (
     select
         updated.chat_id, o.message_id, o.call_index, o.tool_name, o.kind, o.workspace_id, o.journal_id,
         o.settled
-    from updated, jsonb_to_recordset($39) as o (
+    from updated, jsonb_to_recordset($45) as o (
         message_id bigint, call_index integer, tool_name text, kind text, workspace_id uuid,
         journal_id uuid, settled boolean
     )
@@ -138,7 +182,7 @@ calls_opened as (
 request_stored as (
     insert into requests (actor_id, request_id, method, body_sha256, chat_id, result)
     select r.actor_id, r.request_id, r.method, decode(r.body_sha256, 'hex'), updated.chat_id, r.reply
-    from updated, jsonb_to_recordset($40) as r (
+    from updated, jsonb_to_recordset($46) as r (
         actor_id uuid, request_id uuid, method text, body_sha256 text, reply jsonb
     )
 ),
@@ -150,7 +194,7 @@ usage_stored as (
     select
         updated.chat_id, u.fence, u.model_call, u.model, u.input_tokens, u.output_tokens,
         u.cache_read_tokens, u.cache_write_tokens, u.reasoning_tokens
-    from updated, jsonb_to_recordset($41) as u (
+    from updated, jsonb_to_recordset($47) as u (
         fence bigint, model_call bigint, model text, input_tokens bigint, output_tokens bigint,
         cache_read_tokens bigint, cache_write_tokens bigint, reasoning_tokens bigint
     )

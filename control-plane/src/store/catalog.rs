@@ -8,6 +8,13 @@ use uuid::Uuid;
 
 use super::{Error, Store, ToolDefinition, WorkspaceRow};
 
+/// At this much of its context a history is summarized.
+const THRESHOLD_PERCENT: i32 = 70;
+/// Where the context is large: models become slow, dear and forgetful long before it is full.
+const THRESHOLD_PERCENT_LARGE: i32 = 30;
+/// A context of this many tokens is large.
+const LARGE_CONTEXT_TOKENS: i64 = 500_000;
+
 /// A model that chats can use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ModelRow {
@@ -29,6 +36,27 @@ pub(crate) struct ModelRow {
     pub first_token_timeout_ms: i64,
     /// How long a stream may be silent after that.
     pub silence_timeout_ms: i64,
+    /// Percent of the context at which a history is summarized; none for what suits its size.
+    pub compaction_threshold_percent: Option<i32>,
+}
+
+impl ModelRow {
+    /// Percent of the context at which a history is summarized, unless its owner has a
+    /// threshold of their own: [`super::TurnSettings::compaction_threshold_percent`].
+    #[must_use]
+    pub(crate) fn compaction_threshold_percent(&self) -> i32 {
+        let suits = if self.context_tokens_max >= LARGE_CONTEXT_TOKENS {
+            THRESHOLD_PERCENT_LARGE
+        } else {
+            THRESHOLD_PERCENT
+        };
+        self.compaction_threshold_percent.filter(is_percentage).unwrap_or(suits)
+    }
+}
+
+/// A stored threshold that is none, as none should be, is passed over.
+pub(super) fn is_percentage(percent: &i32) -> bool {
+    (0..=100).contains(percent)
 }
 
 /// A workspace as its users list it.
@@ -45,7 +73,8 @@ pub(crate) struct WorkspaceListing {
 }
 
 impl Store {
-    /// Makes a model what the operator says, and the default one if it is to be.
+    /// Makes a model what the operator says, and the default one if it is to be. One that is
+    /// there stays switched off where it is, and keeps its threshold unless there is a new one.
     ///
     /// # Errors
     ///
@@ -77,9 +106,10 @@ impl Store {
         sqlx::query!(
             "insert into models ( \
                  organization_id, name, provider, endpoint, provider_model, is_default, \
-                 context_tokens_max, output_tokens_max, first_token_timeout_ms, silence_timeout_ms \
+                 context_tokens_max, output_tokens_max, first_token_timeout_ms, silence_timeout_ms, \
+                 compaction_threshold_percent \
              ) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
              on conflict (organization_id, name) do update \
              set provider = excluded.provider, \
                  endpoint = excluded.endpoint, \
@@ -89,6 +119,9 @@ impl Store {
                  output_tokens_max = excluded.output_tokens_max, \
                  first_token_timeout_ms = excluded.first_token_timeout_ms, \
                  silence_timeout_ms = excluded.silence_timeout_ms, \
+                 compaction_threshold_percent = coalesce( \
+                     excluded.compaction_threshold_percent, models.compaction_threshold_percent \
+                 ), \
                  update_time = now()",
             organization.0,
             model.name,
@@ -100,6 +133,7 @@ impl Store {
             model.output_tokens_max,
             model.first_token_timeout_ms,
             model.silence_timeout_ms,
+            model.compaction_threshold_percent,
         )
         .execute(&mut *transaction)
         .await?;
@@ -108,7 +142,7 @@ impl Store {
         Ok(())
     }
 
-    /// All models of an organization, by name. Operators configure few.
+    /// The models of an organization that chats can use, by name. Operators configure few.
     ///
     /// # Errors
     ///
@@ -117,9 +151,11 @@ impl Store {
         let models = sqlx::query_as!(
             ModelRow,
             "select name, provider, endpoint, provider_model, is_default, context_tokens_max, \
-                 output_tokens_max, first_token_timeout_ms, silence_timeout_ms \
+                 output_tokens_max, first_token_timeout_ms, silence_timeout_ms, \
+                 compaction_threshold_percent \
              from models \
              where organization_id = $1 \
+             and enabled \
              order by name \
              limit 1000",
             organization.0,

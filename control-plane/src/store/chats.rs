@@ -7,7 +7,10 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{ChatView, Error, MetadataView, Store, content, rows::word};
+use super::{
+    ActionRequired, ChatView, Error, MetadataView, PendingCall, Store, content,
+    rows::{CallRow, action_timeout, open_call, word},
+};
 
 /// Where a page of chats begins: after the chat that this names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub(crate) struct ChatViewRow {
     pub(crate) workspace_id: Option<Uuid>,
     pub(crate) model: String,
     pub(crate) effort: String,
+    pub(crate) client_tools: Json<Vec<String>>,
+    pub(crate) action_timeout_ms: i64,
     pub(crate) state: String,
     pub(crate) archived: bool,
     pub(crate) queue_length: i32,
@@ -47,6 +52,10 @@ pub(crate) struct ChatViewRow {
     pub(crate) last_error: Option<Json<ChatError>>,
     pub(crate) fence: i64,
     pub(crate) leased: bool,
+    pub(crate) action_deadline: Option<DateTime<Utc>>,
+    pub(crate) open_calls: Option<Json<Vec<CallRow>>>,
+    pub(crate) last_turn_summary: String,
+    pub(crate) compact_requested: bool,
     pub(crate) create_time: DateTime<Utc>,
     pub(crate) update_time: DateTime<Utc>,
     pub(crate) metadata_version: i64,
@@ -56,6 +65,11 @@ pub(crate) struct ChatViewRow {
 
 impl ChatViewRow {
     pub(crate) fn view(self) -> Result<ChatView, Error> {
+        let calls = self.open_calls.map(|calls| calls.0).unwrap_or_default();
+        let action_required = self.action_deadline.map(|deadline| ActionRequired {
+            calls: calls.into_iter().map(open_call).map(PendingCall::of).collect(),
+            deadline,
+        });
         Ok(ChatView {
             chat_id: ChatId(self.chat_id),
             organization_id: OrganizationId(self.organization_id),
@@ -65,6 +79,11 @@ impl ChatViewRow {
             archived: self.archived,
             model: self.model,
             effort: word(&self.effort)?,
+            client_tool_names: self.client_tools.0,
+            action_timeout: action_timeout(self.action_timeout_ms)?,
+            action_required,
+            last_turn_summary: content::unescape(self.last_turn_summary),
+            compact_requested: self.compact_requested,
             queue_length: usize::try_from(self.queue_length).map_err(|_| Error::RowInvalid)?,
             last_error: self.last_error.map(|error| error.0),
             retry: self.retry.map(|retry| retry.0),
@@ -98,12 +117,27 @@ impl Store {
         let row = sqlx::query_as!(
             ChatViewRow,
             r#"select
-                   c.chat_id, c.organization_id, c.owner_id, c.workspace_id, c.model, c.effort, c.state,
+                   c.chat_id, c.organization_id, c.owner_id, c.workspace_id, c.model, c.effort,
+                   c.client_tools as "client_tools: Json<Vec<String>>", c.action_timeout_ms, c.state,
                    c.archived, c.queue_length, c.snapshot_version, c.history_version, c.queue_version,
                    c.retry_version, c.error_version, c.retry as "retry: Json<Retry>",
-                   c.last_error as "last_error: Json<ChatError>", c.fence, c.leased, c.create_time,
-                   c.update_time, d.metadata_version, d.title,
-                   d.labels as "labels: Json<BTreeMap<String, String>>"
+                   c.last_error as "last_error: Json<ChatError>", c.fence, c.leased, c.action_deadline,
+                   case when c.action_deadline is not null then (
+                       select jsonb_agg(
+                           jsonb_build_object(
+                               'message_id', o.message_id,
+                               'call_index', o.call_index,
+                               'tool_name', o.tool_name,
+                               'kind', o.kind
+                           )
+                           order by o.message_id, o.call_index
+                       )
+                       from calls o
+                       where o.chat_id = c.chat_id
+                       and not o.settled
+                   ) end as "open_calls: Json<Vec<CallRow>>",
+                   c.last_turn_summary, c.compact_requested, c.create_time, c.update_time,
+                   d.metadata_version, d.title, d.labels as "labels: Json<BTreeMap<String, String>>"
                from chats c
                join chat_metadata d on d.chat_id = c.chat_id
                where c.chat_id = $1"#,
@@ -130,12 +164,27 @@ impl Store {
         let rows = sqlx::query_as!(
             ChatViewRow,
             r#"select
-                   c.chat_id, c.organization_id, c.owner_id, c.workspace_id, c.model, c.effort, c.state,
+                   c.chat_id, c.organization_id, c.owner_id, c.workspace_id, c.model, c.effort,
+                   c.client_tools as "client_tools: Json<Vec<String>>", c.action_timeout_ms, c.state,
                    c.archived, c.queue_length, c.snapshot_version, c.history_version, c.queue_version,
                    c.retry_version, c.error_version, c.retry as "retry: Json<Retry>",
-                   c.last_error as "last_error: Json<ChatError>", c.fence, c.leased, c.create_time,
-                   c.update_time, d.metadata_version, d.title,
-                   d.labels as "labels: Json<BTreeMap<String, String>>"
+                   c.last_error as "last_error: Json<ChatError>", c.fence, c.leased, c.action_deadline,
+                   case when c.action_deadline is not null then (
+                       select jsonb_agg(
+                           jsonb_build_object(
+                               'message_id', o.message_id,
+                               'call_index', o.call_index,
+                               'tool_name', o.tool_name,
+                               'kind', o.kind
+                           )
+                           order by o.message_id, o.call_index
+                       )
+                       from calls o
+                       where o.chat_id = c.chat_id
+                       and not o.settled
+                   ) end as "open_calls: Json<Vec<CallRow>>",
+                   c.last_turn_summary, c.compact_requested, c.create_time, c.update_time,
+                   d.metadata_version, d.title, d.labels as "labels: Json<BTreeMap<String, String>>"
                from chats c
                join chat_metadata d on d.chat_id = c.chat_id
                where c.owner_id = $1

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Applied, Ask, Error, Snapshot, Store, TransactError,
     apply::Write,
-    transact::{Attempt, attempt, read, reply_of},
+    transact::{Attempt, Subject, attempt, read, reply_of},
 };
 
 /// What came of a claim.
@@ -94,7 +94,7 @@ async fn lease_locked<E>(
     let decision = decide(&snapshot).map_err(TransactError::Refused)?;
     let reply = reply_of(&snapshot, &decision);
     let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
-    match attempt(connection, &write).await? {
+    match attempt(connection, Subject::Chat, &write).await? {
         Attempt::Lost => Ok(Claim::Lost),
         Attempt::Applied => Ok(Claim::Leased(Box::new(Applied { snapshot, decision, reply }))),
     }

@@ -69,6 +69,7 @@ pub(crate) struct Encoded {
 pub(crate) struct RowFields {
     pub(crate) created_by: Option<Uuid>,
     pub(crate) model: Option<String>,
+    pub(crate) requested_model: Option<String>,
     pub(crate) usage: Option<Usage>,
     pub(crate) runtime_ms: Option<i64>,
     pub(crate) interrupted: bool,
@@ -150,12 +151,31 @@ pub(crate) fn decode(
             created_by: UserId(fields.created_by.ok_or(Error::ContentMalformed)?),
             texts: texts(content)?,
             model: fields.model,
+            requested_model: fields.requested_model,
             effort: None,
             queued_message_id: fields.queued_message_id.map(chatplane_domain::QueuedMessageId),
         })),
         Role::Assistant => decode_answer(content, &states, fields),
         Role::Tool => decode_result(content, &fields),
     }
+}
+
+/// Texts of a queued message.
+pub(crate) fn decode_texts(version: i16, content: Value) -> Result<Vec<String>, Error> {
+    if version != CONTENT_VERSION {
+        return Err(Error::ContentVersion { version });
+    }
+    texts(serde_json::from_value(content).map_err(|_| Error::ContentMalformed)?)
+}
+
+/// The text parts of a message, joined as they are; none where the parts are no list. What
+/// has another form, or none that is known, is passed over: a prompt that cannot be
+/// recalled is no reason to recall none.
+pub(crate) fn joined_text(content: &Value) -> Option<String> {
+    let parts = content.get("parts")?.as_array()?;
+    let texts = parts.iter().filter(|part| part.get("kind").is_some_and(|kind| kind == "text"));
+    let texts = texts.filter_map(|part| part.get("text")?.as_str());
+    Some(unescape(texts.collect()))
 }
 
 fn texts(content: Content) -> Result<Vec<String>, Error> {

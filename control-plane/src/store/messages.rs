@@ -1,18 +1,17 @@
-//! Reading messages and the queue as users see them.
+//! Reading messages as users see them.
 
-use chatplane_domain::{ChatId, Effort, MessageId, QueuedMessageId, UserId};
+use chatplane_domain::{ChatId, MessageId};
 use sqlx::types::Json;
 
-use super::{
-    Error, MessageView, QueuedView, Store, content,
-    rows::{MessageRow, word},
-};
+use super::{Error, MessageView, Store, rows::MessageRow, transact::read_error};
 
 /// A page of messages has at most this many bytes of content, so that it fits the
 /// 3 MiB that no message on any wire exceeds; a larger message is a page of its own.
-const PAGE_BYTES_MAX: i64 = 2 * 1024 * 1024;
-/// More entries than any queue has.
-const QUEUE_ROWS_MAX: i64 = 1000;
+pub(super) const PAGE_BYTES_MAX: i64 = 2 * 1024 * 1024;
+/// Below every message.
+const NO_MESSAGE: MessageId = MessageId(0);
+/// Above every message.
+pub(super) const ALL_MESSAGES: MessageId = MessageId(i64::MAX);
 
 /// Which messages a page may show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,14 +25,15 @@ pub(crate) struct MessageBounds {
 /// A page of messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MessagePage {
-    /// The messages, newest first.
+    /// The messages: oldest first where only a lower bound was given, newest first else.
     pub messages: Vec<MessageView>,
     /// Whether more lie within the bounds.
     pub has_more: bool,
 }
 
 impl Store {
-    /// Live messages that users see, newest first.
+    /// Live messages that users see: oldest first where only a lower bound is given, newest
+    /// first else.
     ///
     /// # Errors
     ///
@@ -44,18 +44,39 @@ impl Store {
         bounds: MessageBounds,
         limit: usize,
     ) -> Result<MessagePage, Error> {
-        let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-        // The sum over what comes before a row decides, so that the first is always shown.
-        let rows = sqlx::query!(
+        let page = match bounds {
+            MessageBounds { before: None, after: Some(after) } => {
+                self.messages_after(chat, after, limit).await?
+            }
+            MessageBounds { before, after } => {
+                let bounds = (after.unwrap_or(NO_MESSAGE), before.unwrap_or(ALL_MESSAGES));
+                self.messages_before(chat, bounds, limit).await?
+            }
+        };
+        let has_more = page.first().is_some_and(|row| row.found > count(page.len()));
+        let messages = page.into_iter().map(|row| row.row.0.view()).collect::<Result<_, _>>()?;
+        Ok(MessagePage { messages, has_more })
+    }
+
+    /// Between two bounds, newest first.
+    async fn messages_before(
+        &self,
+        chat: ChatId,
+        (after, before): (MessageId, MessageId),
+        limit: usize,
+    ) -> Result<Vec<PageRow>, Error> {
+        let rows = sqlx::query_as!(
+            PageRow,
             r#"select
-                   to_jsonb(m) - 'internal' - 'before_bytes' || '{"internal": null}'
+                   to_jsonb(m) - 'internal' - 'place' - 'bytes' - 'found' || '{"internal": null}'
                        as "row!: Json<MessageRow>",
-                   m.before_bytes as "before_bytes!"
+                   m.found as "found!"
                from (
                    select
                        m.*,
-                       (sum(m.content_bytes) over (order by m.id desc) - m.content_bytes)::bigint
-                           as before_bytes
+                       row_number() over (order by m.id desc) as place,
+                       (sum(m.content_bytes) over (order by m.id desc))::bigint as bytes,
+                       count(*) over () as found
                    from (
                        select *
                        from messages
@@ -63,64 +84,71 @@ impl Store {
                        and not deleted
                        and role <> 'system'
                        and visibility <> 'model'
-                       and ($2::bigint is null or id < $2)
-                       and ($3::bigint is null or id > $3)
+                       and id > $2
+                       and id < $3
                        order by id desc
-                       limit $4
+                       -- One more than a page has, by which it is seen that there are more.
+                       limit $4::bigint + 1
                    ) m
                ) m
-               where m.before_bytes < $5
+               where m.place = 1
+               or (m.place <= $4 and m.bytes <= $5)
                order by m.id desc"#,
             chat.0,
-            bounds.before.map(|id| id.0),
-            bounds.after.map(|id| id.0),
-            one_more,
+            after.0,
+            before.0,
+            count(limit),
             PAGE_BYTES_MAX,
         )
         .fetch_all(&self.connections)
-        .await?;
-        let mut messages = Vec::with_capacity(rows.len().min(limit));
-        let mut bytes = 0;
-        let found = rows.len();
-        for row in rows.into_iter().take(limit) {
-            let row = row.row.0;
-            bytes += row.content_bytes;
-            if !messages.is_empty() && bytes > PAGE_BYTES_MAX {
-                return Ok(MessagePage { messages, has_more: true });
-            }
-            messages.push(row.view()?);
-        }
-        let cut_by_bytes = bytes >= PAGE_BYTES_MAX && found <= limit;
-        let has_more = found > limit
-            || (cut_by_bytes && self.any_older(chat, bounds, messages.last().map(|last| last.id)).await?);
-        Ok(MessagePage { messages, has_more })
+        .await
+        .map_err(read_error)?;
+        Ok(rows)
     }
 
-    /// Whether messages lie below the last one of a page that its bytes may have cut.
-    async fn any_older(
+    /// Above a bound, oldest first.
+    async fn messages_after(
         &self,
         chat: ChatId,
-        bounds: MessageBounds,
-        last: Option<MessageId>,
-    ) -> Result<bool, Error> {
-        let any = sqlx::query_scalar!(
-            r#"select exists (
+        after: MessageId,
+        limit: usize,
+    ) -> Result<Vec<PageRow>, Error> {
+        let rows = sqlx::query_as!(
+            PageRow,
+            r#"select
+                   to_jsonb(m) - 'internal' - 'place' - 'bytes' - 'found' || '{"internal": null}'
+                       as "row!: Json<MessageRow>",
+                   m.found as "found!"
+               from (
                    select
-                   from messages
-                   where chat_id = $1
-                   and not deleted
-                   and role <> 'system'
-                   and visibility <> 'model'
-                   and id < $2
-                   and ($3::bigint is null or id > $3)
-               ) as "any!""#,
+                       m.*,
+                       row_number() over (order by m.id) as place,
+                       (sum(m.content_bytes) over (order by m.id))::bigint as bytes,
+                       count(*) over () as found
+                   from (
+                       select *
+                       from messages
+                       where chat_id = $1
+                       and not deleted
+                       and role <> 'system'
+                       and visibility <> 'model'
+                       and id > $2
+                       order by id
+                       limit $3::bigint + 1
+                   ) m
+               ) m
+               where m.place = 1
+               or (m.place <= $3 and m.bytes <= $4)
+               order by m.id"#,
             chat.0,
-            last.map_or(0, |id| id.0),
-            bounds.after.map(|id| id.0),
+            after.0,
+            count(limit),
+            PAGE_BYTES_MAX,
         )
-        .fetch_one(&self.connections)
-        .await?;
-        Ok(any)
+        .fetch_all(&self.connections)
+        .await
+        .map_err(read_error)?;
+        Ok(rows)
     }
 
     /// Messages by their ids, deleted ones too: a repeated request gets the same reply.
@@ -147,39 +175,14 @@ impl Store {
         .await?;
         rows.into_iter().map(|row| row.0.view()).collect()
     }
+}
 
-    /// The queue, in order.
-    ///
-    /// # Errors
-    ///
-    /// What the database says.
-    pub(crate) async fn queue(&self, chat: ChatId) -> Result<Vec<QueuedView>, Error> {
-        let rows = sqlx::query!(
-            "select queued_message_id, position, steering, preview_text, created_by, model, effort, \
-                 create_time \
-             from queued_messages \
-             where chat_id = $1 \
-             and not removed \
-             order by position \
-             limit $2",
-            chat.0,
-            QUEUE_ROWS_MAX,
-        )
-        .fetch_all(&self.connections)
-        .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(QueuedView {
-                    id: QueuedMessageId(row.queued_message_id),
-                    position: row.position,
-                    steering: row.steering,
-                    preview_text: content::unescape(row.preview_text),
-                    created_by: UserId(row.created_by),
-                    model: row.model,
-                    effort: row.effort.as_deref().map(word::<Effort>).transpose()?,
-                    create_time: row.create_time,
-                })
-            })
-            .collect()
-    }
+/// A row of a page, with how many rows were found for it.
+struct PageRow {
+    row: Json<MessageRow>,
+    found: i64,
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

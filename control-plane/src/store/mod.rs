@@ -4,16 +4,22 @@
 //! statement that compares `snapshot_version`.
 
 mod apply;
+mod asking;
 mod catalog;
 mod chats;
 mod claim;
 mod connections;
 mod content;
+mod creation;
 mod identity;
+mod jobs;
 mod journal;
 mod messages;
+mod prompts;
+mod queue;
 mod rows;
 mod sessions;
+mod settings;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -25,20 +31,27 @@ use chatplane_domain::OrganizationId;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
 
+pub(crate) use asking::{Ask, ForkFacts, ModelCall, Request, ShownEntry, Target};
 pub(crate) use catalog::{ModelRow, WorkspaceListing};
 pub(crate) use chats::{ChatPage, ChatPosition};
 pub(crate) use claim::{Claim, ClaimError};
 pub(crate) use connections::Connections;
+pub(crate) use creation::NewChat;
 pub use identity::TokenKind;
 pub(crate) use identity::TokenSubject;
+pub(crate) use jobs::{JobAnswer, JobBounds, JobId, JobLease, TitleSource, TurnText};
 pub(crate) use messages::{MessageBounds, MessagePage};
+pub(crate) use prompts::PromptPage;
+pub(crate) use queue::QueuePage;
 pub(crate) use rows::{ToolDefinition, WorkspaceRow};
 pub(crate) use sessions::{Overdue, RenewedSession, Resumed, SessionLease, SessionOpening, SessionRenewal};
+pub(crate) use settings::{DeploymentPromptRow, Put, ThresholdRow, UserInstructionsRow};
 pub(crate) use sync::*;
-pub(crate) use transact::{Applied, Ask, ModelCall, Reply, Request, Snapshot, TransactError, Transacted};
-pub(crate) use turn::{TURN_ROWS_MAX, TurnBounds};
+pub(crate) use transact::{Applied, Reply, Snapshot, TransactError, Transacted};
+pub(crate) use turn::{TURN_ROWS_MAX, TurnBounds, TurnSettings};
 pub(crate) use views::{
-    ChatView, MessageChange, MessageView, MetadataView, QueueChange, QueuedView, SyncPage,
+    ActionRequired, ChatView, MessageChange, MessageView, MetadataView, PendingCall, QueueChange, QueuedView,
+    SyncPage,
 };
 
 /// The one organization until identity arrives.

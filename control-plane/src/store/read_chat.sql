@@ -1,7 +1,9 @@
--- Everything a decision may need, in one snapshot and one round trip.
+-- Everything that most decisions need, in one snapshot and one round trip; what only some
+-- need is in `read_facts.sql`.
 -- $1 chat, $2 actor, $3 request id, $4 bytes of history to hand out with a lease
 -- (null: none), $5 rows of it at most, $6 whether it is for the holder of a lease: a
--- write gives none to a chat that has one, and needs no history then.
+-- write gives none to a chat that has one, and needs no history then. $7 an entry of the
+-- queue that will be shown.
 select
     c.chat_id,
     c.organization_id,
@@ -10,6 +12,8 @@ select
     c.model,
     c.effort,
     c.client_tools,
+    c.client_tools_version,
+    c.action_timeout_ms,
     c.system_prompt_id,
     c.state,
     c.archived,
@@ -31,6 +35,9 @@ select
     c.next_message_id,
     c.answered,
     c.history_bytes,
+    c.covers_through,
+    c.compact_requested,
+    c.last_turn_summary,
     c.create_time,
     c.update_time,
     d.metadata_version,
@@ -46,7 +53,11 @@ select
                 'created_by', q.created_by,
                 'model', q.model,
                 'effort', q.effort,
-                'content_bytes', q.content_bytes
+                'content_bytes', q.content_bytes,
+                'shown', case when q.queued_message_id = $7 then jsonb_build_object(
+                    'preview_text', q.preview_text,
+                    'create_time', q.create_time
+                ) end
             )
             order by q.position
         )
@@ -54,6 +65,13 @@ select
         where q.chat_id = c.chat_id
         and not q.removed
     ) end as "queue: Json<Vec<QueueRow>>",
+    -- A queued message that names none of these falls back to the default one.
+    case when c.queue_length > 0 then (
+        select json_agg(json_build_object('name', m.name, 'is_default', m.is_default))
+        from models m
+        where m.organization_id = c.organization_id
+        and m.enabled
+    ) end as "models: Json<Vec<UsableModel>>",
     case when c.open_call_count > 0 then (
         select jsonb_agg(
             jsonb_build_object(
@@ -85,15 +103,45 @@ select
         -- jsonb, which would be built only to be written out: half the time of the read.
         select case when count(*) <= $5::bigint then coalesce(json_agg(to_json(m) order by m.id), '[]') end
         from (
-            select m.*
-            from messages m
-            where m.chat_id = c.chat_id
-            and not m.deleted
-            and m.visibility <> 'user'
-            order by m.id
-            limit $5::bigint + 1
+            -- What the model sees, as `turn_page` reads it, too: what is above the last
+            -- message covered, the newest boundary's own row included, ...
+            (
+                select m.*
+                from messages m
+                where m.chat_id = c.chat_id
+                and m.id > coalesce(c.covers_through, 0)
+                and (m.covers_through is null or m.covers_through = c.covers_through)
+                and not m.deleted
+                and m.visibility <> 'user'
+                order by m.id
+                limit $5::bigint + 1
+            )
+            union all
+            -- ... and instructions, which nothing covers.
+            (
+                select m.*
+                from messages m
+                where m.chat_id = c.chat_id
+                and m.id <= c.covers_through
+                and m.role = 'system'
+                and not m.deleted
+            )
         ) m
     ) end as "turn_input: Json<Vec<MessageRow>>",
+    case when c.leased = $6 and ($6 or $4 is not null) then json_build_object(
+        'client_tools', c.client_tool_definitions,
+        'user_instructions', (
+            select u.text
+            from user_instructions u
+            where u.user_id = c.owner_id
+        ),
+        'compaction_thresholds', (
+            select json_object_agg(t.model, t.percent)
+            from compaction_thresholds t
+            where t.user_id = c.owner_id
+            and t.organization_id = c.organization_id
+        )
+    ) end as "turn_settings: Json<TurnSettings>",
     case when c.workspace_id is not null then (
         select jsonb_build_object(
             'workspace_id', w.workspace_id,

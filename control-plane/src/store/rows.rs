@@ -1,6 +1,6 @@
 //! Rows of the database and what they stand for.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use chatplane_domain::{
     CallId, CallKind, Chat, ChatError, ChatId, Effort, Execution, Fence, JournalId, LastWrite, Lease,
@@ -14,7 +14,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{
-    Error, MessageView, MetadataView,
+    Error, MessageView, MetadataView, ShownEntry, TurnSettings,
     content::{self, RowFields},
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct ChatRow {
     pub(crate) model: String,
     pub(crate) effort: String,
     pub(crate) client_tools: Value,
+    pub(crate) client_tools_version: i64,
+    pub(crate) action_timeout_ms: i64,
     pub(crate) system_prompt_id: Option<i64>,
     pub(crate) state: String,
     pub(crate) archived: bool,
@@ -48,6 +50,9 @@ pub(crate) struct ChatRow {
     pub(crate) next_message_id: i64,
     pub(crate) answered: bool,
     pub(crate) history_bytes: i64,
+    pub(crate) covers_through: Option<i64>,
+    pub(crate) compact_requested: bool,
+    pub(crate) last_turn_summary: String,
     pub(crate) create_time: DateTime<Utc>,
     pub(crate) update_time: DateTime<Utc>,
     pub(crate) metadata_version: i64,
@@ -55,9 +60,11 @@ pub(crate) struct ChatRow {
     pub(crate) labels: Json<BTreeMap<String, String>>,
     pub(crate) now: DateTime<Utc>,
     pub(crate) queue: Option<Json<Vec<QueueRow>>>,
+    pub(crate) models: Option<Json<Vec<UsableModel>>>,
     pub(crate) open_calls: Option<Json<Vec<CallRow>>>,
     pub(crate) request: Option<Json<StoredRequest>>,
     pub(crate) turn_input: Option<Json<Vec<MessageRow>>>,
+    pub(crate) turn_settings: Option<Json<TurnSettings>>,
     pub(crate) workspace: Option<Json<WorkspaceRow>>,
 }
 
@@ -79,6 +86,21 @@ pub(crate) struct QueueRow {
     model: Option<String>,
     effort: Option<Effort>,
     content_bytes: i64,
+    shown: Option<ShownRow>,
+}
+
+/// What a queue's entry has beside its header.
+#[derive(Debug, Deserialize)]
+struct ShownRow {
+    preview_text: String,
+    create_time: DateTime<Utc>,
+}
+
+/// A model that is enabled.
+#[derive(Debug, Deserialize)]
+pub(crate) struct UsableModel {
+    name: String,
+    is_default: bool,
 }
 
 /// A row of `calls`.
@@ -90,6 +112,12 @@ pub(crate) struct CallRow {
     pub(crate) kind: CallKind,
     pub(crate) workspace_id: Option<Uuid>,
     pub(crate) journal_id: Option<Uuid>,
+}
+
+impl CallRow {
+    pub(crate) fn id(&self) -> CallId {
+        CallId { message: MessageId(self.message_id), index: self.call_index }
+    }
 }
 
 /// A workspace as a lease needs it.
@@ -136,6 +164,8 @@ pub(crate) struct MessageRow {
     pub(crate) queued_message_id: Option<Uuid>,
     pub(crate) revision: i64,
     pub(crate) create_time: DateTime<Utc>,
+    pub(crate) requested_model: Option<String>,
+    pub(crate) covers_through: Option<i64>,
 }
 
 impl MessageRow {
@@ -143,6 +173,7 @@ impl MessageRow {
         let fields = RowFields {
             created_by: self.created_by,
             model: self.model,
+            requested_model: self.requested_model,
             usage: self.usage,
             runtime_ms: self.runtime_ms,
             interrupted: self.interrupted,
@@ -151,6 +182,7 @@ impl MessageRow {
         Ok(MessageView {
             id: MessageId(self.id),
             visibility: self.visibility,
+            covers_through: self.covers_through.map(MessageId),
             body: content::decode(self.role, self.content_version, self.content, self.internal, fields)?,
             revision: self.revision,
             content_bytes: self.content_bytes,
@@ -179,6 +211,19 @@ impl ChatRow {
             title: content::unescape(self.title.clone()),
             labels: self.labels.0.clone(),
         }
+    }
+
+    /// The entry of the queue that was asked for; before the queue is taken.
+    pub(crate) fn shown_entry(&mut self) -> Option<ShownEntry> {
+        let mut entries = self.queue.iter_mut().flat_map(|rows| &mut rows.0);
+        let row = entries.find_map(|row| row.shown.take())?;
+        Some(ShownEntry { preview_text: content::unescape(row.preview_text), create_time: row.create_time })
+    }
+
+    fn queue(&mut self) -> Vec<Queued> {
+        let models = self.models.take().map(|models| models.0).unwrap_or_default();
+        let rows = self.queue.take().map(|rows| rows.0).unwrap_or_default();
+        rows.into_iter().map(|row| queued(row, &models)).collect()
     }
 
     fn execution(&mut self) -> Result<Execution, Error> {
@@ -212,6 +257,8 @@ impl ChatRow {
                 effort: word(&self.effort)?,
                 workspace: self.workspace_id.map(WorkspaceId),
                 client_tools,
+                client_tools_version: self.client_tools_version,
+                action_timeout: action_timeout(self.action_timeout_ms)?,
             },
             execution: self.execution()?,
             versions: Versions {
@@ -221,7 +268,7 @@ impl ChatRow {
                 retry: self.retry_version,
                 error: self.error_version,
             },
-            queue: self.queue.take().map(|rows| rows.0).unwrap_or_default().into_iter().map(queued).collect(),
+            queue: self.queue(),
             open_calls: self
                 .open_calls
                 .take()
@@ -241,25 +288,42 @@ impl ChatRow {
             system_prompt: self.system_prompt_id.map(MessageId),
             answered: self.answered,
             history_bytes: self.history_bytes,
+            covers_through: self.covers_through.map(MessageId),
+            compact_requested: self.compact_requested,
+            last_turn_summary: content::unescape(self.last_turn_summary.clone()),
         })
     }
 }
 
-fn queued(row: QueueRow) -> Queued {
+/// How long a chat's client has to settle calls.
+pub(crate) fn action_timeout(millis: i64) -> Result<Duration, Error> {
+    u64::try_from(millis).map(Duration::from_millis).map_err(|_| Error::RowInvalid)
+}
+
+/// A message whose model is gone or not enabled is answered by the default one, where there
+/// is one.
+fn queued(row: QueueRow, models: &[UsableModel]) -> Queued {
+    let is_usable = |name: &String| models.iter().any(|model| model.name == *name);
+    let default = models.iter().find(|model| model.is_default);
+    let fallback_model = match &row.model {
+        Some(name) if !is_usable(name) => default.map(|model| model.name.clone()),
+        Some(_) | None => None,
+    };
     Queued {
         id: QueuedMessageId(row.id),
         position: row.position,
         steering: row.steering,
         created_by: UserId(row.created_by),
         model: row.model,
+        fallback_model,
         effort: row.effort,
         content_bytes: row.content_bytes,
     }
 }
 
-fn open_call(row: CallRow) -> OpenCall {
+pub(crate) fn open_call(row: CallRow) -> OpenCall {
     OpenCall {
-        id: CallId { message: MessageId(row.message_id), index: row.call_index },
+        id: row.id(),
         tool_name: content::unescape(row.tool_name),
         kind: row.kind,
         workspace: row.workspace_id.map(WorkspaceId),

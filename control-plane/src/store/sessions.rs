@@ -13,7 +13,10 @@ use chatplane_domain::{
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Error, Store, rows::word};
+use super::{
+    Error, Store,
+    rows::{action_timeout, word},
+};
 
 /// One sweep closes or finds this many; the next goes on.
 const SWEEP_ROWS_MAX: i64 = 500;
@@ -191,7 +194,9 @@ impl Store {
                    c.model as "model?",
                    c.effort as "effort?",
                    c.workspace_id as "workspace_id?",
-                   c.client_tools as "client_tools?: Json<Vec<String>>"
+                   c.client_tools as "client_tools?: Json<Vec<String>>",
+                   c.client_tools_version as "client_tools_version?",
+                   c.action_timeout_ms as "action_timeout_ms?"
                from chats c
                where c.session_id = $1
                and c.leased"#,
@@ -245,7 +250,9 @@ impl Store {
                    c.model as "model?",
                    c.effort as "effort?",
                    c.workspace_id as "workspace_id?",
-                   c.client_tools as "client_tools?: Json<Vec<String>>"
+                   c.client_tools as "client_tools?: Json<Vec<String>>",
+                   c.client_tools_version as "client_tools_version?",
+                   c.action_timeout_ms as "action_timeout_ms?"
                from renewed
                left join chats c on c.session_id = renewed.session_id and c.leased
                order by renewed.session_id"#,
@@ -410,6 +417,8 @@ struct LeaseRow {
     effort: Option<String>,
     workspace_id: Option<Uuid>,
     client_tools: Option<Json<Vec<String>>>,
+    client_tools_version: Option<i64>,
+    action_timeout_ms: Option<i64>,
 }
 
 impl LeaseRow {
@@ -428,6 +437,8 @@ impl LeaseRow {
                 effort: word::<Effort>(&self.effort.ok_or_else(missing)?)?,
                 workspace: self.workspace_id.map(WorkspaceId),
                 client_tools: self.client_tools.ok_or_else(missing)?.0,
+                client_tools_version: self.client_tools_version.ok_or_else(missing)?,
+                action_timeout: action_timeout(self.action_timeout_ms.ok_or_else(missing)?)?,
             },
         }))
     }

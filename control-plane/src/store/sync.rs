@@ -6,7 +6,7 @@ mod tests;
 
 use std::{collections::BTreeMap, io, time::Duration};
 
-use chatplane_domain::{CallId, ChatError, ChatId, Effort, MessageId, QueuedMessageId, Retry, UserId};
+use chatplane_domain::{ChatError, ChatId, Effort, MessageId, QueuedMessageId, Retry, UserId};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use sqlx::types::Json;
@@ -14,8 +14,10 @@ use tokio::time;
 use uuid::Uuid;
 
 use super::{
-    Error, MessageChange, QueueChange, QueuedView, Store, SyncPage, chats::ChatViewRow, content,
-    rows::MessageRow,
+    Error, MessageChange, QueueChange, QueuedView, Store, SyncPage,
+    chats::ChatViewRow,
+    content,
+    rows::{CallRow, MessageRow},
 };
 
 pub(crate) use position::{QueuePosition, QueueThrough, RowPosition, SyncFrom};
@@ -107,6 +109,7 @@ impl Store {
         else {
             return Ok(None);
         };
+        let open_calls = row.open_calls.iter().flat_map(|calls| &calls.0).map(CallRow::id).collect();
         let view = ChatViewRow {
             chat_id: row.chat_id,
             organization_id: row.organization_id,
@@ -114,6 +117,8 @@ impl Store {
             workspace_id: row.workspace_id,
             model: row.model,
             effort: row.effort,
+            client_tools: row.client_tools,
+            action_timeout_ms: row.action_timeout_ms,
             state: row.state,
             archived: row.archived,
             queue_length: row.queue_length,
@@ -126,6 +131,10 @@ impl Store {
             last_error: row.last_error,
             fence: row.fence,
             leased: row.leased,
+            action_deadline: row.action_deadline,
+            open_calls: row.open_calls,
+            last_turn_summary: row.last_turn_summary,
+            compact_requested: row.compact_requested,
             create_time: row.create_time,
             update_time: row.update_time,
             metadata_version: row.metadata_version,
@@ -140,7 +149,7 @@ impl Store {
         queue.truncate(if messages_missing { 0 } else { page_rows_max });
         Ok(Some(SyncPage {
             chat: view.view()?,
-            open_calls: row.open_calls.map(|calls| calls.0).unwrap_or_default(),
+            open_calls,
             messages: messages.into_iter().map(MessageChangeRow::change).collect::<Result<_, _>>()?,
             start: newer.row,
             queue: queue.into_iter().map(QueueChangeRow::change).collect(),
@@ -225,6 +234,7 @@ impl QueueChangeRow {
             model: self.model,
             effort: self.effort,
             create_time: self.create_time,
+            texts: Vec::new(),
         };
         QueueChange::Upserted { entry, revision }
     }

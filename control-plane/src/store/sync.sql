@@ -5,7 +5,8 @@
 with newer_messages as (
     select
         m.id, m.role, m.visibility, m.content_version, m.content, m.content_bytes, m.created_by, m.model,
-        m.usage, m.runtime_ms, m.interrupted, m.queued_message_id, m.revision, m.deleted, m.create_time
+        m.requested_model, m.usage, m.runtime_ms, m.interrupted, m.queued_message_id, m.covers_through,
+        m.revision, m.deleted, m.create_time
     from messages m
     where m.chat_id = $1
     and (m.revision, m.id) > ($2, $3)
@@ -36,10 +37,11 @@ newer_queue as (
     limit $7::bigint + 1
 )
 select
-    c.chat_id, c.organization_id, c.owner_id, c.workspace_id, c.model, c.effort, c.state, c.archived,
+    c.chat_id, c.organization_id, c.owner_id, c.workspace_id, c.model, c.effort,
+    c.client_tools as "client_tools: Json<Vec<String>>", c.action_timeout_ms, c.state, c.archived,
     c.queue_length, c.snapshot_version, c.history_version, c.queue_version, c.retry_version,
     c.error_version, c.retry as "retry: Json<Retry>", c.last_error as "last_error: Json<ChatError>",
-    c.fence, c.leased, c.create_time, c.update_time, d.metadata_version, d.title,
+    c.fence, c.leased, c.action_deadline, c.last_turn_summary, c.compact_requested, c.create_time, c.update_time, d.metadata_version, d.title,
     d.labels as "labels: Json<BTreeMap<String, String>>",
     (select count(*) from newer_messages) as "messages_found!",
     (
@@ -63,13 +65,18 @@ select
     ) as "queue: Json<Vec<QueueChangeRow>>",
     case when c.open_call_count > 0 then (
         select json_agg(
-            json_build_object('message', o.message_id, 'index', o.call_index)
+            json_build_object(
+                'message_id', o.message_id,
+                'call_index', o.call_index,
+                'tool_name', o.tool_name,
+                'kind', o.kind
+            )
             order by o.message_id, o.call_index
         )
         from calls o
         where o.chat_id = c.chat_id
         and not o.settled
-    ) end as "open_calls: Json<Vec<CallId>>"
+    ) end as "open_calls: Json<Vec<CallRow>>"
 from chats c
 join chat_metadata d on d.chat_id = c.chat_id
 where c.chat_id = $1

@@ -3,21 +3,24 @@
 //! The read is one statement; the decision is pure and may run again; the write is
 //! one statement in which everything hangs on `snapshot_version` being what was
 //! read. No lock is held between the two. A lost race is read and decided again;
-//! after three losses the row is locked first, so that nobody starves.
+//! after three losses the row is locked first, so that nobody starves. A few commands ask
+//! for more, by a second read that finds the chat as the first one did, or has lost.
 
 use chatplane_domain::{
-    Body, Chat, ChatError, ChatId, Decision, Inserted, LastWrite, MessageId, Outcome, RequestId, Retry, Usage,
+    Body, Chat, ChatError, ChatId, Covered, Decision, HistoryEnds, Inserted, LastWrite, MessageId, Outcome,
+    Retry, Visibility,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection, types::Json};
 use std::collections::BTreeMap;
-use uuid::Uuid;
 
 use super::{
-    ChatView, Error, MessageView, MetadataView, QueuedView, Store, WorkspaceRow,
+    ChatView, Error, ForkFacts, MessageView, MetadataView, QueuedView, Request, ShownEntry, Store, Target,
+    TurnSettings, WorkspaceRow,
     apply::{self, Write},
-    rows::{CallRow, ChatRow, MessageRow, QueueRow, StoredRequest},
+    asking::{Ask, read_facts},
+    rows::{CallRow, ChatRow, MessageRow, QueueRow, StoredRequest, UsableModel},
     turn::TURN_ROWS_MAX,
 };
 
@@ -27,51 +30,12 @@ const LOSSES_BEFORE_LOCK: u32 = 3;
 /// but to a deadlock.
 const LOSSES_MAX: u32 = 8;
 
-/// What is asked of the database beside the chat.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ask {
-    /// The client's request, should it be repeatable.
-    pub request: Option<Request>,
-    /// Hand out the turn's input with a lease, if it has at most this many bytes.
-    pub turn_bytes_max: Option<i64>,
-    /// The input is for the holder of a lease, and not for a write that may give one.
-    pub for_holder: bool,
-    /// A model call that the write accounts for.
-    pub model_call: Option<ModelCall>,
-}
-
-/// A request that has the effect of one when it is repeated.
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    /// Who asks.
-    pub actor: Uuid,
-    /// The client's id of the request.
-    pub id: RequestId,
-    /// The method.
-    pub method: &'static str,
-    /// SHA-256 of the request's body.
-    pub body_sha256: [u8; 32],
-}
-
-/// A model call that was paid for.
-#[derive(Clone, Debug)]
-pub(crate) struct ModelCall {
-    /// Fence of the lease under which the model was called.
-    pub fence: chatplane_domain::Fence,
-    /// Counts the lease's model calls from 1.
-    pub number: i64,
-    /// The model.
-    pub model: String,
-    /// Its tokens.
-    pub usage: Usage,
-}
-
 /// What a client's request is answered with, kept for its repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reply {
     /// The chat right after the write.
     pub chat: ChatView,
-    /// User messages that entered the history.
+    /// Messages that entered the history, as far as users see them.
     pub entered: Vec<MessageId>,
     /// The message, if it was queued.
     pub queued: Option<QueuedView>,
@@ -92,8 +56,20 @@ pub(crate) struct Snapshot {
     pub metadata: MetadataView,
     /// The turn's input, if it was asked for and is small.
     pub turn_input: Option<Vec<MessageView>>,
+    /// What a turn is run with beside its messages, if its input was asked for.
+    pub turn_settings: Option<TurnSettings>,
     /// The chat's workspace.
     pub workspace: Option<WorkspaceRow>,
+    /// The entry of the queue that was asked for, if there is one.
+    pub queued: Option<ShownEntry>,
+    /// Where the history ends, if that was asked for.
+    pub history_ends: Option<HistoryEnds>,
+    /// The message to replace, if one was asked for and is live.
+    pub target: Option<Target>,
+    /// What a summary covers, if that was asked for.
+    pub covered: Option<Covered>,
+    /// What there is to copy, if that was asked for and the message is live and seen by users.
+    pub fork: Option<ForkFacts>,
 }
 
 /// What became of a command that was not refused.
@@ -117,6 +93,14 @@ pub(crate) struct Applied {
 }
 
 impl Applied {
+    /// What a turn is run with that the write has leased, if it was asked for.
+    #[must_use]
+    pub(crate) fn turn_settings(&self) -> Option<TurnSettings> {
+        let defined = self.decision.change.as_ref().and_then(|change| change.client_tools.clone());
+        let settings = self.snapshot.turn_settings.clone()?;
+        Some(TurnSettings { client_tools: defined.unwrap_or(settings.client_tools), ..settings })
+    }
+
     /// The rows that the write added, as far as their content is at hand: all but
     /// messages that came from the queue.
     #[must_use]
@@ -140,6 +124,7 @@ impl Applied {
                     body,
                     revision: chat.versions.snapshot,
                     create_time: self.snapshot.now,
+                    covers_through: message.covers_through,
                 }
             })
             .collect()
@@ -163,6 +148,15 @@ pub(crate) enum TransactError<E> {
     Store(#[from] Error),
 }
 
+/// What a decision is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Subject {
+    /// The chat that was read.
+    Chat,
+    /// A copy of it.
+    Copy,
+}
+
 /// What became of a compare-and-set.
 pub(super) enum Attempt {
     Applied,
@@ -183,12 +177,40 @@ impl Store {
         authorize: impl Fn(&Snapshot) -> Result<(), E>,
         decide: impl Fn(&Snapshot) -> Result<Decision, E>,
     ) -> Result<Transacted, TransactError<E>> {
+        self.decided(chat, ask, Subject::Chat, authorize, decide).await
+    }
+
+    /// Copies a chat up to the message that `ask` names; what is decided is the copy. The
+    /// history is copied as it was read, and the chat itself stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// `ChatNotFound`, what the closures refuse, or what the database says.
+    pub(crate) async fn fork<E>(
+        &self,
+        chat: ChatId,
+        ask: &Ask,
+        authorize: impl Fn(&Snapshot) -> Result<(), E>,
+        decide: impl Fn(&Snapshot) -> Result<Decision, E>,
+    ) -> Result<Transacted, TransactError<E>> {
+        self.decided(chat, ask, Subject::Copy, authorize, decide).await
+    }
+
+    async fn decided<E>(
+        &self,
+        chat: ChatId,
+        ask: &Ask,
+        subject: Subject,
+        authorize: impl Fn(&Snapshot) -> Result<(), E>,
+        decide: impl Fn(&Snapshot) -> Result<Decision, E>,
+    ) -> Result<Transacted, TransactError<E>> {
+        let deciding = Deciding { chat, ask, subject, authorize, decide };
         for losses in 0..LOSSES_MAX {
             let mut connection = self.connections.acquire().await.map_err(Error::from)?;
             let transacted = if losses < LOSSES_BEFORE_LOCK {
-                try_once(&mut connection, chat, ask, &authorize, &decide).await
+                deciding.try_once(&mut connection).await
             } else {
-                try_locked(&mut connection, chat, ask, &authorize, &decide).await
+                deciding.try_locked(&mut connection).await
             };
             if !matches!(transacted, Err(TransactError::Store(_))) {
                 connection.keep();
@@ -198,78 +220,6 @@ impl Store {
             }
         }
         Err(Error::Unavailable(sqlx::Error::PoolTimedOut).into())
-    }
-
-    /// Stores a chat that was just decided. A repeat gets the reply of then.
-    ///
-    /// # Errors
-    ///
-    /// `RequestIdReused`, or what the database says.
-    pub(crate) async fn create<E>(
-        &self,
-        decision: &Decision,
-        ask: &Ask,
-        metadata: MetadataView,
-        workspace: Option<WorkspaceRow>,
-        now: DateTime<Utc>,
-    ) -> Result<Transacted, TransactError<E>> {
-        let snapshot = Snapshot {
-            chat: decision.chat.clone(),
-            now,
-            create_time: now,
-            update_time: now,
-            metadata,
-            turn_input: Some(Vec::new()),
-            workspace,
-        };
-        let reply = reply_of(&snapshot, decision);
-        let write = Write { snapshot: &snapshot, decision, ask, reply: &reply };
-        match apply::create(&self.connections, &write).await {
-            Ok(()) => {
-                Ok(Transacted::Applied(Box::new(Applied { snapshot, decision: decision.clone(), reply })))
-            }
-            Err(error) => match &ask.request {
-                Some(request) if violates(&error, "requests_pkey") => {
-                    let stored = self.stored_request(request).await?;
-                    replay(stored.ok_or(Error::RowInvalid)?, request)
-                }
-                Some(_) | None => Err(Error::from(error).into()),
-            },
-        }
-    }
-
-    /// The database's clock, and the reply of a request that was accepted before.
-    ///
-    /// # Errors
-    ///
-    /// `RequestIdReused`, or what the database says.
-    pub(crate) async fn now_and_replay<E>(
-        &self,
-        request: Option<&Request>,
-    ) -> Result<(DateTime<Utc>, Option<Reply>), TransactError<E>> {
-        let row = sqlx::query!(
-            r#"select
-                   clock_timestamp() as "now!",
-                   r.method as "method?",
-                   encode(r.body_sha256, 'hex') as "body_sha256?",
-                   r.result as "reply?: Json<Reply>"
-               from (select 1) as one
-               left join requests r on r.actor_id = $1 and r.request_id = $2"#,
-            request.map(|request| request.actor),
-            request.map(|request| request.id.0),
-        )
-        .fetch_one(&self.connections)
-        .await
-        .map_err(Error::from)?;
-        let (Some(request), Some(method), Some(body_sha256), Some(reply)) =
-            (request, row.method, row.body_sha256, row.reply)
-        else {
-            return Ok((row.now, None));
-        };
-        match replay(StoredRequest { method, body_sha256, reply: reply.0 }, request)? {
-            Transacted::Replayed(reply) => Ok((row.now, Some(*reply))),
-            Transacted::Applied(_) => Ok((row.now, None)),
-        }
     }
 
     /// The write alone, so that tests can put something between it and its read.
@@ -283,85 +233,98 @@ impl Store {
         let mut connection = self.connections.acquire().await?;
         let reply = reply_of(snapshot, decision);
         let write = Write { snapshot, decision, ask, reply: &reply };
-        Ok(matches!(attempt(&mut connection, &write).await?, Attempt::Applied))
+        Ok(matches!(attempt(&mut connection, Subject::Chat, &write).await?, Attempt::Applied))
     }
 
-    async fn stored_request(&self, request: &Request) -> Result<Option<StoredRequest>, Error> {
-        let row = sqlx::query!(
-            r#"select method, encode(body_sha256, 'hex') as "body_sha256!", result as "reply: Json<Reply>"
-               from requests
-               where actor_id = $1
-               and request_id = $2"#,
-            request.actor,
-            request.id.0,
-        )
-        .fetch_optional(&self.connections)
-        .await?;
-        Ok(row.map(|row| StoredRequest {
-            method: row.method,
-            body_sha256: row.body_sha256,
-            reply: row.reply.0,
-        }))
+    /// The same of a copy.
+    #[cfg(test)]
+    pub(crate) async fn write_copy(
+        &self,
+        snapshot: &Snapshot,
+        decision: &Decision,
+        ask: &Ask,
+    ) -> Result<bool, Error> {
+        let mut connection = self.connections.acquire().await?;
+        let reply = reply_of_copy(snapshot, decision);
+        let write = Write { snapshot, decision, ask, reply: &reply };
+        Ok(matches!(attempt(&mut connection, Subject::Copy, &write).await?, Attempt::Applied))
     }
 
-    /// Reads a chat as a decision would, without changing it.
+    /// Reads a chat as a decision would, without changing it. What is asked for beside it is
+    /// missing when the chat has changed meanwhile.
     ///
     /// # Errors
     ///
     /// What the database says.
     pub(crate) async fn read(&self, chat: ChatId, ask: &Ask) -> Result<Option<Snapshot>, Error> {
         let mut connection = self.connections.acquire().await?;
-        let read = read(&mut connection, chat, ask).await?;
+        let mut read = read(&mut connection, chat, ask).await?;
+        if let Some((snapshot, _)) = &mut read {
+            read_facts(&mut connection, ask, snapshot).await?;
+        }
         connection.keep();
         Ok(read.map(|(snapshot, _)| snapshot))
     }
 }
 
-/// Reads, decides and writes. None: another write came in between.
-async fn try_once<E>(
-    connection: &mut PgConnection,
+/// A chat that is to be changed or copied, with who says so and how.
+struct Deciding<'a, A, D> {
     chat: ChatId,
-    ask: &Ask,
-    authorize: &impl Fn(&Snapshot) -> Result<(), E>,
-    decide: &impl Fn(&Snapshot) -> Result<Decision, E>,
-) -> Result<Option<Transacted>, TransactError<E>> {
-    let read = read(connection, chat, ask).await?;
-    let (snapshot, request) = read.ok_or(TransactError::ChatNotFound)?;
-    authorize(&snapshot).map_err(TransactError::Refused)?;
-    if let (Some(stored), Some(request)) = (request, &ask.request) {
-        return replay(stored, request).map(Some);
-    }
-    let decision = decide(&snapshot).map_err(TransactError::Refused)?;
-    let reply = reply_of(&snapshot, &decision);
-    let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
-    Ok(match attempt(connection, &write).await? {
-        Attempt::Lost => None,
-        Attempt::Applied => Some(Transacted::Applied(Box::new(Applied { snapshot, decision, reply }))),
-    })
+    ask: &'a Ask,
+    subject: Subject,
+    authorize: A,
+    decide: D,
 }
 
-/// The same with the row locked first: later statements of the transaction see it as it
-/// is then, and no other write comes in between.
-async fn try_locked<E>(
-    connection: &mut PgConnection,
-    chat: ChatId,
-    ask: &Ask,
-    authorize: &impl Fn(&Snapshot) -> Result<(), E>,
-    decide: &impl Fn(&Snapshot) -> Result<Decision, E>,
-) -> Result<Option<Transacted>, TransactError<E>> {
-    let mut transaction = connection.begin().await.map_err(Error::from)?;
-    sqlx::query_scalar!("select c.chat_id from chats c where c.chat_id = $1 for update", chat.0)
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(Error::from)?;
-    let transacted = try_once(&mut transaction, chat, ask, authorize, decide).await;
-    let ended = match &transacted {
-        Ok(Some(Transacted::Applied(_))) => transaction.commit().await,
-        // The lock must not outlast the look.
-        Ok(_) | Err(_) => transaction.rollback().await,
-    };
-    ended.map_err(Error::from)?;
-    transacted
+impl<E, A, D> Deciding<'_, A, D>
+where
+    A: Fn(&Snapshot) -> Result<(), E>,
+    D: Fn(&Snapshot) -> Result<Decision, E>,
+{
+    /// Reads, decides and writes. None: another write came in between.
+    async fn try_once(&self, connection: &mut PgConnection) -> Result<Option<Transacted>, TransactError<E>> {
+        let Self { chat, ask, subject, .. } = *self;
+        let read = read(connection, chat, ask).await?;
+        let (mut snapshot, request) = read.ok_or(TransactError::ChatNotFound)?;
+        (self.authorize)(&snapshot).map_err(TransactError::Refused)?;
+        if let (Some(stored), Some(request)) = (request, &ask.request) {
+            return replay(stored, request).map(Some);
+        }
+        if !read_facts(connection, ask, &mut snapshot).await? {
+            return Ok(None);
+        }
+        let decision = (self.decide)(&snapshot).map_err(TransactError::Refused)?;
+        let reply = match subject {
+            Subject::Chat => reply_of(&snapshot, &decision),
+            Subject::Copy => reply_of_copy(&snapshot, &decision),
+        };
+        let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
+        Ok(match attempt(connection, subject, &write).await? {
+            Attempt::Lost => None,
+            Attempt::Applied => Some(Transacted::Applied(Box::new(Applied { snapshot, decision, reply }))),
+        })
+    }
+
+    /// The same with the row locked first: later statements of the transaction see it as it
+    /// is then, and no other write comes in between.
+    async fn try_locked(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<Transacted>, TransactError<E>> {
+        let mut transaction = connection.begin().await.map_err(Error::from)?;
+        sqlx::query_scalar!("select c.chat_id from chats c where c.chat_id = $1 for update", self.chat.0)
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(Error::from)?;
+        let transacted = self.try_once(&mut transaction).await;
+        let ended = match &transacted {
+            Ok(Some(Transacted::Applied(_))) => transaction.commit().await,
+            // The lock must not outlast the look.
+            Ok(_) | Err(_) => transaction.rollback().await,
+        };
+        ended.map_err(Error::from)?;
+        transacted
+    }
 }
 
 pub(super) async fn read(
@@ -378,12 +341,14 @@ pub(super) async fn read(
         ask.turn_bytes_max,
         TURN_ROWS_MAX,
         ask.for_holder,
+        ask.queued.map(|id| id.0),
     )
     .fetch_optional(connection)
     .await
     .map_err(read_error)?;
     let Some(mut row) = row else { return Ok(None) };
     let turn_input = row.turn_input.take().map(|rows| rows.0.into_iter().map(MessageRow::view).collect());
+    let queued = row.shown_entry();
     let snapshot = Snapshot {
         chat: row.chat()?,
         now: row.now,
@@ -391,7 +356,13 @@ pub(super) async fn read(
         update_time: row.update_time,
         metadata: row.metadata(),
         turn_input: turn_input.transpose()?,
+        turn_settings: row.turn_settings.map(|settings| settings.0),
         workspace: row.workspace.map(|workspace| workspace.0),
+        queued,
+        history_ends: None,
+        target: None,
+        covered: None,
+        fork: None,
     };
     Ok(Some((snapshot, row.request.map(|request| request.0))))
 }
@@ -408,8 +379,16 @@ pub(super) fn read_error(error: sqlx::Error) -> Error {
     }
 }
 
-pub(super) async fn attempt(connection: &mut PgConnection, write: &Write<'_>) -> Result<Attempt, Error> {
-    match apply::update(connection, write).await {
+pub(super) async fn attempt(
+    connection: &mut PgConnection,
+    subject: Subject,
+    write: &Write<'_>,
+) -> Result<Attempt, Error> {
+    let applied = match subject {
+        Subject::Chat => apply::update(connection, write).await,
+        Subject::Copy => apply::fork(connection, write).await,
+    };
+    match applied {
         Ok(true) => Ok(Attempt::Applied),
         Ok(false) => Ok(Attempt::Lost),
         Err(error) if is_race(&error) => Ok(Attempt::Lost),
@@ -419,18 +398,22 @@ pub(super) async fn attempt(connection: &mut PgConnection, write: &Write<'_>) ->
 
 /// Whether reading and deciding again will find out what happened.
 fn is_race(error: &sqlx::Error) -> bool {
-    let deadlock = error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
-        .is_some_and(|code| code == "40P01" || code == "40001");
-    deadlock || violates(error, "requests_pkey")
+    is_deadlock(error) || violates(error, "requests_pkey")
 }
 
-fn violates(error: &sqlx::Error, constraint: &str) -> bool {
+/// Whether the database has ended a statement for another's sake.
+pub(super) fn is_deadlock(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == "40P01" || code == "40001")
+}
+
+pub(super) fn violates(error: &sqlx::Error, constraint: &str) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::constraint) == Some(constraint)
 }
 
-fn replay<E>(stored: StoredRequest, request: &Request) -> Result<Transacted, TransactError<E>> {
+pub(super) fn replay<E>(stored: StoredRequest, request: &Request) -> Result<Transacted, TransactError<E>> {
     if stored.method != request.method || stored.body_sha256 != apply::hex(&request.body_sha256) {
         return Err(TransactError::RequestIdReused);
     }
@@ -441,12 +424,34 @@ pub(super) fn reply_of(snapshot: &Snapshot, decision: &Decision) -> Reply {
     let update_time = if decision.change.is_some() { snapshot.now } else { snapshot.update_time };
     let chat = ChatView::of(&decision.chat, snapshot.metadata.clone(), snapshot.create_time, update_time);
     let (entered, queued) = match &decision.outcome {
-        Outcome::Client { entered, queued } => (entered.clone(), queued.as_ref()),
+        Outcome::Client { queued, .. } => (entered(decision), queued.as_ref()),
         Outcome::Written(_) | Outcome::Replayed(_) | Outcome::Applied => (Vec::new(), None),
     };
-    let queued = queued.map(|queued| {
-        let content = decision.change.as_ref().and_then(|change| change.queue_content.as_ref());
-        apply::queued_view(queued, content, snapshot.now)
-    });
+    let queued = queued.map(|queued| apply::queued_view(queued, decision.change.as_ref(), snapshot));
     Reply { chat, entered, queued }
+}
+
+/// A client is told of every row that its command inserted: results in place of those that
+/// never came, too. Instructions are for the model alone.
+fn entered(decision: &Decision) -> Vec<MessageId> {
+    let inserted = decision.change.iter().flat_map(|change| &change.inserted);
+    let seen = |inserted: &&Inserted| match inserted {
+        Inserted::New(message) => message.visibility != Visibility::Model,
+        Inserted::Queued { .. } => true,
+    };
+    inserted.filter(seen).map(Inserted::message_id).collect()
+}
+
+/// The reply of a request that leaves the chat as it is.
+pub(super) fn reply_of_none(snapshot: &Snapshot) -> Reply {
+    let Snapshot { chat, metadata, create_time, update_time, .. } = snapshot;
+    let chat = ChatView::of(chat, metadata.clone(), *create_time, *update_time);
+    Reply { chat, entered: Vec::new(), queued: None }
+}
+
+/// A copy has title and labels of what it was copied from, as versions of its own.
+fn reply_of_copy(snapshot: &Snapshot, decision: &Decision) -> Reply {
+    let metadata = MetadataView { metadata_version: 1, ..snapshot.metadata.clone() };
+    let chat = ChatView::of(&decision.chat, metadata, snapshot.now, snapshot.now);
+    Reply { chat, entered: Vec::new(), queued: None }
 }

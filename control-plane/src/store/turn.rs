@@ -4,15 +4,56 @@
 //! worker reads: rows change only together with `history_version`, so pages that all
 //! found the same one are of one snapshot.
 
-use chatplane_domain::{ChatId, Fence, MessageId, SessionId};
+use std::collections::BTreeMap;
+
+use chatplane_domain::{ChatId, ClientTool, Fence, MessageId, SessionId};
+use serde::{Deserialize, Deserializer};
 use sqlx::types::Json;
 
-use super::{Error, MessageView, ModelCall, Store, rows::MessageRow, transact::read_error};
+use super::{
+    Error, MessageView, ModelCall, ModelRow, Store, catalog::is_percentage, rows::MessageRow,
+    transact::read_error,
+};
 
 /// A piece of a turn's input has at most this many messages, whatever their content: it
 /// does not count ids, names and numbers, up to 2.5 KiB of them in an answer of 100
-/// parts. With 1 MiB of content or of tools a piece stays below 3 MiB.
+/// parts. With 1 MiB of content a piece stays below 2.5 MiB. So does a header but for its names:
+/// a workspace's tools have at most 1 MiB, and a client's 1.5 MiB.
 pub(crate) const TURN_ROWS_MAX: i64 = 500;
+
+/// What a turn is run with beside its messages, as it is read with its input.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct TurnSettings {
+    /// Tools that the client runs.
+    #[serde(default)]
+    pub(crate) client_tools: Vec<ClientTool>,
+    /// The owner's own instructions; empty for none.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) user_instructions: String,
+    /// The owner's own thresholds, in percent, by model: another one may answer than did
+    /// when they were read.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) compaction_thresholds: BTreeMap<String, i32>,
+}
+
+impl TurnSettings {
+    /// Percent of a model's context at which the history is summarized: the owner's own
+    /// before the model's.
+    #[must_use]
+    pub(crate) fn compaction_threshold_percent(&self, model: &ModelRow) -> i32 {
+        let own = self.compaction_thresholds.get(&model.name).copied();
+        own.filter(is_percentage).unwrap_or_else(|| model.compaction_threshold_percent())
+    }
+}
+
+/// What is not there is null.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
 
 /// Which part of which turn's input is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +82,10 @@ pub(crate) struct TurnPage {
 }
 
 impl Store {
-    /// The lowest id among messages that were deleted after a revision. Answers none
-    /// when there is none.
+    /// From where on a holder that has what was there at a revision must get everything
+    /// anew: from the start, when rows were deleted or a boundary came or went since, which
+    /// changes what the model sees below it, too. Answers none when it needs only what is
+    /// newer.
     ///
     /// # Errors
     ///
@@ -52,18 +95,20 @@ impl Store {
         chat: ChatId,
         after_revision: i64,
     ) -> Result<Option<MessageId>, Error> {
-        let id = sqlx::query_scalar!(
-            "select min(m.id) \
-             from messages m \
-             where m.chat_id = $1 \
-             and m.revision > $2 \
-             and m.deleted",
+        let is_other = sqlx::query_scalar!(
+            r#"select exists (
+                   select
+                   from messages m
+                   where m.chat_id = $1
+                   and m.revision > $2
+                   and (m.deleted or m.covers_through is not null)
+               ) as "is_other!""#,
             chat.0,
             after_revision,
         )
         .fetch_one(&self.connections)
         .await?;
-        Ok(id.map(MessageId))
+        Ok(is_other.then_some(MessageId::FIRST))
     }
 
     /// The next page after a message, of at most this many bytes or one message. Answers
@@ -78,45 +123,8 @@ impl Store {
         after: MessageId,
         bytes_max: i64,
     ) -> Result<Option<TurnPage>, Error> {
-        let row = sqlx::query!(
-            r#"with lease as (
-                   select c.chat_id
-                   from chats c
-                   where c.chat_id = $1
-                   and c.fence = $2
-                   and c.session_id = $3
-                   and c.leased
-                   and c.history_version = $4
-               ),
-               page as (
-                   select m.*, (sum(m.content_bytes) over (order by m.id))::bigint as total_bytes
-                   from (
-                       select m.*
-                       from messages m
-                       join lease on lease.chat_id = m.chat_id
-                       where m.id > $5
-                       and not m.deleted
-                       and m.visibility <> 'user'
-                       and (m.revision > $6 or m.id >= $7)
-                       order by m.id
-                       limit $8
-                   ) m
-               ),
-               -- The first row is part of its page, however large it is.
-               fitting as (
-                   select *
-                   from page p
-                   where p.total_bytes <= $9
-                   or p.total_bytes = p.content_bytes
-               )
-               select
-                   (
-                       select coalesce(jsonb_agg(to_jsonb(f) - 'total_bytes' order by f.id), '[]')
-                       from fitting f
-                   ) as "messages!: Json<Vec<MessageRow>>",
-                   (select count(*) from fitting) as "fitting!",
-                   (select count(*) from page) as "found!"
-               from lease"#,
+        let row = sqlx::query_file!(
+            "src/store/turn_page.sql",
             bounds.chat.0,
             bounds.fence.0,
             bounds.session.0,
@@ -177,7 +185,7 @@ impl Store {
             call.fence.0,
             session.0,
             call.number,
-            call.model,
+            call.storable_model(),
             call.usage.input_tokens,
             call.usage.output_tokens,
             call.usage.cache_read_tokens,

@@ -2,11 +2,12 @@
 //!
 //! These are the types of `app`; `grpc` converts them to the contract's.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use chatplane_domain::{
-    Body, CallId, Chat, ChatError, ChatId, Effort, Fence, MessageId, OrganizationId, QueuedMessageId, Retry,
-    State, UserId, Versions, Visibility, WorkspaceId,
+    ACTION_TIMEOUT_DEFAULT, Body, CallId, CallKind, Chat, ChatError, ChatId, Effort, Execution, Fence,
+    MessageId, OpenCall, OrganizationId, QueuedMessageId, Retry, State, UserId, Versions, Visibility,
+    WorkspaceId,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,21 @@ pub(crate) struct ChatView {
     pub model: String,
     /// How much it should think.
     pub effort: Effort,
+    /// Names of the tools that the client runs.
+    #[serde(default)]
+    pub client_tool_names: Vec<String>,
+    /// How long the client has to settle calls of its tools.
+    #[serde(default = "action_timeout_default")]
+    pub action_timeout: Duration,
+    /// The calls that a client has to settle; in state `suspended` only.
+    #[serde(default)]
+    pub action_required: Option<ActionRequired>,
+    /// What the last turn came to; empty before its end.
+    #[serde(default)]
+    pub last_turn_summary: String,
+    /// Whether a summary was asked for and is on its way.
+    #[serde(default)]
+    pub compact_requested: bool,
     /// How many messages wait.
     pub queue_length: usize,
     /// Why it stopped; in state `error` only.
@@ -50,6 +66,37 @@ pub(crate) struct ChatView {
     pub update_time: DateTime<Utc>,
     /// Title, labels and their version.
     pub metadata: MetadataView,
+}
+
+/// What a suspended chat waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ActionRequired {
+    /// The calls without a result, in order.
+    pub calls: Vec<PendingCall>,
+    /// When they time out.
+    pub deadline: DateTime<Utc>,
+}
+
+/// A call that waits for a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PendingCall {
+    /// The call.
+    pub id: CallId,
+    /// Name of the tool.
+    pub tool_name: String,
+    /// Who settles it.
+    pub kind: CallKind,
+}
+
+impl PendingCall {
+    pub(super) fn of(call: OpenCall) -> Self {
+        Self { id: call.id, tool_name: call.tool_name, kind: call.kind }
+    }
+}
+
+/// Replies stored by the release before do not say.
+fn action_timeout_default() -> Duration {
+    ACTION_TIMEOUT_DEFAULT
 }
 
 /// What a chat is called. Changes apart from its execution.
@@ -81,6 +128,11 @@ impl ChatView {
             archived: chat.archived(),
             model: chat.settings.model.clone(),
             effort: chat.settings.effort,
+            client_tool_names: chat.settings.client_tools.clone(),
+            action_timeout: chat.settings.action_timeout,
+            action_required: action_required(chat),
+            last_turn_summary: chat.last_turn_summary.clone(),
+            compact_requested: chat.compact_requested,
             queue_length: chat.queue.len(),
             last_error: chat.last_error().cloned(),
             retry: chat.retry.clone(),
@@ -92,6 +144,12 @@ impl ChatView {
             metadata,
         }
     }
+}
+
+fn action_required(chat: &Chat) -> Option<ActionRequired> {
+    let Execution::Suspended { deadline } = chat.execution else { return None };
+    let calls = chat.open_calls.iter().cloned().map(PendingCall::of);
+    Some(ActionRequired { calls: calls.collect(), deadline })
 }
 
 /// A message of a history, live or deleted.
@@ -109,9 +167,11 @@ pub(crate) struct MessageView {
     pub content_bytes: i64,
     /// When it was stored.
     pub create_time: DateTime<Utc>,
+    /// Set on the rows of a boundary: the last message that it covers.
+    pub covers_through: Option<MessageId>,
 }
 
-/// A queued message without its content.
+/// A queued message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct QueuedView {
     /// Its id.
@@ -130,6 +190,9 @@ pub(crate) struct QueuedView {
     pub effort: Option<Effort>,
     /// When it was queued.
     pub create_time: DateTime<Utc>,
+    /// Its text parts, where it is shown whole; they are not kept with a reply.
+    #[serde(skip)]
+    pub texts: Vec<String>,
 }
 
 /// What has changed in a chat since a position, read in one snapshot.

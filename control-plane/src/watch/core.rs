@@ -13,7 +13,11 @@
 //! is lost, late or doubled between replicas can show a wrong picture, only an old one.
 //!
 //! - While the pages of a sync are sent, no live event is: a preview never stands beside
-//!   the message that has replaced it.
+//!   the message that has replaced it. A summary's preview alone is not replaced by rows:
+//!   it is made beside the steps and ends with a reset.
+//! - An edit removes messages from one id on, and spares boundaries above it that cover
+//!   less. It touches those, so they come again with its revision: a reset that takes
+//!   them with it loses nothing, and what a client has to do stays one comparison.
 //! - A preview that is over is replaced by its message or, where no message came, taken
 //!   back by exactly one reset. A closed stream alone does not say which it was; a sync
 //!   that began after it was seen closed does.
@@ -132,7 +136,8 @@ struct Sync {
 impl Watcher {
     /// A watcher that begins with the present.
     pub(crate) fn start(chat: ChatId, history_limit: Option<u32>, timing: Timing, now: Duration) -> Self {
-        Self::new(Cursor::start(chat), Begin::Start { history_limit }, timing, now)
+        let cursor = Cursor::start(chat);
+        Self::new(cursor, cursor.encode(), Begin::Start { history_limit }, timing, now)
     }
 
     /// A watcher that goes on after a cursor.
@@ -146,14 +151,17 @@ impl Watcher {
         timing: Timing,
         now: Duration,
     ) -> Result<Self, Malformed> {
-        Ok(Self::new(Cursor::decode(chat, cursor)?, Begin::Resume, timing, now))
+        let read = Cursor::decode(chat, cursor)?;
+        // The client's own text, which an earlier release may have written otherwise: it
+        // stays what it is until something durable is sent.
+        Ok(Self::new(read, cursor.to_owned(), Begin::Resume, timing, now))
     }
 
-    fn new(cursor: Cursor, begin: Begin, timing: Timing, now: Duration) -> Self {
+    fn new(cursor: Cursor, cursor_text: String, begin: Begin, timing: Timing, now: Duration) -> Self {
         Self {
             timing,
             cursor,
-            cursor_text: cursor.encode(),
+            cursor_text,
             begin,
             page: None,
             picture: None,

@@ -13,7 +13,10 @@ use uuid::Uuid;
 use crate::store::{ChatView, QueuePosition, QueueThrough, RowPosition};
 
 /// First byte of a cursor. Another layout takes another number.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+/// The layout before, without the place of what is required: clients still hold such
+/// cursors when a new release starts.
+const LAYOUT_BEFORE: u8 = 1;
 
 /// How far the durable events of a chat were sent, in the order in which one sync sends
 /// them; all that is listed here only grows.
@@ -31,6 +34,8 @@ pub(crate) struct Position {
     pub(crate) metadata: i64,
     /// Snapshot from which the settings were sent.
     pub(crate) settings: i64,
+    /// Snapshot from which what is required of the client was sent.
+    pub(crate) action: i64,
     /// The last complete picture.
     pub(crate) snapshot: i64,
 }
@@ -43,6 +48,7 @@ impl Position {
         error: 0,
         metadata: 0,
         settings: 0,
+        action: 0,
         snapshot: 0,
     };
 }
@@ -77,7 +83,8 @@ impl Cursor {
     pub(crate) fn decode(chat: ChatId, text: &str) -> Result<Self, Malformed> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Malformed)?;
         let mut reader = Reader(&bytes);
-        if reader.array()? != [LAYOUT] || reader.array()? != tag(chat).to_be_bytes() {
+        let [layout] = reader.array()?;
+        if ![LAYOUT, LAYOUT_BEFORE].contains(&layout) || reader.array()? != tag(chat).to_be_bytes() {
             return Err(Malformed);
         }
         let row = RowPosition { revision: reader.number()?, id: MessageId(reader.number()?) };
@@ -94,6 +101,7 @@ impl Cursor {
             error: reader.number()?,
             metadata: reader.number()?,
             settings: reader.number()?,
+            action: if layout == LAYOUT_BEFORE { 0 } else { reader.number()? },
             snapshot: reader.number()?,
         };
         let begun = if position.snapshot == 0 { reader.number()? } else { 0 };
@@ -122,9 +130,14 @@ impl Cursor {
             }
             QueueThrough::All => bytes.push(1),
         }
-        for number in
-            [position.retry, position.error, position.metadata, position.settings, position.snapshot]
-        {
+        for number in [
+            position.retry,
+            position.error,
+            position.metadata,
+            position.settings,
+            position.action,
+            position.snapshot,
+        ] {
             write_number(&mut bytes, number);
         }
         if position.snapshot == 0 {
@@ -147,6 +160,7 @@ impl Cursor {
             || position.error > versions.error
             || position.metadata > chat.metadata.metadata_version
             || position.settings > versions.snapshot
+            || position.action > versions.snapshot
             || position.snapshot > versions.snapshot
             || self.begun > versions.snapshot
     }
@@ -184,7 +198,12 @@ impl Cursor {
 /// What a client knows of a chat's settings, as a number to compare.
 pub(crate) fn settings_digest(chat: &ChatView) -> u64 {
     let workspace = chat.workspace_id.map(|id| *id.0.as_bytes()).unwrap_or_default();
-    digest(&[&workspace, chat.model.as_bytes(), &[chat.effort as u8]])
+    let timeout = u64::try_from(chat.action_timeout.as_millis()).unwrap_or(u64::MAX).to_be_bytes();
+    let words = [&workspace, chat.model.as_bytes(), &[chat.effort as u8, u8::from(chat.compact_requested)]];
+    let more: [&[u8]; 2] = [&timeout, chat.last_turn_summary.as_bytes()];
+    let tools = chat.client_tool_names.iter().map(String::as_bytes);
+    let parts: Vec<&[u8]> = words.into_iter().chain(more).chain(tools).collect();
+    digest(&parts)
 }
 
 /// A cursor of another chat is refused, not misread.

@@ -5,7 +5,7 @@ use chatplane_domain::{ChatError, MessageId, QueuedMessageId, Retry, State};
 
 use crate::{
     relay::{PartHeader, StreamId, StreamKind},
-    store::{ChatView, MessageView, QueuedView},
+    store::{ActionRequired, ChatView, MessageView, QueuedView},
 };
 
 /// An event with the cursor that resumes after it.
@@ -39,6 +39,8 @@ pub(crate) enum DurableEvent {
     Retry(Option<Retry>),
     /// The chat's error changed.
     Error(Option<ChatError>),
+    /// The chat is suspended until somebody settles these calls.
+    ActionRequired(ActionRequired),
     /// The chat's execution changed; the picture is complete.
     State(StateView),
     /// The chat's metadata or settings changed.

@@ -32,6 +32,7 @@ enum Stage {
     Retry,
     Error,
     Metadata,
+    Action,
     State,
     Complete,
 }
@@ -93,7 +94,8 @@ impl Draining {
                 },
                 Stage::Retry => (self.retry(cursor), Stage::Error),
                 Stage::Error => (self.error(cursor), Stage::Metadata),
-                Stage::Metadata => (self.metadata(cursor), Stage::State),
+                Stage::Metadata => (self.metadata(cursor), Stage::Action),
+                Stage::Action => (self.action(cursor), Stage::State),
                 Stage::State => (self.state(cursor), Stage::Complete),
                 Stage::Complete => return Step::Complete(self.picture.clone()),
             };
@@ -180,6 +182,16 @@ impl Draining {
         position.settings = self.chat.versions.snapshot;
         cursor.settings = settings;
         Some(DurableEvent::ChatUpdated(Box::new(self.chat.clone())))
+    }
+
+    /// What a suspended chat waits for goes with each of its snapshots: a result that is
+    /// handed in takes its call off the list and moves nothing else.
+    fn action(&mut self, cursor: &mut Cursor) -> Option<DurableEvent> {
+        let snapshot = self.chat.versions.snapshot;
+        let known = &mut cursor.position.action;
+        let required = self.chat.action_required.clone().filter(|_| *known < snapshot)?;
+        *known = snapshot;
+        Some(DurableEvent::ActionRequired(required))
     }
 
     fn state(&mut self, cursor: &mut Cursor) -> Option<DurableEvent> {

@@ -47,6 +47,8 @@ impl Picture {
         let over = match stream.kind {
             StreamKind::Answer => stream.id.base_version < self.history,
             StreamKind::Call(call) => !self.open_calls.contains(&call),
+            // It is made beside the steps, and lives until its worker closes it.
+            StreamKind::Summary => false,
         };
         if over { Fate::Over } else { Fate::Alive }
     }
@@ -93,8 +95,13 @@ impl Previews {
         }
     }
 
-    /// The client forgets what the message replaces, and so does this.
+    /// The client forgets what the message replaces, and so does this. The rows of a
+    /// boundary replace nothing: they are no answer, and a summary's preview ends with a
+    /// reset when its worker has closed it, which is later.
     pub(super) fn replaced_by(&mut self, message: &MessageView) {
+        if message.covers_through.is_some() {
+            return;
+        }
         match &message.body {
             Body::Assistant(_) => self.shown.retain(|id, shown| {
                 shown.header.kind != StreamKind::Answer || id.base_version >= message.revision
@@ -134,7 +141,7 @@ impl Previews {
             let is_shown = picture.fate(header) == Fate::Alive
                 && match header.kind {
                     StreamKind::Answer => Some(header.id) == answer,
-                    StreamKind::Call(_) => true,
+                    StreamKind::Call(_) | StreamKind::Summary => true,
                 };
             if is_shown && let Some(event) = self.advance(stream) {
                 self.last_served = stream.header().id;

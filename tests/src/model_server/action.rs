@@ -157,6 +157,12 @@ pub fn say(text: &str) -> Vec<Action> {
     vec![Action::text(text), Action::stop()]
 }
 
+/// A whole answer after which the context is so full.
+#[must_use]
+pub fn say_with_context(text: &str, input_tokens: u64) -> Vec<Action> {
+    vec![Action::Usage { input_tokens, output_tokens: 5 }, Action::text(text), Action::stop()]
+}
+
 /// A whole answer that calls tools, given as name and arguments.
 #[must_use]
 pub fn call_tools(calls: &[(&str, Value)]) -> Vec<Action> {

@@ -4,6 +4,22 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// How a worker's request for a title begins; `worker/src/jobs/title.rs` has the whole of it.
+const TITLE_INSTRUCTION: &str = "You write titles for conversations.";
+/// How a worker's request for a summary begins; `worker/src/step/compaction.rs` has the whole of it.
+const SUMMARY_INSTRUCTION: &str = "Write a summary of this conversation.";
+
+/// What a model is called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The next answer of a turn.
+    Turn,
+    /// A title, by a job beside the turns.
+    Title,
+    /// A summary that takes the history's place.
+    Summary,
+}
+
 /// One call of the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -18,6 +34,25 @@ pub struct Request {
 }
 
 impl Request {
+    /// What the model is called for, as its instructions say.
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        let asks_for_title = |text: &&str| text.starts_with(TITLE_INSTRUCTION);
+        if self.system_texts().iter().any(asks_for_title) {
+            Purpose::Title
+        } else if self.last_user_text().starts_with(SUMMARY_INSTRUCTION) {
+            Purpose::Summary
+        } else {
+            Purpose::Turn
+        }
+    }
+
+    /// Instructions, in order.
+    #[must_use]
+    pub fn system_texts(&self) -> Vec<&str> {
+        array(&self.body["system"]).iter().filter_map(|block| block["text"].as_str()).collect()
+    }
+
     /// What a user said last; empty when nobody has.
     #[must_use]
     pub fn last_user_text(&self) -> &str {

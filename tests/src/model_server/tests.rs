@@ -7,8 +7,16 @@ use crate::wait::eventually;
 
 /// Sends a call that says `text`.
 async fn send(server: &ModelServer, text: &str) -> TcpStream {
-    let content = json!([{"type": "text", "text": text}]);
-    let body = json!({"model": "m", "messages": [{"role": "user", "content": content}]}).to_string();
+    send_under(server, &[], text).await
+}
+
+/// The same under instructions.
+async fn send_under(server: &ModelServer, system: &[&str], text: &str) -> TcpStream {
+    let blocks = |texts: &[&str]| {
+        json!(texts.iter().map(|text| json!({"type": "text", "text": text})).collect::<Vec<_>>())
+    };
+    let messages = json!([{"role": "user", "content": blocks(&[text])}]);
+    let body = json!({"model": "m", "system": blocks(system), "messages": messages}).to_string();
     let mut connection = TcpStream::connect(server.address).await.unwrap();
     let head = format!(
         "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
@@ -20,8 +28,12 @@ async fn send(server: &ModelServer, text: &str) -> TcpStream {
 }
 
 async fn ask(server: &ModelServer, text: &str) -> String {
+    read_all(send(server, text).await).await
+}
+
+async fn read_all(mut connection: TcpStream) -> String {
     let mut response = Vec::new();
-    let _ = send(server, text).await.read_to_end(&mut response).await;
+    let _ = connection.read_to_end(&mut response).await;
     String::from_utf8_lossy(&response).into_owned()
 }
 
@@ -142,4 +154,37 @@ async fn errors_garbage_and_cuts_are_sent_as_they_are() {
     assert!(ask(&server, "x").await.contains("\r\n1\r\nd\r\n1\r\na\r\n"));
     let cut = ask(&server, "x").await;
     assert!(cut.contains("half") && !cut.ends_with("0\r\n\r\n"), "{cut}");
+}
+
+#[tokio::test]
+async fn titles_and_summaries_are_told_from_turns_and_take_no_reply_of_theirs() {
+    let server = ModelServer::start_turns([say("first"), say_with_context("second", 900)], |request| {
+        match request.purpose() {
+            Purpose::Title => say("A title"),
+            Purpose::Summary => say("A summary"),
+            Purpose::Turn => panic!("turns have replies of their own"),
+        }
+    })
+    .await;
+    let title = ["You write titles for conversations. You get an excerpt."];
+    let summary = "Write a summary of this conversation. It will take its place.";
+
+    let told = [
+        read_all(send_under(&server, &title, "Write the title.").await).await,
+        ask(&server, "one").await,
+        ask(&server, summary).await,
+        ask(&server, "two").await,
+    ];
+
+    let texts: Vec<String> = told.iter().map(|response| text_deltas(response)).collect();
+    assert_eq!(texts, ["A title", "first", "A summary", "second"]);
+    assert!(told[3].contains("\"input_tokens\":900"), "{}", told[3]);
+    let numbers = |purpose| -> Vec<usize> {
+        server.calls_for(purpose).iter().map(|call| call.request.number).collect()
+    };
+    assert_eq!(
+        [Purpose::Title, Purpose::Turn, Purpose::Summary].map(numbers),
+        [vec![0], vec![1, 3], vec![2]]
+    );
+    assert_eq!(server.requests()[0].system_texts(), title);
 }

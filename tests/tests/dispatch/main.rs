@@ -4,11 +4,15 @@
 //! so that every order of events can be forced.
 
 mod held_up;
+mod jobs;
 mod leases;
 mod live;
 mod races;
 mod replica;
 mod sessions;
+mod settings;
+mod summaries;
+mod suspensions;
 mod worker;
 mod writes;
 
@@ -21,6 +25,15 @@ use tonic_types::StatusExt as _;
 /// The reason that an error names.
 fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+/// The field that an error names first.
+fn field(status: &Status) -> String {
+    let bad_request = status.get_details_bad_request();
+    bad_request
+        .and_then(|bad| bad.field_violations.into_iter().next())
+        .map(|first| first.field)
+        .unwrap_or_default()
 }
 
 /// Waits until the chat is in this state.

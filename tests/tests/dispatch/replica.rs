@@ -7,6 +7,7 @@ use chatplane_control_plane::{
     admin::{self, TokenKind},
     run_with,
 };
+use chatplane_domain::UserId;
 use chatplane_tests::{Client, Database, eventually};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -15,10 +16,12 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-/// A database with a user and a worker's token.
+/// A database with users and a worker's token. Chats begin without a deployment prompt.
 pub(crate) struct World {
     pub(crate) database: Database,
     pub(crate) user_token: String,
+    pub(crate) stranger_token: String,
+    pub(crate) owner_token: String,
     pub(crate) worker_token: String,
 }
 
@@ -27,10 +30,15 @@ impl World {
         let database = Database::create().await;
         let admin = admin::connect(database.url()).await.expect("the database answers");
         let user = admin.create_user("user", false).await.expect("the user is new");
-        let user_token = admin.create_token(TokenKind::User(user)).await.expect("the user exists");
+        let stranger = admin.create_user("stranger", false).await.expect("the user is new");
+        let owner = admin.create_user("owner", true).await.expect("the user is new");
+        let token = async |user| admin.create_token(TokenKind::User(user)).await.expect("the user exists");
+        let (user_token, stranger_token, owner_token) =
+            (token(user).await, token(stranger).await, token(owner).await);
         let worker_token = admin.create_token(TokenKind::Worker).await.expect("a token is made");
         admin.close().await;
-        Self { database, user_token, worker_token }
+        without_prompt(&database, owner).await;
+        Self { database, user_token, stranger_token, owner_token, worker_token }
     }
 
     pub(crate) async fn replica(&self, limits: SchedulerLimits) -> Replica {
@@ -68,7 +76,9 @@ impl World {
             model_output_tokens: 100,
             model_first_token_timeout: 1,
             model_silence_timeout: 2,
-            deployment_prompt: None,
+            queue_max: 50,
+            generate_titles: false,
+            title_model: None,
             allow_plaintext: false,
             tls_cert: None,
             tls_key: None,
@@ -76,6 +86,15 @@ impl World {
             session_grace_ms: 0,
         }
     }
+}
+
+/// Switches the built-in prompt off, so that a chat's first row is what its user wrote.
+async fn without_prompt(database: &Database, owner: UserId) {
+    let statement = format!(
+        "insert into deployment_prompts (organization_id, version, text, default_enabled, updated_by) \
+         select organization_id, 1, '', false, '{owner}' from organizations"
+    );
+    crate::execute(&mut database.connection().await, statement).await;
 }
 
 /// A running replica.

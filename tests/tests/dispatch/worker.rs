@@ -117,10 +117,19 @@ impl Worker {
 
     /// The next lease, which the worker does not take yet.
     pub(crate) async fn leave_lease(&mut self) -> proto::Lease {
-        match self.next().await {
-            Ok(Down::Lease(lease)) => lease,
-            other => panic!("not a lease: {other:?}"),
+        loop {
+            match self.next().await {
+                Ok(Down::Lease(lease)) => return lease,
+                // A renewal may see that a lease has ended before the worker says it has left it.
+                Ok(Down::Lost(lost)) if !self.holds(&lost) => {}
+                other => panic!("not a lease: {other:?}"),
+            }
         }
+    }
+
+    fn holds(&self, lost: &proto::Lost) -> bool {
+        let key = lost.lease.clone().expect("a lease has a key");
+        self.habits.held.lock().expect("no test panics with it").contains(&(key.chat_id, key.fence))
     }
 
     /// The next lease, taken.
@@ -272,6 +281,7 @@ pub(crate) fn commit_of(
         answer: Some(answer),
         next: next.into(),
         model_call: held.write_no + 1,
+        summary: None,
     }
 }
 
@@ -286,14 +296,23 @@ pub(crate) fn answer(words: &str) -> proto::NewMessage {
     }
 }
 
-/// An answer that asks for a tool.
+/// An answer that asks for a tool of the worker's.
 pub(crate) fn call(tool: &str) -> proto::NewMessage {
-    let call =
-        chat::ToolCallPart { call_index: 0, tool_name: tool.to_owned(), arguments_json: "{}".to_owned() };
-    proto::NewMessage {
-        parts: vec![chat::Part { kind: Some(chat::part::Kind::ToolCall(call)) }],
-        ..answer("")
-    }
+    calls_of(&[(tool, chat::CallKind::Unspecified)])
+}
+
+/// An answer that asks for tools, the worker's and the client's.
+pub(crate) fn calls_of(tools: &[(&str, chat::CallKind)]) -> proto::NewMessage {
+    let part = |(call_index, (tool, kind)): (i32, &(&str, chat::CallKind))| {
+        let call = chat::ToolCallPart {
+            call_index,
+            tool_name: (*tool).to_owned(),
+            arguments_json: "{}".to_owned(),
+            kind: (*kind).into(),
+        };
+        chat::Part { kind: Some(chat::part::Kind::ToolCall(call)) }
+    };
+    proto::NewMessage { parts: (0..).zip(tools).map(part).collect(), ..answer("") }
 }
 
 /// The result of an answer's first call.

@@ -96,6 +96,7 @@ impl Holder {
             answer: Some(answer),
             next: proto::NextStep::Continue.into(),
             model_call: 1,
+            summary: None,
         };
         let request = with_token(request, &self.token);
         let committed = self.service.commit_step(request).await.expect("the call is committed").into_inner();

@@ -22,7 +22,7 @@ use tonic::{
 use super::{
     convert::{self, Malformed},
     status::{CallError, classify},
-    types::{Holder, Outcome, TurnNews, UsageReport, Write, WriteNo},
+    types::{Holder, NewStep, Outcome, TurnNews, UsageReport, Write, WriteNo},
 };
 use crate::{config::ConfigError, step::OpenCall, tools::ToolEnd};
 
@@ -96,8 +96,8 @@ impl Client {
     ) -> Result<Outcome, CallError> {
         let header = write_header(holder, no);
         let outcome = match write {
-            Write::CommitStep { answer, after } => {
-                let request = commit_step(header, answer, *after);
+            Write::CommitStep(step) => {
+                let request = commit_step(header, step);
                 self.unary(request, async |mut client, request| client.commit_step(request).await)
                     .await?
                     .outcome
@@ -216,7 +216,7 @@ impl Client {
         }
     }
 
-    async fn unary<Q, R, F>(
+    pub(super) async fn unary<Q, R, F>(
         &self,
         request: Q,
         call: impl FnOnce(Service, Request<Q>) -> F,
@@ -271,16 +271,13 @@ fn write_header(holder: &Holder, no: WriteNo) -> Option<proto::WriteHeader> {
     })
 }
 
-fn commit_step(
-    header: Option<proto::WriteHeader>,
-    answer: &super::NewAnswer,
-    after: crate::step::After,
-) -> proto::CommitStepRequest {
+fn commit_step(header: Option<proto::WriteHeader>, step: &NewStep) -> proto::CommitStepRequest {
     proto::CommitStepRequest {
         header,
-        answer: Some(convert::from_answer(answer)),
-        next: convert::from_after(after).into(),
-        model_call: answer.model_call,
+        answer: step.answer.as_ref().map(convert::from_answer),
+        next: convert::from_after(step.after).into(),
+        model_call: step.answer.as_ref().map(|answer| answer.model_call).unwrap_or_default(),
+        summary: step.summary.as_ref().map(convert::from_summary),
     }
 }
 

@@ -8,13 +8,14 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::types::{
-    ApiKey, Disposition, LeaseInput, LivePartKind, LivePosition, Model, NewAnswer, NewResult, Outcome,
-    Settings, StreamId, TurnHeader,
+    ApiKey, Disposition, LeaseInput, LivePartKind, LivePosition, Model, NewAnswer, NewResult, NewSummary,
+    Outcome, Settings, StreamId, TurnHeader,
 };
 use crate::{
     llm::{AnswerPart, PartContent, ToolDefinition, ToolResult},
     session::{LeaseKey, Resumed, ResumedChat},
-    step::{After, CallId, Content, Message},
+    step::{After, CallId, Content, Message, PastAnswer},
+    tools::Toolbox,
 };
 
 /// A message of the control plane that breaks the contract.
@@ -67,13 +68,20 @@ pub(crate) fn header(header: proto::TurnHeader) -> Result<TurnHeader, Malformed>
         settings: Settings {
             model: model(header.model.ok_or(Malformed("model"))?),
             effort,
-            tools: header.tools.into_iter().map(tool_definition).collect(),
-            has_workspace: !header.workspace_id.is_empty(),
+            tools: Toolbox {
+                workspace: header.tools.into_iter().map(tool_definition).collect(),
+                client: header.client_tools.into_iter().map(tool_definition).collect(),
+                has_workspace: !header.workspace_id.is_empty(),
+            },
+            workspace_notice: header.workspace_notice,
+            user_instructions: header.user_instructions,
+            compaction_threshold_percent: header.compaction_threshold_percent,
+            compact_requested: header.compact_requested,
         },
     })
 }
 
-fn model(model: proto::ModelConfig) -> Model {
+pub(super) fn model(model: proto::ModelConfig) -> Model {
     let millis = |count: i64| Duration::from_millis(count.max(0).unsigned_abs());
     Model {
         name: model.name,
@@ -81,6 +89,7 @@ fn model(model: proto::ModelConfig) -> Model {
         endpoint: model.endpoint.trim_end_matches('/').to_owned(),
         provider_model: model.provider_model,
         api_key: ApiKey(model.api_key),
+        context_tokens_max: model.context_tokens_max,
         output_tokens_max: model.output_tokens_max,
         first_token_timeout: millis(model.first_token_timeout_ms),
         silence_timeout: millis(model.silence_timeout_ms),
@@ -112,6 +121,9 @@ fn message(turn_message: proto::TurnMessage) -> Result<Message, Malformed> {
     let message = turn_message.message.ok_or(Malformed("message"))?;
     let role = message.role();
     let hidden_from_model = message.visibility() == chat::Visibility::User;
+    let covers_through = Some(message.covers_through).filter(|through| *through > 0);
+    let client_calls = client_calls(&message.parts);
+    let usage = message.usage.map(usage).unwrap_or_default();
     let kinds = message.parts.into_iter().map(|part| part.kind);
     let content = match role {
         chat::Role::System => Content::System { texts: texts(kinds) },
@@ -119,12 +131,25 @@ fn message(turn_message: proto::TurnMessage) -> Result<Message, Malformed> {
         chat::Role::Assistant => {
             let states =
                 turn_message.provider_states.into_iter().chain(std::iter::repeat_with(bytes::Bytes::default));
-            Content::Assistant { parts: kinds.zip(states).filter_map(answer_part).collect() }
+            let parts = kinds.zip(states).filter_map(answer_part).collect();
+            Content::Assistant(PastAnswer { parts, client_calls, usage })
         }
         chat::Role::Tool => Content::Tool { results: kinds.flatten().filter_map(tool_result).collect() },
         chat::Role::Unspecified => return Err(Malformed("role")),
     };
-    Ok(Message { id: message.message_id, hidden_from_model, content })
+    let (id, revision) = (message.message_id, message.revision);
+    Ok(Message { id, revision, hidden_from_model, covers_through, content })
+}
+
+/// Places, among the calls, of those that are not a worker's to run, of kinds that are not
+/// known here too: whoever settles them, it is not this worker.
+fn client_calls(parts: &[chat::Part]) -> Vec<u32> {
+    let kinds = parts.iter().filter_map(|part| match &part.kind {
+        Some(chat::part::Kind::ToolCall(part)) => Some(part.kind),
+        _ => None,
+    });
+    let is_others = |kind: i32| chat::CallKind::try_from(kind) != Ok(chat::CallKind::Unspecified);
+    (0..).zip(kinds).filter(|(_, kind)| is_others(*kind)).map(|(index, _)| index).collect()
 }
 
 fn texts(kinds: impl Iterator<Item = Option<chat::part::Kind>>) -> Vec<String> {
@@ -162,7 +187,8 @@ fn tool_result(kind: chat::part::Kind) -> Option<ToolResult> {
 pub(crate) fn outcome(outcome: Option<proto::WriteOutcome>) -> Result<Outcome, Malformed> {
     let outcome = outcome.ok_or(Malformed("outcome"))?;
     let disposition = match outcome.disposition() {
-        proto::Disposition::Continues | proto::Disposition::NextTurn => Disposition::Continues,
+        proto::Disposition::Continues => Disposition::Continues,
+        proto::Disposition::NextTurn => Disposition::NextTurn,
         proto::Disposition::Released => Disposition::Released,
         proto::Disposition::Unspecified => return Err(Malformed("disposition")),
     };
@@ -171,13 +197,18 @@ pub(crate) fn outcome(outcome: Option<proto::WriteOutcome>) -> Result<Outcome, M
         history_version: outcome.history_version,
         disposition,
         committed_ids: outcome.committed_message_ids,
+        has_boundary: !outcome.boundary_message_ids.is_empty(),
         has_added: !outcome.added_message_ids.is_empty(),
         model: outcome.model.map(|changed| Box::new(model(changed))),
     })
 }
 
 pub(crate) fn from_answer(answer: &NewAnswer) -> proto::NewMessage {
-    let mut calls = 0..;
+    let mut calls = (0..).map(|index: u32| {
+        let is_clients = answer.client_calls.contains(&index);
+        let kind = if is_clients { chat::CallKind::Client } else { chat::CallKind::Unspecified };
+        (index.try_into().unwrap_or(i32::MAX), kind)
+    });
     proto::NewMessage {
         parts: answer.parts.iter().map(|part| from_part(part, &mut calls)).collect(),
         provider_states: answer.parts.iter().map(|part| part.provider_state.clone()).collect(),
@@ -187,17 +218,33 @@ pub(crate) fn from_answer(answer: &NewAnswer) -> proto::NewMessage {
     }
 }
 
-fn from_part(part: &AnswerPart, calls: &mut impl Iterator<Item = i32>) -> chat::Part {
+pub(crate) fn from_summary(summary: &NewSummary) -> proto::Summary {
+    proto::Summary {
+        covers_through: summary.covers_through,
+        history_version: summary.history_version,
+        text: summary.text.clone(),
+        model: summary.model.clone(),
+        usage: Some(from_usage(summary.usage)),
+        runtime_ms: millis(summary.runtime),
+        model_call: summary.model_call,
+        context_tokens: summary.context_tokens,
+        context_percent: summary.context_percent,
+    }
+}
+
+fn from_part(part: &AnswerPart, calls: &mut impl Iterator<Item = (i32, chat::CallKind)>) -> chat::Part {
     let kind = match &part.content {
         PartContent::Text(text) => chat::part::Kind::Text(chat::TextPart { text: text.clone() }),
         PartContent::Reasoning(text) => {
             chat::part::Kind::Reasoning(chat::ReasoningPart { text: text.clone() })
         }
         PartContent::ToolCall { tool_name, arguments_json } => {
+            let (call_index, kind) = calls.next().expect("there is a number for every call");
             chat::part::Kind::ToolCall(chat::ToolCallPart {
-                call_index: calls.next().unwrap_or(i32::MAX),
+                call_index,
                 tool_name: tool_name.clone(),
                 arguments_json: arguments_json.clone(),
+                kind: kind.into(),
             })
         }
     };
@@ -221,6 +268,17 @@ pub(crate) fn from_after(after: After) -> proto::NextStep {
     match after {
         After::Continue => proto::NextStep::Continue,
         After::Finish => proto::NextStep::Finish,
+        After::Suspend => proto::NextStep::Suspend,
+    }
+}
+
+fn usage(usage: chat::Usage) -> Usage {
+    Usage {
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cache_read_tokens: usage.cache_read_tokens,
+        cache_write_tokens: usage.cache_write_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
     }
 }
 
@@ -261,6 +319,7 @@ fn from_error_kind(kind: ErrorKind) -> chat::ErrorKind {
         ErrorKind::ModelUnusable => chat::ErrorKind::ModelUnusable,
         ErrorKind::Refused => chat::ErrorKind::Refused,
         ErrorKind::Internal => chat::ErrorKind::Internal,
+        ErrorKind::CompactionFailed => chat::ErrorKind::CompactionFailed,
     }
 }
 
@@ -276,6 +335,7 @@ pub(crate) fn from_live_part(stream: StreamId, part: usize, kind: &LivePartKind)
         LivePartKind::ToolOutput { tool_name, call } => {
             (chat::PartKind::ToolOutput, tool_name.clone(), Some(from_call_id(*call)))
         }
+        LivePartKind::Summary => (chat::PartKind::Summary, String::new(), None),
     };
     chat::PartStarted {
         stream: Some(from_stream_id(stream)),

@@ -3,6 +3,7 @@
 mod client;
 mod convert;
 mod dial;
+mod jobs;
 mod live;
 mod status;
 mod stream;
@@ -10,10 +11,11 @@ mod types;
 
 pub(crate) use client::{Client, Timeouts};
 pub(crate) use dial::Dial;
+pub(crate) use jobs::{Job, JobAnswer, JobKey, JobKind};
 pub(crate) use live::{LeaseStreams, LiveStream, LiveStreams, StreamOpener};
 pub(crate) use status::CallError;
 pub(crate) use stream::{Command, SessionStream, Worker};
 pub(crate) use types::{
-    Disposition, Holder, LeaseInput, LivePartKind, NewAnswer, NewResult, Outcome, Settings, TurnHeader,
-    TurnNews, UsageReport, Write, WriteNo,
+    Disposition, Holder, LeaseInput, LivePartKind, Model, NewAnswer, NewResult, NewStep, NewSummary, Outcome,
+    Settings, TurnHeader, TurnNews, UsageReport, Write, WriteNo,
 };

@@ -22,6 +22,7 @@ use tonic::{Code, Status, Streaming};
 use super::{
     client::Client,
     convert::{self, Malformed},
+    jobs::{self, Job},
     live::{LiveMessage, LivePiece, LiveStreams},
     status::{CallError, classify},
     types::{Holder, LeaseInput, LivePosition},
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Control(LeaseKey, Control),
     /// Stops a running lease and forgets it.
     Abandon(LeaseKey),
+    /// Does a job.
+    Job(Box<Job>),
     /// Stops: everything has ended.
     Stop,
     /// Stops: no replica will ever open the session.
@@ -248,9 +251,19 @@ impl SessionStream {
             }
             Down::Lost(lost) => Event::Lost(convert::lease_key(lost.lease.as_ref())?),
             Down::Drain(proto::Drain {}) => Event::ReplicaDrains,
+            // A job is no business of the session's core: it has no slot and no lease.
+            Down::Job(job) => return self.job(job),
         };
         self.handle(event);
         self.delivered = None;
+        Ok(())
+    }
+
+    fn job(&mut self, job: proto::Job) -> Result<(), Malformed> {
+        if let Some(session_id) = self.core.id() {
+            let job = jobs::job(job, session_id.into())?;
+            self.commands.push_back(Command::Job(Box::new(job)));
+        }
         Ok(())
     }
 

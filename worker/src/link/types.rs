@@ -5,9 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use chatplane_domain::{ChatError, Effort, Usage};
 
 use crate::{
-    llm::{AnswerPart, ToolDefinition},
+    llm::AnswerPart,
     session::LeaseKey,
     step::{After, CallId, Message},
+    tools::Toolbox,
 };
 
 /// A provider's key: in memory only, and never in a log.
@@ -35,6 +36,7 @@ pub(crate) struct Model {
     pub(crate) endpoint: String,
     pub(crate) provider_model: String,
     pub(crate) api_key: ApiKey,
+    pub(crate) context_tokens_max: i64,
     pub(crate) output_tokens_max: i64,
     pub(crate) first_token_timeout: Duration,
     pub(crate) silence_timeout: Duration,
@@ -45,8 +47,15 @@ pub(crate) struct Model {
 pub(crate) struct Settings {
     pub(crate) model: Model,
     pub(crate) effort: Effort,
-    pub(crate) tools: Arc<[ToolDefinition]>,
-    pub(crate) has_workspace: bool,
+    pub(crate) tools: Toolbox,
+    /// Tells the model of the chat's workspace; empty for none.
+    pub(crate) workspace_notice: String,
+    /// The owner's own instructions as they are now; empty for none.
+    pub(crate) user_instructions: String,
+    /// Percent of the context at which the history is summarized; 100 for never.
+    pub(crate) compaction_threshold_percent: i32,
+    /// The turn is to make a summary and nothing else.
+    pub(crate) compact_requested: bool,
 }
 
 /// Where a turn stands.
@@ -83,11 +92,42 @@ pub(crate) struct TurnNews {
 #[derive(Clone, Debug)]
 pub(crate) struct NewAnswer {
     pub(crate) parts: Vec<AnswerPart>,
+    /// Places, among its calls, of those that the client settles.
+    pub(crate) client_calls: Vec<u32>,
     pub(crate) model: String,
     pub(crate) usage: Usage,
     pub(crate) runtime: Duration,
     /// Counts the lease's model calls from 1.
     pub(crate) model_call: i64,
+}
+
+/// A summary as it is handed in.
+#[derive(Clone, Debug)]
+pub(crate) struct NewSummary {
+    /// The last message that it covers.
+    pub(crate) covers_through: i64,
+    /// Version of the history that it was made from.
+    pub(crate) history_version: i64,
+    pub(crate) text: String,
+    pub(crate) model: String,
+    pub(crate) usage: Usage,
+    pub(crate) runtime: Duration,
+    /// Counts the lease's model calls from 1.
+    pub(crate) model_call: i64,
+    /// Tokens of the context that it takes the place of.
+    pub(crate) context_tokens: i64,
+    /// The same as percent of what fits.
+    pub(crate) context_percent: i32,
+}
+
+/// What a step hands in.
+#[derive(Clone, Debug)]
+pub(crate) struct NewStep {
+    /// Absent where the turn waited for a summary, or for calls to run before it suspends.
+    pub(crate) answer: Option<NewAnswer>,
+    /// One that is ready.
+    pub(crate) summary: Option<NewSummary>,
+    pub(crate) after: After,
 }
 
 /// The result of a tool call as it is handed in.
@@ -102,7 +142,7 @@ pub(crate) struct NewResult {
 /// A command of a lease holder.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    CommitStep { answer: NewAnswer, after: After },
+    CommitStep(Box<NewStep>),
     CommitToolResults(Vec<NewResult>),
     RecordRetry { error: ChatError, delay: Duration },
     FinishInterruption { partial: Option<NewAnswer>, results: Vec<NewResult>, model_call: i64 },
@@ -120,8 +160,10 @@ pub(crate) struct WriteNo {
 /// What a holder does after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disposition {
-    /// The lease goes on, in the same turn or with the next.
+    /// The lease goes on in the same turn.
     Continues,
+    /// The lease goes on with the next turn.
+    NextTurn,
     /// The lease has ended.
     Released,
 }
@@ -134,6 +176,8 @@ pub(crate) struct Outcome {
     pub(crate) disposition: Disposition,
     /// Ids of what was handed in, in order.
     pub(crate) committed_ids: Vec<i64>,
+    /// Whether a summary was handed in and taken.
+    pub(crate) has_boundary: bool,
     /// Whether the control plane added rows of its own, to be read.
     pub(crate) has_added: bool,
     pub(crate) model: Option<Box<Model>>,
@@ -170,4 +214,5 @@ pub(crate) enum LivePartKind {
     Reasoning,
     ToolCall { tool_name: String },
     ToolOutput { tool_name: String, call: CallId },
+    Summary,
 }

@@ -127,8 +127,9 @@ impl Failures {
                 format!("The model provider at {host} refused the key: check the model's key and its account.")
             }
             ErrorKind::ContextLength => {
-                "The chat and the answer that it may get do not fit the model's context: start a new chat, use a \
-                 model with a larger one, or lower the model's output limit."
+                "The chat and the answer that it may get do not fit the model's context: shorten the message, have \
+                 the chat summarized, start a new chat, use a model with a larger context, or lower the model's \
+                 output limit."
                     .to_owned()
             }
             ErrorKind::MalformedResponse => format!(
@@ -142,6 +143,7 @@ impl Failures {
             ErrorKind::InvalidRequest
             | ErrorKind::TurnLimit
             | ErrorKind::AttemptsExhausted
+            | ErrorKind::CompactionFailed
             | ErrorKind::Internal => {
                 format!("The model provider at {host} refused the call: check the model's name and settings.")
             }
@@ -223,6 +225,7 @@ fn is_retryable(kind: ErrorKind) -> bool {
         | ErrorKind::AttemptsExhausted
         | ErrorKind::ModelUnusable
         | ErrorKind::Refused
+        | ErrorKind::CompactionFailed
         | ErrorKind::Internal => false,
     }
 }

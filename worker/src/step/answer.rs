@@ -15,16 +15,20 @@ pub(crate) enum After {
     Continue,
     /// The turn is over.
     Finish,
+    /// The chat waits, without a worker, for calls that somebody else settles.
+    Suspend,
 }
 
-/// How the turn goes on after this answer. Calls count, not what the provider says
-/// about them: every call must get its result, also in an answer cut at its token limit.
-pub(crate) fn after(answer: &Answer) -> After {
-    let has_calls = answer.parts.iter().any(is_call);
-    if has_calls || answer.stop_reason == Some(StopReason::PauseTurn) {
-        After::Continue
-    } else {
-        After::Finish
+/// How the turn goes on after this answer, of whose calls these are the client's. Calls
+/// count, not what the provider says about them: every call must get its result, also in an
+/// answer cut at its token limit. A worker's own calls run before the chat waits.
+pub(crate) fn after(answer: &Answer, client_calls: &[u32]) -> After {
+    let calls = answer.parts.iter().filter(|part| is_call(part)).count();
+    match calls {
+        0 if answer.stop_reason == Some(StopReason::PauseTurn) => After::Continue,
+        0 => After::Finish,
+        _ if calls == client_calls.len() => After::Suspend,
+        _ => After::Continue,
     }
 }
 

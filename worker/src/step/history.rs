@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chatplane_domain::Usage;
+
 use crate::llm::{AnswerPart, PartContent, ToolResult};
 
 /// A message of the history, as far as the model may see it.
@@ -9,10 +11,21 @@ use crate::llm::{AnswerPart, PartContent, ToolResult};
 pub(crate) struct Message {
     /// Its place.
     pub(crate) id: i64,
+    /// Version of the history that it came with.
+    pub(crate) revision: i64,
     /// Whether only users see it.
     pub(crate) hidden_from_model: bool,
+    /// Set on the rows of a boundary: the model does not see messages up to this one.
+    pub(crate) covers_through: Option<i64>,
     /// What was said.
     pub(crate) content: Content,
+}
+
+impl Message {
+    /// One that the model sees, and that is no boundary's.
+    pub(crate) fn new(id: i64, revision: i64, content: Content) -> Self {
+        Message { id, revision, hidden_from_model: false, covers_through: None, content }
+    }
 }
 
 /// What was said, and by whom.
@@ -20,12 +33,23 @@ pub(crate) struct Message {
 pub(crate) enum Content {
     /// Instructions.
     System { texts: Vec<String> },
-    /// Words of a user.
+    /// Words of a user, or the summary that takes the place of what was said before.
     User { texts: Vec<String> },
     /// An answer of a model.
-    Assistant { parts: Vec<AnswerPart> },
+    Assistant(PastAnswer),
     /// Results of tool calls.
     Tool { results: Vec<ToolResult> },
+}
+
+/// An answer of the history.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PastAnswer {
+    /// What it said and asked for.
+    pub(crate) parts: Vec<AnswerPart>,
+    /// Places of the calls, among the calls, that somebody else than a worker settles.
+    pub(crate) client_calls: Vec<u32>,
+    /// What its model call took.
+    pub(crate) usage: Usage,
 }
 
 /// A tool call, named for good within its chat.
@@ -42,6 +66,8 @@ pub(crate) struct CallId {
 pub(crate) struct OpenCall {
     /// Its name for good.
     pub(crate) id: CallId,
+    /// Whether somebody else than a worker settles it.
+    pub(crate) is_clients: bool,
     /// Name of the tool.
     pub(crate) tool_name: String,
     /// Arguments as the model wrote them.
@@ -52,6 +78,16 @@ pub(crate) struct OpenCall {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct History {
     messages: BTreeMap<i64, Message>,
+}
+
+/// A history as the model sees it.
+pub(crate) struct Rows<'a> {
+    /// Instructions. No boundary covers them.
+    pub(super) system: Vec<&'a Message>,
+    /// The newest boundary's summary. A context that was cleared has none.
+    pub(super) summary: Option<&'a Message>,
+    /// Everything after the newest boundary.
+    pub(super) rest: Vec<&'a Message>,
 }
 
 impl History {
@@ -65,17 +101,36 @@ impl History {
         self.messages.split_off(&from_id);
     }
 
-    /// The messages, oldest first.
-    pub(crate) fn messages(&self) -> impl DoubleEndedIterator<Item = &Message> {
-        self.messages.values()
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.messages.clear();
     }
 
+    /// The messages as the model sees them. Boundaries count by what they cover, never by
+    /// their own place.
+    pub(crate) fn rows(&self) -> Rows<'_> {
+        let newest = self.messages.values().filter_map(|message| message.covers_through).max();
+        let mut rows = Rows { system: Vec::new(), summary: None, rest: Vec::new() };
+        for message in self.messages.values().filter(|message| !message.hidden_from_model) {
+            match (&message.content, message.covers_through) {
+                (Content::System { .. }, _) => rows.system.push(message),
+                (_, Some(through)) if Some(through) == newest => rows.summary = Some(message),
+                (_, Some(_)) => {}
+                (_, None) if newest.is_none_or(|through| message.id > through) => rows.rest.push(message),
+                (_, None) => {}
+            }
+        }
+        rows
+    }
+}
+
+impl Rows<'_> {
     /// Calls without a result, in order.
-    pub(crate) fn open_calls(&self) -> Vec<OpenCall> {
+    pub(super) fn open_calls(&self) -> Vec<OpenCall> {
         let mut open = BTreeMap::new();
-        for message in self.messages() {
+        for message in &self.rest {
             match &message.content {
-                Content::Assistant { parts } => open.extend(calls(message.id, parts)),
+                Content::Assistant(answer) => open.extend(calls(message.id, answer)),
                 Content::Tool { results } => {
                     for result in results {
                         let id = CallId { message_id: result.call_message_id, index: result.call_index };
@@ -88,24 +143,40 @@ impl History {
         open.into_values().collect()
     }
 
-    /// How many answers the turn has so far: those since the last words of a user.
-    pub(crate) fn answers_of_turn(&self) -> usize {
-        self.messages()
-            .rev()
-            .take_while(|message| !matches!(message.content, Content::User { .. }))
-            .filter(|message| matches!(message.content, Content::Assistant { .. }))
-            .count()
+    /// How many answers the turn has so far: those since the last words of a user. Where a
+    /// summary stands for these words, `summarized` of them are no longer there.
+    pub(super) fn answers_of_turn(&self, summarized: usize) -> usize {
+        self.answers_through(i64::MAX, summarized)
+    }
+
+    /// The same up to this message.
+    fn answers_through(&self, last_id: i64, summarized: usize) -> usize {
+        let last_user = self.rest.iter().rposition(|message| matches!(message.content, Content::User { .. }));
+        let is_answer = |message: &&&Message| matches!(message.content, Content::Assistant(_));
+        let of_turn = self.rest.iter().skip(last_user.map_or(0, |last_user| last_user + 1));
+        let there = of_turn.take_while(|message| message.id <= last_id).filter(is_answer).count();
+        if last_user.is_some() { there } else { there + summarized }
+    }
+}
+
+impl History {
+    /// How many answers of the turn a summary up to this message takes the place of, with
+    /// `summarized` that another one took the place of before.
+    pub(crate) fn answers_covered(&self, covers_through: i64, summarized: usize) -> usize {
+        self.rows().answers_through(covers_through, summarized)
     }
 }
 
 /// The calls of an answer with their names.
-fn calls(message_id: i64, parts: &[AnswerPart]) -> impl Iterator<Item = (CallId, OpenCall)> {
-    let calls = parts.iter().filter_map(|part| match &part.content {
+fn calls(message_id: i64, answer: &PastAnswer) -> impl Iterator<Item = (CallId, OpenCall)> {
+    let calls = answer.parts.iter().filter_map(|part| match &part.content {
         PartContent::ToolCall { tool_name, arguments_json } => Some((tool_name, arguments_json)),
         PartContent::Text(_) | PartContent::Reasoning(_) => None,
     });
     (0..).zip(calls).map(move |(index, (tool_name, arguments_json))| {
         let id = CallId { message_id, index };
-        (id, OpenCall { id, tool_name: tool_name.clone(), arguments_json: arguments_json.clone() })
+        let is_clients = answer.client_calls.contains(&index);
+        let (tool_name, arguments_json) = (tool_name.clone(), arguments_json.clone());
+        (id, OpenCall { id, is_clients, tool_name, arguments_json })
     })
 }

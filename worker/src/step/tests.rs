@@ -24,9 +24,34 @@ fn result(call_message_id: i64, call_index: u32) -> ToolResult {
 fn history(contents: impl IntoIterator<Item = Content>) -> History {
     let mut history = History::default();
     for (id, content) in (1..).zip(contents) {
-        history.put(Message { id, hidden_from_model: false, content });
+        history.put(Message::new(id, id, content));
     }
     history
+}
+
+/// What comes next in a turn that nothing is special about.
+fn next_of(history: &History, model_calls_max: usize) -> Result<Next, ChatError> {
+    next(history, &situation(model_calls_max))
+}
+
+fn situation(model_calls_max: usize) -> Situation<'static> {
+    let compaction = Compaction {
+        is_requested: false,
+        threshold_percent: 70,
+        context_tokens_max: 1000,
+        may_begin: true,
+        is_refused: false,
+        refused_through: None,
+    };
+    let instructions = Instructions::default();
+    Situation { instructions, model_calls_max, answers_summarized: 0, compaction }
+}
+
+fn prompt_of(history: &History) -> Prompt {
+    match next_of(history, 200).unwrap() {
+        Next::CallModel { prompt, .. } => prompt,
+        next => panic!("{next:?}"),
+    }
 }
 
 fn user(words: &str) -> Content {
@@ -34,7 +59,7 @@ fn user(words: &str) -> Content {
 }
 
 fn assistant(parts: Vec<AnswerPart>) -> Content {
-    Content::Assistant { parts }
+    Content::Assistant(PastAnswer { parts, client_calls: Vec::new(), usage: Usage::default() })
 }
 
 fn tool(results: Vec<ToolResult>) -> Content {
@@ -49,10 +74,8 @@ fn answer(parts: Vec<AnswerPart>, stop_reason: StopReason) -> Answer {
 fn a_user_message_is_answered_under_the_instructions() {
     let history = history([Content::System { texts: vec!["be brief".to_owned()] }, user("hi")]);
 
-    let next = next(&history, 200).unwrap();
-
     let messages = vec![PromptMessage::User { texts: vec!["hi".to_owned()] }];
-    assert_eq!(next, Next::CallModel(Prompt { system: vec!["be brief".to_owned()], messages }));
+    assert_eq!(prompt_of(&history), Prompt { system: vec!["be brief".to_owned()], messages });
 }
 
 #[test]
@@ -60,7 +83,7 @@ fn calls_without_results_run_and_calls_with_results_do_not() {
     let parts = vec![call("a"), text("and"), call("b"), call("c")];
     let history = history([user("hi"), assistant(parts), tool(vec![result(2, 1)])]);
 
-    let next = next(&history, 200).unwrap();
+    let next = next_of(&history, 200).unwrap();
 
     let Next::RunTools(calls) = next else { panic!("{next:?}") };
     let ids: Vec<(u32, &str)> = calls.iter().map(|call| (call.id.index, call.tool_name.as_str())).collect();
@@ -71,11 +94,8 @@ fn calls_without_results_run_and_calls_with_results_do_not() {
 fn the_model_reads_results_together_with_the_names_of_their_calls() {
     let history = history([user("hi"), assistant(vec![call("a")]), tool(vec![result(2, 0)])]);
 
-    let next = next(&history, 200).unwrap();
-
-    let Next::CallModel(prompt) = next else { panic!("{next:?}") };
     assert_eq!(
-        prompt.messages[1..],
+        prompt_of(&history).messages[1..],
         [
             PromptMessage::Assistant { message_id: 2, parts: vec![call("a")] },
             PromptMessage::Tool { results: vec![result(2, 0)] },
@@ -86,12 +106,10 @@ fn the_model_reads_results_together_with_the_names_of_their_calls() {
 #[test]
 fn what_only_users_see_stays_out_of_the_prompt() {
     let mut history = history([user("hi")]);
-    history.put(Message { id: 2, hidden_from_model: true, content: assistant(vec![text("notice")]) });
+    let notice = Message::new(2, 2, assistant(vec![text("notice")]));
+    history.put(Message { hidden_from_model: true, ..notice });
 
-    let next = next(&history, 200).unwrap();
-
-    let Next::CallModel(prompt) = next else { panic!("{next:?}") };
-    assert_eq!(prompt.messages.len(), 1);
+    assert_eq!(prompt_of(&history).messages.len(), 1);
 }
 
 #[test]
@@ -102,11 +120,11 @@ fn a_turn_that_has_used_its_model_calls_ends_with_a_typed_error() {
         let id = contents.len() as i64 + 1;
         contents.extend(step.clone());
         *contents.last_mut().unwrap() = tool(vec![result(id, 0)]);
-        let limited = next(&history(contents.clone()), 3);
+        let limited = next_of(&history(contents.clone()), 3);
         assert_eq!(limited.is_err(), number == 2, "after {} answers", number + 1);
     }
 
-    let error = next(&history(contents), 3).unwrap_err();
+    let error = next_of(&history(contents), 3).unwrap_err();
 
     assert_eq!(error.kind, ErrorKind::TurnLimit);
     assert!(!error.retryable);
@@ -116,22 +134,76 @@ fn a_turn_that_has_used_its_model_calls_ends_with_a_typed_error() {
 fn open_calls_run_even_when_the_turn_has_no_model_calls_left() {
     let history = history([user("hi"), assistant(vec![call("a")])]);
 
-    assert!(matches!(next(&history, 1), Ok(Next::RunTools(_))));
+    assert!(matches!(next_of(&history, 1), Ok(Next::RunTools(_))));
+}
+
+#[test]
+fn system_rows_come_first_then_the_workspace_then_the_users_own_instructions() {
+    let mut history = history([user("hi")]);
+    history.put(Message::new(2, 2, Content::System { texts: vec!["of the chat".to_owned()] }));
+    let instructions =
+        Instructions { workspace_notice: "of the workspace", user_instructions: "of the user" };
+    let with = |instructions| Situation { instructions, ..situation(200) };
+
+    let Ok(Next::CallModel { prompt, .. }) = next(&history, &with(instructions)) else { panic!() };
+
+    assert_eq!(prompt.system, ["of the chat", "of the workspace", "of the user"]);
+    let instructions = Instructions { workspace_notice: "", ..instructions };
+    let Ok(Next::CallModel { prompt, .. }) = next(&history, &with(instructions)) else { panic!() };
+    assert_eq!(prompt.system, ["of the chat", "of the user"]);
+}
+
+#[test]
+fn a_chat_waits_for_its_client_once_the_workers_own_calls_have_results() {
+    let mixed = PastAnswer {
+        parts: vec![call("ask"), call("list_dir")],
+        client_calls: vec![0],
+        usage: Usage::default(),
+    };
+    let open = history([user("hi"), Content::Assistant(mixed.clone())]);
+    let waiting = history([user("hi"), Content::Assistant(mixed.clone()), tool(vec![result(2, 1)])]);
+    let results = tool(vec![result(2, 0), result(2, 1)]);
+    let settled = history([user("hi"), Content::Assistant(mixed), results]);
+
+    let Next::RunTools(calls) = next_of(&open, 200).unwrap() else { panic!() };
+    assert_eq!(calls.iter().map(|call| call.id.index).collect::<Vec<_>>(), [1]);
+    assert_eq!(next_of(&waiting, 200), Ok(Next::Suspend));
+    assert!(matches!(next_of(&settled, 200), Ok(Next::CallModel { .. })));
+}
+
+#[test]
+fn words_that_a_user_put_in_follow_the_results_of_the_step() {
+    let contents = [user("hi"), assistant(vec![call("a")]), tool(vec![result(2, 0)]), user("rather so")];
+
+    let said = PromptMessage::User { texts: vec!["rather so".to_owned()] };
+    assert_eq!(
+        prompt_of(&history(contents)).messages[2..],
+        [PromptMessage::Tool { results: vec![result(2, 0)] }, said]
+    );
+}
+
+#[test]
+fn an_answer_with_the_clients_calls_alone_leaves_the_chat_to_the_client() {
+    let mixed = answer(vec![call("ask"), text("and"), call("list_dir")], StopReason::ToolUse);
+    let clients = answer(vec![text("well"), call("ask"), call("ask")], StopReason::ToolUse);
+
+    assert_eq!(after(&mixed, &[0]), After::Continue);
+    assert_eq!(after(&clients, &[0, 1]), After::Suspend);
 }
 
 #[test]
 fn an_answer_with_calls_continues_whatever_the_provider_says() {
     for reason in [StopReason::EndTurn, StopReason::ToolUse, StopReason::MaxTokens] {
-        assert_eq!(after(&answer(vec![call("a")], reason)), After::Continue);
+        assert_eq!(after(&answer(vec![call("a")], reason), &[]), After::Continue);
     }
 }
 
 #[test]
 fn an_answer_without_calls_finishes_unless_the_provider_paused() {
     for reason in [StopReason::EndTurn, StopReason::ToolUse, StopReason::MaxTokens] {
-        assert_eq!(after(&answer(vec![text("done")], reason)), After::Finish);
+        assert_eq!(after(&answer(vec![text("done")], reason), &[]), After::Finish);
     }
-    assert_eq!(after(&answer(vec![text("so far")], StopReason::PauseTurn)), After::Continue);
+    assert_eq!(after(&answer(vec![text("so far")], StopReason::PauseTurn), &[]), After::Continue);
 }
 
 #[test]
@@ -180,11 +252,12 @@ proptest! {
             expected.extend(open.into_iter().map(|index| CallId { message_id: id, index }));
         }
 
-        match next(&history(contents), 200).unwrap() {
+        match next_of(&history(contents), 200).unwrap() {
             Next::RunTools(calls) => {
                 prop_assert_eq!(calls.into_iter().map(|call| call.id).collect::<Vec<_>>(), expected);
             }
-            Next::CallModel(_) => prop_assert!(expected.is_empty()),
+            Next::CallModel { .. } => prop_assert!(expected.is_empty()),
+            next @ (Next::Summarize(_) | Next::Suspend) => prop_assert!(false, "{:?}", next),
         }
     }
 
@@ -194,6 +267,6 @@ proptest! {
 
         history.truncate(cut);
 
-        prop_assert!(history.messages().all(|message| message.id < cut));
+        prop_assert!(history.rows().rest.iter().all(|message| message.id < cut));
     }
 }

@@ -70,6 +70,16 @@ impl Turn {
         }
     }
 
+    /// Waits until the lease shall be given back as it is, whatever else is wanted.
+    pub(super) fn drain_end(&self) -> impl Future<Output = ()> + use<> {
+        let mut control = self.control.clone();
+        async move {
+            if control.wait_for(|control| control.drain == Drain::Now).await.is_err() {
+                pending::<()>().await;
+            }
+        }
+    }
+
     async fn control_changed(&mut self) {
         // Without its owner the task is about to be ended from outside.
         if self.control.changed().await.is_err() {

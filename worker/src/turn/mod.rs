@@ -15,6 +15,7 @@
 //! A task is one lease. Losing the lease drops the whole loop at whatever it waits for,
 //! which closes the provider's connection and lets go of running tools.
 
+mod compaction;
 mod control;
 mod model;
 mod retry;
@@ -25,7 +26,7 @@ mod usage;
 mod versions;
 mod write;
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt,
@@ -40,13 +41,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     limits::Limits,
     link::{
-        CallError, Client, Holder, LeaseInput, LeaseStreams, LiveStreams, Settings, TurnHeader, TurnNews,
-        Write,
+        CallError, Client, Holder, LeaseInput, LeaseStreams, LiveStreams, NewStep, Settings, TurnHeader,
+        TurnNews, Write,
     },
     llm::Provider,
     session::{Control, Drain, RunEnd},
-    step::{self, History, Next},
+    step::{self, After, Compaction, History, Instructions, Next, Situation},
 };
+use compaction::Summaries;
 use control::Signal;
 pub(crate) use usage::{UsageReports, report_all};
 use versions::Versions;
@@ -100,6 +102,14 @@ struct Turn {
     live: LeaseStreams,
     history: History,
     settings: Settings,
+    /// The owner's own instructions as they were when the turn began.
+    user_instructions: String,
+    /// A turn has begun since the last read: the next one tells its instructions.
+    turn_begins: bool,
+    summaries: Summaries,
+    /// Answers of this turn that a summary of this lease took the place of. A lease that
+    /// takes over does not know them, and gives the turn as many more.
+    answers_summarized: usize,
     versions: Versions,
     /// The history has rows above this revision that are not known here.
     unread_after: Option<i64>,
@@ -116,16 +126,20 @@ struct Turn {
     tries: Tries,
 }
 
-/// The tries of the current model call under this lease.
+/// The tries of the current model call under this lease: all that is about one history.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tries {
     /// When the first one began.
     since: Option<Instant>,
     failures: u32,
-    /// The last ones that ran out of time.
-    timeouts: u32,
+    /// The last ones that were paid for, or may have been, and came to nothing.
+    wasted: u32,
     /// The next one waits until then.
     not_before: Option<Instant>,
+    /// The provider has refused the history for its length.
+    is_refused: bool,
+    /// It has also refused to summarize it up to this row, for its length.
+    summary_refused_through: Option<i64>,
 }
 
 /// Runs a lease to its end, or until it is lost.
@@ -162,7 +176,11 @@ impl Turn {
             holder,
             control,
             history,
+            user_instructions: input.header.settings.user_instructions.clone(),
             settings: input.header.settings,
+            turn_begins: false,
+            summaries: Summaries::default(),
+            answers_summarized: 0,
             versions: Versions::read(snapshot_version, history_version),
             unread_after,
             interrupting: input.header.interrupting,
@@ -196,15 +214,45 @@ impl Turn {
             Some(Signal::GiveBack) => return self.release().await,
             None => {}
         }
-        // Between two steps is where a draining worker stops.
-        if self.control.borrow().drain != Drain::No {
+        let next = step::next(&self.history, &self.situation());
+        // Between two steps is where a draining worker stops; a chat that waits for its client
+        // needs no other worker to say so.
+        if self.control.borrow().drain != Drain::No && next != Ok(Next::Suspend) {
             return self.release().await;
         }
-        match step::next(&self.history, self.context.limits.model_calls_max) {
-            Ok(Next::CallModel(prompt)) => self.call_model(prompt).await,
+        match next {
+            Ok(Next::CallModel { prompt, beside }) => self.call_model(prompt, beside).await,
             Ok(Next::RunTools(calls)) => self.run_tools(calls).await,
+            Ok(Next::Summarize(plan)) => self.summarize(plan).await,
+            Ok(Next::Suspend) => self.suspend().await,
             Err(error) => self.fail(error).await,
         }
+    }
+
+    /// All that the next step depends on beside the history.
+    fn situation(&self) -> Situation<'_> {
+        Situation {
+            instructions: Instructions {
+                workspace_notice: &self.settings.workspace_notice,
+                user_instructions: &self.user_instructions,
+            },
+            model_calls_max: self.context.limits.model_calls_max,
+            answers_summarized: self.answers_summarized,
+            compaction: Compaction {
+                is_requested: self.settings.compact_requested,
+                threshold_percent: self.settings.compaction_threshold_percent,
+                context_tokens_max: self.settings.model.context_tokens_max,
+                may_begin: self.summaries.may_begin(),
+                is_refused: self.tries.is_refused,
+                refused_through: self.tries.summary_refused_through,
+            },
+        }
+    }
+
+    /// Leaves the open calls to whoever settles them. A lease may begin with that.
+    async fn suspend(&mut self) -> Result<(), Exit> {
+        let step = NewStep { answer: None, summary: None, after: After::Suspend };
+        self.write(Write::CommitStep(Box::new(step))).await?.settled()
     }
 
     async fn release(&mut self) -> Result<(), Exit> {
@@ -250,8 +298,18 @@ impl Turn {
 
     fn learn(&mut self, news: TurnNews) {
         let TurnNews { header, deleted_from, messages } = news;
+        if self.unread_after == Some(0) {
+            self.history.clear();
+        }
         if let Some(id) = deleted_from {
             self.history.truncate(id);
+            // What it covers may be among what is gone.
+            self.summaries.drop_all();
+            // The holder's own boundaries also send everything again, but at a version that
+            // their write has told: what it has not told is an edit, which begins a turn.
+            if header.history_version != self.versions.history {
+                self.begin_turn();
+            }
         }
         for message in messages {
             self.history.put(message);
@@ -265,6 +323,21 @@ impl Turn {
         self.interrupting = header.interrupting;
         self.attempt = header.attempt;
         self.settings = header.settings;
+        if mem::take(&mut self.turn_begins) {
+            self.user_instructions.clone_from(&self.settings.user_instructions);
+        }
+    }
+
+    /// A turn has begun: what the one before it had tried and used up is its own affair.
+    fn begin_turn(&mut self) {
+        self.summaries.begin_turn();
+        self.answers_summarized = 0;
+        self.turn_begins = true;
+    }
+
+    /// The history is to be read from this revision on; everything for 0.
+    fn unread_from(&mut self, revision: i64) {
+        self.unread_after = Some(self.unread_after.map_or(revision, |known| known.min(revision)));
     }
 }
 

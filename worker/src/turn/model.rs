@@ -13,16 +13,21 @@ use super::{
 };
 use crate::{
     limits::ANSWER_BYTES_MAX,
-    link::{LivePartKind, LiveStream, NewAnswer, Write},
+    link::{LivePartKind, LiveStream, NewAnswer, NewStep, Write},
     llm::{Answer, CallFailure, CallLimits, ModelCall, ModelEvent, PartKind},
-    step::{self, Content, Message, Prompt},
+    step::{self, After, Content, Message, PastAnswer, Prompt, SummaryPlan},
+    tools::Toolbox,
 };
 
 /// An answer on its way.
 struct AnswerInProgress {
     answer: Answer,
-    /// The model that was called; the settings may change meanwhile.
+    /// The model that was called.
     model: String,
+    /// Counts the lease's model calls.
+    model_call: i64,
+    /// The tools that it was offered; the settings may change meanwhile.
+    tools: Toolbox,
     live: LiveStream,
     /// Reports the tokens unless a write has stored them.
     usage: UsageGuard,
@@ -40,11 +45,15 @@ enum CallEnd {
     Dropped,
 }
 
-type ModelStream = BoxStream<'static, Result<ModelEvent, CallFailure>>;
+pub(super) type ModelStream = BoxStream<'static, Result<ModelEvent, CallFailure>>;
 
 impl Turn {
-    /// Calls the model once and hands in what comes of it.
-    pub(super) async fn call_model(&mut self, prompt: Prompt) -> Result<(), Exit> {
+    /// Calls the model once and hands in what comes of it. A summary may begin beside it.
+    pub(super) async fn call_model(
+        &mut self,
+        prompt: Prompt,
+        beside: Option<SummaryPlan>,
+    ) -> Result<(), Exit> {
         let model = self.settings.model.clone();
         let Some(provider) = (self.context.providers)(&model.provider) else {
             return self.fail(unknown_provider(&model.provider)).await;
@@ -52,12 +61,20 @@ impl Turn {
         if !self.may_start().await {
             return Ok(());
         }
+        if let Some(Err(error)) = beside.map(|plan| self.start_summary(plan, Instant::now())) {
+            return self.fail(error).await;
+        }
         self.model_calls += 1;
         self.tries.not_before = None;
         self.tries.since.get_or_insert_with(Instant::now);
-        let usage = self.context.usage.guard(self.holder.clone(), self.model_calls, model.name.clone());
-        let live = self.live.open();
-        let mut progress = AnswerInProgress { answer: Answer::default(), model: model.name, live, usage };
+        let mut progress = AnswerInProgress {
+            answer: Answer::default(),
+            usage: self.context.usage.guard(self.holder.clone(), self.model_calls, model.name.clone()),
+            model: model.name,
+            model_call: self.model_calls,
+            tools: self.settings.tools.clone(),
+            live: self.live.open(),
+        };
         let mut stream = provider.call(self.model_call(prompt));
         let end = self.follow(&mut stream, &mut progress).await?;
         drop(stream);
@@ -65,6 +82,9 @@ impl Turn {
             CallEnd::Answered => self.commit(progress).await,
             CallEnd::Failed(failure) => {
                 drop(progress);
+                if failure.error.kind == ErrorKind::ContextLength {
+                    return self.context_is_full(failure.error).await;
+                }
                 self.call_failed(failure).await
             }
             CallEnd::Interrupted => self.commit_partial(progress).await,
@@ -72,7 +92,18 @@ impl Turn {
         }
     }
 
-    fn model_call(&self, prompt: Prompt) -> ModelCall {
+    /// The provider has refused the history: it is summarized, if that can help.
+    async fn context_is_full(&mut self, refusal: ChatError) -> Result<(), Exit> {
+        let hopeless = step::refused(&self.history, &self.situation().compaction, refusal);
+        if let Some(error) = hopeless {
+            return self.fail(error).await;
+        }
+        self.tries.is_refused = true;
+        Ok(())
+    }
+
+    /// What a provider is asked; the same but for the messages, whatever the call is for.
+    pub(super) fn model_call(&self, prompt: Prompt) -> ModelCall {
         let model = &self.settings.model;
         ModelCall {
             endpoint: model.endpoint.clone(),
@@ -82,7 +113,7 @@ impl Turn {
             output_tokens_max: model.output_tokens_max,
             system: prompt.system,
             messages: prompt.messages,
-            tools: self.settings.tools.to_vec(),
+            tools: self.settings.tools.offered(),
             limits: CallLimits {
                 first_token_timeout: model.first_token_timeout,
                 silence_timeout: model.silence_timeout,
@@ -135,21 +166,31 @@ impl Turn {
             Ok(parts) => parts,
             Err(error) => return self.fail(error).await,
         };
-        let after = step::after(&progress.answer);
-        let answer = self.new_answer(&progress, parts.clone());
+        let answer = self.new_answer(&progress, parts);
+        let (usage, client_calls) = (answer.usage, answer.client_calls.clone());
+        let past = PastAnswer { parts: answer.parts.clone(), client_calls, usage };
+        let after = step::after(&progress.answer, &answer.client_calls);
+        let summarized = match after {
+            After::Continue => self.summaries.ready(),
+            After::Finish | After::Suspend => self.summary_in_time().await,
+        };
+        let summary = summarized.as_ref().map(|summarized| summarized.summary.clone());
         let known_history = self.versions.history;
-        let Written::Applied(outcome) = self.write(Write::CommitStep { answer, after }).await? else {
+        let step = NewStep { answer: Some(answer), summary, after };
+        let written = self.write(Write::CommitStep(Box::new(step))).await?;
+        let Written::Applied(outcome) = written else {
             // Not stored: the stream is given up and the tokens are reported by themselves.
-            return Ok(());
+            return written.settled();
         };
         progress.stored();
         match outcome.committed_ids[..] {
             [id] => {
-                let content = Content::Assistant { parts };
-                self.history.put(Message { id, hidden_from_model: false, content });
+                let content = Content::Assistant(past);
+                self.history.put(Message::new(id, outcome.history_version, content));
             }
-            _ => self.read_back(known_history),
+            _ => self.unread_from(known_history),
         }
+        self.summary_handed_in(summarized, &outcome);
         settle(&outcome)
     }
 
@@ -168,12 +209,14 @@ impl Turn {
     }
 
     fn new_answer(&self, progress: &AnswerInProgress, parts: Vec<crate::llm::AnswerPart>) -> NewAnswer {
+        let client_calls = progress.tools.client_calls(&parts);
         NewAnswer {
             parts,
+            client_calls,
             model: progress.model.clone(),
             usage: progress.answer.usage,
             runtime: self.tries.since.map(|since| since.elapsed()).unwrap_or_default(),
-            model_call: self.model_calls,
+            model_call: progress.model_call,
         }
     }
 }
@@ -207,7 +250,7 @@ fn live_kind(kind: &PartKind) -> LivePartKind {
     }
 }
 
-fn unknown_provider(provider: &str) -> ChatError {
+pub(super) fn unknown_provider(provider: &str) -> ChatError {
     ChatError {
         kind: ErrorKind::ModelUnusable,
         message: "This worker does not know the model's provider. Choose another model.".to_owned(),
@@ -218,7 +261,7 @@ fn unknown_provider(provider: &str) -> ChatError {
     }
 }
 
-fn cut_short(provider: &str) -> CallFailure {
+pub(super) fn cut_short(provider: &str) -> CallFailure {
     let error = ChatError {
         kind: ErrorKind::MalformedResponse,
         message: "The provider's answer ended in the middle.".to_owned(),

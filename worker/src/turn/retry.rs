@@ -18,8 +18,9 @@ impl Turn {
         if !error.retryable || asked > limits.retry_after_max {
             return self.fail(error).await;
         }
-        self.tries.timeouts = if error.kind == ErrorKind::Timeout { self.tries.timeouts + 1 } else { 0 };
-        if self.attempt >= limits.attempts_max || self.tries.timeouts >= limits.timeouts_max {
+        let is_wasted = matches!(error.kind, ErrorKind::Timeout | ErrorKind::CompactionFailed);
+        self.tries.wasted = if is_wasted { self.tries.wasted + 1 } else { 0 };
+        if self.attempt >= limits.attempts_max || self.tries.wasted >= limits.wasted_max {
             return self.fail(exhausted(error, self.attempt)).await;
         }
         self.tries.failures += 1;
@@ -40,6 +41,10 @@ impl Turn {
 
 /// Says what the last attempt met.
 fn exhausted(last: ChatError, attempts: i32) -> ChatError {
+    if last.kind == ErrorKind::CompactionFailed {
+        // Its sentence says what to do; that it was tried often does not help.
+        return ChatError { retryable: false, ..last };
+    }
     ChatError {
         kind: ErrorKind::AttemptsExhausted,
         message: format!("The model call failed {attempts} times, at last with: {}", last.message),

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep_until, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Context, Exit, Reading, Turn,
@@ -18,10 +19,10 @@ use super::{
 use crate::{
     limits::{RESULTS_BYTES_MAX, RESULTS_MAX},
     link::{CallError, Holder, LivePartKind, LiveStream, NewResult, Outcome, StreamOpener, TurnNews, Write},
-    llm::{ToolDefinition, ToolResult},
+    llm::ToolResult,
     session::Control,
     step::{Content, Message, OpenCall},
-    tools::{self, ToolEnd},
+    tools::{self, ToolEnd, Toolbox},
 };
 
 /// A call that has ended. Its stream stays until its result is stored.
@@ -38,9 +39,13 @@ struct Writing {
 
 /// The calls of a step at work.
 struct Calls {
-    /// Those that run or will; empty once the work was stopped.
-    running: BoxStream<'static, Result<Finished, Exit>>,
+    /// Those that run or will; empty once they were let go.
+    running: BoxStream<'static, Result<Option<Finished>, Exit>>,
     all_ended: bool,
+    /// Cancelled once the work is to stop: what runs may end, nothing begins.
+    stopping: CancellationToken,
+    /// When what still runs is let go.
+    let_go_at: Option<Instant>,
     finished: Vec<Finished>,
     writing: Option<Writing>,
     /// Never beside a write: of their two answers nobody could tell which is the newer.
@@ -56,7 +61,8 @@ enum Happening {
     Delivered(Box<(Write, Delivered)>),
     Read(Box<Result<TurnNews, Exit>>),
     Wanted(Signal),
-    Ended(Option<Result<Finished, Exit>>),
+    Ended(Option<Result<Option<Finished>, Exit>>),
+    Overdue,
 }
 
 impl Turn {
@@ -66,7 +72,11 @@ impl Turn {
         loop {
             if calls.writing.is_none() && calls.reading.is_none() {
                 match calls.wanted {
-                    Some(Signal::Interrupt) => return self.hand_in_interrupted(calls.finished).await,
+                    Some(Signal::Interrupt) if calls.all_ended => {
+                        return self.hand_in_interrupted(calls.finished).await;
+                    }
+                    // The control plane has them cancelled, and their ends are on their way.
+                    Some(Signal::Interrupt) => {}
                     // Beside the calls: a control plane that is slow to tell the news must
                     // hold up neither what tools write nor a stop.
                     Some(Signal::Reload) => calls.reading = Some(self.reading()),
@@ -92,21 +102,29 @@ impl Turn {
                         return Ok(());
                     }
                 }
-                Happening::Wanted(signal) => calls.want(signal),
-                Happening::Ended(Some(finished)) => calls.finished.push(finished?),
+                Happening::Wanted(signal) => {
+                    if signal == Signal::Interrupt {
+                        // Nobody pays for it while the calls end.
+                        self.summaries.drop_all();
+                    }
+                    calls.want(signal, self.context.limits.interrupt_grace);
+                }
+                Happening::Ended(Some(finished)) => calls.finished.extend(finished?),
                 Happening::Ended(None) => calls.all_ended = true,
+                Happening::Overdue => calls.let_go(),
             }
         }
     }
 
     fn start_calls(&self, open: Vec<OpenCall>) -> Calls {
         let (history, known_history) = watch::channel(self.versions.history);
+        let stopping = CancellationToken::new();
         let runner = Arc::new(CallRunner {
             context: self.context.clone(),
             holder: self.holder.clone(),
             opener: self.live.opener(),
             tools: self.settings.tools.clone(),
-            has_workspace: self.settings.has_workspace,
+            stopping: stopping.clone(),
         });
         let control = self.control.clone();
         let run = move |call| {
@@ -118,6 +136,8 @@ impl Turn {
         Calls {
             running,
             all_ended: false,
+            stopping,
+            let_go_at: None,
             finished: Vec::new(),
             writing: None,
             reading: None,
@@ -129,12 +149,19 @@ impl Turn {
     async fn calls_happening(&mut self, calls: &mut Calls) -> Happening {
         let (ended, wanted) = (calls.all_ended, calls.wanted);
         let writing = calls.writing.as_mut().map(|writing| &mut writing.delivered);
+        let overdue = calls.let_go_at.filter(|_| !ended);
+        // A stop comes before the end of the drain, but does not make it wait.
+        let drain_end = overdue.map(|_| self.drain_end());
+        let mut overdue = overdue.map(|at| sleep_until(at).boxed());
+        let mut drain_end = drain_end.map(FutureExt::boxed);
         tokio::select! {
             biased;
             delivered = wait_for(writing) => Happening::Delivered(Box::new(delivered)),
             signal = self.next_signal_but(wanted) => Happening::Wanted(signal),
             news = wait_for(calls.reading.as_mut()) => Happening::Read(Box::new(news)),
             finished = calls.running.next(), if !ended => Happening::Ended(finished),
+            () = wait_for(overdue.as_mut()) => Happening::Overdue,
+            () = wait_for(drain_end.as_mut()) => Happening::Overdue,
         }
     }
 
@@ -171,7 +198,7 @@ impl Turn {
     /// Enters stored results into the known history.
     fn store(&mut self, finished: Vec<Finished>, outcome: &Outcome, known_history: i64) {
         if outcome.committed_ids.len() != finished.len() {
-            self.read_back(known_history);
+            self.unread_from(known_history);
         }
         for (id, Finished { result, live }) in outcome.committed_ids.iter().zip(finished) {
             let result = ToolResult {
@@ -181,7 +208,7 @@ impl Turn {
                 is_error: result.is_error,
             };
             let content = Content::Tool { results: vec![result] };
-            self.history.put(Message { id: *id, hidden_from_model: false, content });
+            self.history.put(Message::new(*id, outcome.history_version, content));
             if let Some(live) = live {
                 live.commit();
             }
@@ -211,14 +238,24 @@ impl Turn {
 }
 
 impl Calls {
-    fn want(&mut self, signal: Signal) {
+    fn want(&mut self, signal: Signal, interrupt_grace: Duration) {
         self.wanted = Some(signal);
-        if signal != Signal::Reload {
-            self.reading = None;
-            // Dropping a call lets go of it; what becomes of it is the control plane's to say.
-            self.running = futures::stream::empty().boxed();
-            self.all_ended = true;
+        match signal {
+            Signal::Reload => {}
+            Signal::GiveBack => self.let_go(),
+            Signal::Interrupt => {
+                self.reading = None;
+                self.stopping.cancel();
+                self.let_go_at = Some(Instant::now() + interrupt_grace);
+            }
         }
+    }
+
+    /// Lets go of what runs; what becomes of it is the control plane's to say.
+    fn let_go(&mut self) {
+        self.reading = None;
+        self.running = futures::stream::empty().boxed();
+        self.all_ended = true;
     }
 }
 
@@ -239,41 +276,49 @@ struct CallRunner {
     context: Context,
     holder: Holder,
     opener: StreamOpener,
-    tools: Arc<[ToolDefinition]>,
-    has_workspace: bool,
+    tools: Toolbox,
+    stopping: CancellationToken,
 }
 
 impl CallRunner {
+    /// Runs a call to its end; none when the work stopped before.
     async fn run(
         &self,
         call: OpenCall,
         known_history: watch::Receiver<i64>,
         mut control: watch::Receiver<Control>,
-    ) -> Result<Finished, Exit> {
-        // Its owner ends this with everything else.
-        let _: Result<_, _> = control.wait_for(|control| control.may_start).await;
+    ) -> Result<Option<Finished>, Exit> {
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => return Ok(None),
+            // Its owner ends this with everything else.
+            _ = control.wait_for(|control| control.may_start) => {}
+        }
         let since = Instant::now();
-        let (end, live) = match tools::check(&call, &self.tools, self.has_workspace) {
+        let ended = match self.tools.check(&call) {
             Ok(()) => {
                 let duration_max = self.context.limits.tool_duration_max;
                 let ran = timeout(duration_max, self.insist(&call, &known_history)).await;
-                ran.unwrap_or_else(|_| Ok((overdue(duration_max), None)))?
+                ran.unwrap_or_else(|_| Ok(Some((overdue(duration_max), None))))?
             }
-            Err(end) => (end, None),
+            Err(end) => Some((end, None)),
         };
-        let ToolEnd { output, is_error } = end;
-        let result =
-            NewResult { call: call.id, output: tools::cut(output), is_error, runtime: since.elapsed() };
-        Ok(Finished { result, live })
+        let finished = |(ToolEnd { output, is_error }, live)| {
+            let output = tools::cut(output);
+            let result = NewResult { call: call.id, output, is_error, runtime: since.elapsed() };
+            Finished { result, live }
+        };
+        Ok(ended.map(finished))
     }
 
     /// Asks for the call until there is an answer, or until patience ends. Repeating is safe:
-    /// the workspace agent knows calls by their ids.
+    /// the workspace agent knows calls by their ids. Once the work stops nothing is repeated:
+    /// what became of the call is then the control plane's to say.
     async fn insist(
         &self,
         call: &OpenCall,
         known_history: &watch::Receiver<i64>,
-    ) -> Result<(ToolEnd, Option<LiveStream>), Exit> {
+    ) -> Result<Option<(ToolEnd, Option<LiveStream>)>, Exit> {
         let mut failing_since = None;
         let mut failures = 0;
         loop {
@@ -282,11 +327,11 @@ impl CallRunner {
             let known = *known_history.borrow();
             let on_output = |data: Bytes| live.get_or_insert_with(|| self.open_stream(call)).append(&data);
             match self.context.client.call_tool(&self.holder, known, call, on_output).await {
-                Ok(end) => return Ok((end, live)),
+                Ok(end) => return Ok(Some((end, live))),
                 Err(CallError::LeaseLost) => return Err(Exit::Lost),
                 Err(CallError::Refused { code, reason }) => {
                     tracing::warn!(chat_id = %self.holder.key.chat_id, ?code, reason, "a tool call was refused");
-                    return Ok((refused(&reason), None));
+                    return Ok(Some((refused(&reason), None)));
                 }
                 // Stale too: a result committed beside this call has moved the history.
                 Err(CallError::Unavailable { .. } | CallError::Stale) => {}
@@ -297,9 +342,12 @@ impl CallRunner {
             }
             failures += 1;
             if failing_since.get_or_insert_with(Instant::now).elapsed() >= self.context.limits.call_patience {
-                return Ok((unreachable(), None));
+                return Ok(Some((unreachable(), None)));
             }
-            sleep(self.context.limits.rewrite.pause(failures, rand::random())).await;
+            let pause = self.context.limits.rewrite.pause(failures, rand::random());
+            if timeout(pause, self.stopping.cancelled()).await.is_ok() {
+                return Ok(None);
+            }
         }
     }
 

@@ -50,7 +50,7 @@ impl Written {
 /// How the loop goes on after a write.
 pub(super) fn settle(outcome: &Outcome) -> Result<(), Exit> {
     match outcome.disposition {
-        Disposition::Continues => Ok(()),
+        Disposition::Continues | Disposition::NextTurn => Ok(()),
         Disposition::Released => Err(Exit::Released),
     }
 }
@@ -133,7 +133,7 @@ impl Turn {
             }
             Delivered::Stale => {
                 self.stale_writes += 1;
-                self.unread_after = Some(self.versions.history);
+                self.unread_from(self.versions.history);
                 if self.stale_writes > STALE_MAX { Err(Exit::Refused) } else { Ok(Written::Not) }
             }
             Delivered::LeaseLost => Err(Exit::Lost),
@@ -151,7 +151,7 @@ impl Turn {
                 self.attempt += 1;
                 self.versions.wrote(outcome.snapshot_version, outcome.history_version);
             }
-            Write::CommitStep { .. } | Write::FinishInterruption { .. } | Write::Fail(_) | Write::Release => {
+            Write::CommitStep(_) | Write::FinishInterruption { .. } | Write::Fail(_) | Write::Release => {
                 self.interrupting = false;
                 self.versions.wrote(outcome.snapshot_version, outcome.history_version);
             }
@@ -163,17 +163,17 @@ impl Turn {
             self.tries = Tries::default();
         }
         if outcome.has_added {
-            self.unread_after = Some(known_history);
+            self.unread_from(known_history);
+        }
+        if outcome.disposition == Disposition::NextTurn {
+            self.begin_turn();
+            // Settings of the turn come with its read, also should it have no rows.
+            self.unread_from(known_history);
         }
         if let Some(model) = &outcome.model {
             self.settings.model = (**model).clone();
         }
         self.live.rebase(outcome.snapshot_version);
-    }
-
-    /// Reads the rows of the last write back: their ids are not what was expected.
-    pub(super) fn read_back(&mut self, known_history: i64) {
-        self.unread_after = Some(known_history);
     }
 
     /// Ends the turn with an error.
@@ -197,12 +197,13 @@ impl Turn {
         partial: Option<NewAnswer>,
         results: Vec<NewResult>,
     ) -> Result<Written, Exit> {
-        let model_call = self.model_calls;
+        self.summaries.drop_all();
+        let model_call = partial.as_ref().map_or(self.model_calls, |partial| partial.model_call);
         let known_history = self.versions.history;
         let has_rows = partial.is_some() || !results.is_empty();
         let written = self.write(Write::FinishInterruption { partial, results, model_call }).await?;
         if has_rows && matches!(written, Written::Applied(_)) {
-            self.read_back(known_history);
+            self.unread_from(known_history);
         }
         Ok(written)
     }

@@ -43,7 +43,7 @@ pub(super) fn expire_lease(
     if chat.execution == Execution::Leased {
         draft.run();
     } else {
-        draft.close_open_calls(SyntheticReason::Interrupted);
+        draft.end_interrupted(SyntheticReason::Interrupted);
         draft.run_head_or_wait();
     }
     Ok(draft.finish_applied())

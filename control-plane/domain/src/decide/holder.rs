@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{forbid, unchanged};
+use super::{forbid, invalid, summary, unchanged};
 use crate::{
     ANSWER_BYTES_MAX, ATTEMPTS_MAX, Answer, COMMIT_BYTES_MAX, CallKind, Chat, ChatError, CommitStep, Context,
     Decision, Disposition, Execution, FinishedCall, HolderCommand, HolderWrite, NextStep, Outcome, PARTS_MAX,
     Rejection, Retry, SyntheticReason, TOOL_OUTPUT_BYTES_MAX, ToolResult, WriteHeader,
     draft::{Draft, attempts_exhausted},
+    turn_summary,
 };
 
 pub(super) fn decide(chat: &Chat, command: HolderCommand, context: Context) -> Result<Decision, Rejection> {
@@ -53,7 +54,7 @@ pub(super) fn decide(chat: &Chat, command: HolderCommand, context: Context) -> R
         }
         HolderWrite::Release => {
             if matches!(chat.execution, Execution::Interrupting { .. }) {
-                draft.close_open_calls(SyntheticReason::Interrupted);
+                draft.end_interrupted(SyntheticReason::Interrupted);
                 draft.run_head_or_wait();
             } else {
                 draft.run();
@@ -89,48 +90,88 @@ fn check_header(chat: &Chat, header: &WriteHeader) -> Result<Option<Decision>, R
 }
 
 fn commit_step(draft: &mut Draft<'_>, step: CommitStep) -> Result<Disposition, Rejection> {
-    let interrupting = matches!(draft.chat.execution, Execution::Interrupting { .. });
-    let answered = step.answer.is_some();
-    if let Some(answer) = step.answer {
-        store_answer(draft, answer, step.journal)?;
-    }
-    if interrupting {
+    let CommitStep { answer, next, journal, summary } = step;
+    if matches!(draft.chat.execution, Execution::Interrupting { .. }) {
+        if let Some(answer) = answer {
+            store_answer(draft, answer, journal)?;
+        }
         return Ok(finish_interruption(draft));
     }
-    let open = &draft.chat.open_calls;
-    match step.next {
-        NextStep::Continue | NextStep::Finish if !answered => {
-            Err(invalid("answer", "only NEXT_STEP_SUSPEND goes without an answer"))
+    if answer.is_none() {
+        check_without_answer(&draft.chat, next, summary.is_some())?;
+    }
+    if let Some(summary) = summary {
+        summary::check(draft, &summary)?;
+        summary::store(draft, summary);
+    }
+    let turn_summary = answer.as_ref().map(turn_summary::of_answer);
+    if let Some(answer) = answer {
+        store_answer(draft, answer, journal)?;
+    }
+    go_on(draft, next, turn_summary)
+}
+
+/// A summary takes the place of an answer where the turn waited for it, and where it was
+/// asked for.
+fn check_without_answer(chat: &Chat, next: NextStep, summarized: bool) -> Result<(), Rejection> {
+    if summarized && !chat.open_calls.is_empty() {
+        return Err(invalid("summary", "every call of the last answer needs a result first"));
+    }
+    match next {
+        NextStep::Suspend => Ok(()),
+        NextStep::Continue if summarized => Ok(()),
+        NextStep::Finish if summarized && chat.compact_requested => Ok(()),
+        NextStep::Finish if summarized => {
+            Err(invalid("answer", "only a summary that was asked for ends a turn; else NEXT_STEP_CONTINUE"))
         }
+        NextStep::Continue | NextStep::Finish => {
+            Err(invalid("answer", "only NEXT_STEP_SUSPEND goes without an answer or a summary"))
+        }
+    }
+}
+
+fn go_on(
+    draft: &mut Draft<'_>,
+    next: NextStep,
+    turn_summary: Option<String>,
+) -> Result<Disposition, Rejection> {
+    let open = &draft.chat.open_calls;
+    match next {
         NextStep::Finish if !open.is_empty() => {
             Err(invalid("next", "a turn with open calls goes on: NEXT_STEP_CONTINUE or NEXT_STEP_SUSPEND"))
         }
         NextStep::Continue => {
-            if draft.chat.open_calls.is_empty() {
+            if open.is_empty() {
                 draft.enter_steering();
             }
             Ok(Disposition::Continues)
         }
-        NextStep::Finish => Ok(finish_turn(draft)),
-        NextStep::Suspend(wait) => {
+        NextStep::Finish => Ok(finish_turn(draft, turn_summary)),
+        NextStep::Suspend => {
             if open.is_empty() || open.iter().any(|call| call.kind == CallKind::Worker) {
                 return Err(invalid(
                     "next",
                     "a chat is suspended when its only open calls are those of clients, persons or sub-agents",
                 ));
             }
-            let deadline = time_after(draft, wait).ok_or_else(|| invalid("next", "it waits too long"))?;
+            let timeout = draft.chat.settings.action_timeout;
+            let deadline = time_after(draft, timeout).ok_or_else(|| invalid("next", "it waits too long"))?;
             draft.suspend(deadline);
             Ok(Disposition::Released)
         }
     }
 }
 
-/// Steering extends the turn, the head starts the next, and else the chat waits.
-fn finish_turn(draft: &mut Draft<'_>) -> Disposition {
+/// Steering extends the turn, the head starts the next, and else the chat waits. A turn
+/// that made nothing but a summary leaves the line of the turn before.
+fn finish_turn(draft: &mut Draft<'_>, turn_summary: Option<String>) -> Disposition {
     if draft.enter_steering() {
-        Disposition::Continues
-    } else if draft.enter_head() {
+        return Disposition::Continues;
+    }
+    if let Some(line) = turn_summary {
+        draft.end_turn(line);
+    }
+    if draft.enter_head() {
         draft.chat.retry = None;
         Disposition::NextTurn
     } else {
@@ -164,7 +205,7 @@ fn record_retry(draft: &mut Draft<'_>, error: ChatError, next_attempt_time: Date
 
 /// What is open is closed; exactly one message, the head, enters.
 fn finish_interruption(draft: &mut Draft<'_>) -> Disposition {
-    draft.close_open_calls(SyntheticReason::Interrupted);
+    draft.end_interrupted(SyntheticReason::Interrupted);
     if draft.enter_head() {
         draft.keep_lease();
         Disposition::NextTurn
@@ -230,8 +271,4 @@ fn store_results(draft: &mut Draft<'_>, results: Vec<FinishedCall>) -> Result<()
 fn time_after(draft: &Draft<'_>, duration: Duration) -> Option<DateTime<Utc>> {
     let delta = TimeDelta::from_std(duration).ok()?;
     draft.now().checked_add_signed(delta)
-}
-
-fn invalid(field: &'static str, description: &str) -> Rejection {
-    Rejection::FieldInvalid { field, description: description.to_owned() }
 }

@@ -7,15 +7,19 @@
 //! `transitions.txt`, which a test holds against this code.
 
 mod client;
+mod context;
 mod control;
+mod creation;
 mod holder;
+mod queue;
+mod settings;
+mod summary;
 
+pub use context::{CHAT_SUMMARIZED, CONTEXT_CLEARED};
 pub use control::INTERRUPTION_MAX;
+pub use creation::{create, fork};
 
-use crate::{
-    Body, Chat, Command, Context, CreateChat, Decision, Execution, MessageId, Outcome, Rejection, Settings,
-    Versions, Visibility, draft::Draft,
-};
+use crate::{Chat, Command, Context, Decision, Outcome, Rejection};
 
 /// Decides what a command does to a chat.
 ///
@@ -26,61 +30,23 @@ pub fn decide(chat: &Chat, command: Command, context: Context) -> Result<Decisio
     match command {
         Command::SendMessage(send) => client::send_message(chat, send, context),
         Command::EditMessage(edit) => client::edit_message(chat, edit, context),
-        Command::EditQueuedMessage(edit) => client::edit_queued_message(chat, edit, context),
-        Command::DeleteQueuedMessage(id) => client::delete_queued_message(chat, id, context),
-        Command::MoveQueuedMessage { id, index } => client::move_queued_message(chat, id, index, context),
-        Command::PromoteQueuedMessage(id) => client::promote_queued_message(chat, id, context),
+        Command::EditQueuedMessage(edit) => queue::edit_queued_message(chat, edit, context),
+        Command::DeleteQueuedMessage(id) => queue::delete_queued_message(chat, id, context),
+        Command::MoveQueuedMessage { id, index } => queue::move_queued_message(chat, id, index, context),
+        Command::PromoteQueuedMessage(id) => queue::promote_queued_message(chat, id, context),
         Command::InterruptChat => client::interrupt_chat(chat, context),
         Command::SubmitToolResults(results) => client::submit_tool_results(chat, results, context),
-        Command::ConfigureChat(settings) => client::configure_chat(chat, settings, context),
-        Command::ArchiveChat => client::archive_chat(chat, context),
-        Command::UnarchiveChat => client::unarchive_chat(chat, context),
+        Command::ConfigureChat(settings) => settings::configure_chat(chat, settings, context),
+        Command::CompactChat(ends) => context::compact_chat(chat, ends, context),
+        Command::ClearContext(ends) => context::clear_context(chat, ends, context),
+        Command::ArchiveChat => settings::archive_chat(chat, context),
+        Command::UnarchiveChat => settings::unarchive_chat(chat, context),
         Command::Lease(session) => control::lease(chat, session, context),
         Command::Holder(command) => holder::decide(chat, command, context),
         Command::ExpireLease(expire) => control::expire_lease(chat, expire, context),
         Command::ExpireCalls => control::expire_calls(chat, context),
         Command::FailRunnable(error) => control::fail_runnable(chat, error, context),
     }
-}
-
-/// Decides the first write of a new chat: snapshot 1, history 1, runnable or leased.
-#[must_use]
-pub fn create(create: CreateChat, context: Context) -> Decision {
-    let unborn = Chat {
-        id: create.id,
-        organization: create.organization,
-        owner: create.owner,
-        settings: Settings {
-            model: create.model,
-            effort: create.effort,
-            workspace: create.workspace,
-            client_tools: Vec::new(),
-        },
-        execution: Execution::Waiting { archived: false },
-        versions: Versions::default(),
-        queue: Vec::new(),
-        open_calls: Vec::new(),
-        attempt: 0,
-        retry: None,
-        last_lease: None,
-        next_message_id: MessageId::FIRST,
-        system_prompt: None,
-        answered: false,
-        history_bytes: 0,
-    };
-    let mut draft = Draft::new(&unborn, context);
-    if let Some(prompt) = create.deployment_prompt {
-        draft.insert(Visibility::Model, Body::System(prompt));
-    }
-    if let Some(prompt) = create.system_prompt {
-        draft.chat.system_prompt = Some(draft.insert(Visibility::Model, Body::System(prompt)));
-    }
-    if let Some(notice) = create.workspace_notice {
-        draft.insert(Visibility::Model, Body::System(notice));
-    }
-    draft.insert_user(create.message);
-    draft.run();
-    draft.finish_client(None)
 }
 
 fn forbid(chat: &Chat, command: &'static str) -> Rejection {
@@ -90,6 +56,10 @@ fn forbid(chat: &Chat, command: &'static str) -> Rejection {
 /// A decision that changes nothing: no version moves.
 fn unchanged(chat: &Chat, outcome: Outcome) -> Decision {
     Decision { chat: chat.clone(), change: None, effects: Vec::new(), outcome }
+}
+
+fn invalid(field: &'static str, description: &str) -> Rejection {
+    Rejection::FieldInvalid { field, description: description.to_owned() }
 }
 
 fn client_outcome() -> Outcome {

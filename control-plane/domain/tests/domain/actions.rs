@@ -7,17 +7,46 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 /// more than there is stands for something unknown.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
-    Client { ask: Ask, offer: Option<u8> },
-    Lease { session: u8 },
-    Write { holder: u8, header: Header, what: Write, reply_lost: bool },
-    Repeat { holder: u8 },
-    GetTurn { holder: u8 },
-    SessionEnds { stale: bool },
+    Client {
+        ask: Ask,
+        offer: Option<u8>,
+    },
+    Lease {
+        session: u8,
+    },
+    Write {
+        holder: u8,
+        header: Header,
+        what: Write,
+        reply_lost: bool,
+    },
+    Repeat {
+        holder: u8,
+    },
+    GetTurn {
+        holder: u8,
+    },
+    SessionEnds {
+        stale: bool,
+    },
     InterruptionOverdue,
     ExpireCalls,
     FailRunnable,
-    Crashes { times: u8 },
-    Pass { seconds: u8 },
+    Crashes {
+        times: u8,
+    },
+    /// The chat is copied up to a row; whether everybody goes on with the copy.
+    Fork {
+        row: u8,
+        go_on: bool,
+    },
+    /// The model of a queued message cannot be used any more.
+    ModelGoes {
+        nth: u8,
+    },
+    Pass {
+        seconds: u8,
+    },
 }
 
 /// What a client asks for.
@@ -31,9 +60,19 @@ pub(crate) enum Ask {
     Promote { nth: u8 },
     Interrupt,
     Submit { count: u8 },
-    Configure { model: bool, prompt: bool },
+    Configure { model: bool, prompt: Prompt, tools: Option<u8>, timeout: bool },
+    Compact,
+    Clear,
     Archive,
     Unarchive,
+}
+
+/// What becomes of the chat's prompt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Prompt {
+    Stays,
+    Changes,
+    Goes,
 }
 
 /// How the header of a write differs from what an honest holder sends.
@@ -48,12 +87,29 @@ pub(crate) enum Header {
 /// What a holder writes.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    Step { calls: Option<Vec<CallKind>>, next: Next },
+    Step { calls: Option<Vec<CallKind>>, next: Next, summary: Option<Covers> },
     Results { count: u8 },
     Retry,
     Finish { partial: Option<Vec<CallKind>>, results: u8 },
     Fail,
     Release,
+}
+
+/// What a summary covers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Covers {
+    /// As much as it may.
+    Honest,
+    /// This row, of a history that is so many versions old.
+    Row(u8, u8),
+    /// A step without its results.
+    Cut,
+    /// What the newest boundary covers already.
+    Again,
+    /// A row that does not exist yet.
+    Beyond,
+    /// As much as it may, without a word.
+    Wordless,
 }
 
 /// How a step goes on.
@@ -89,10 +145,18 @@ fn ask() -> impl Strategy<Value = Ask> {
         1 => (0..4_u8).prop_map(|nth| Ask::Promote { nth }),
         2 => Just(Ask::Interrupt),
         3 => (0..4_u8).prop_map(|count| Ask::Submit { count }),
-        1 => (any::<bool>(), any::<bool>()).prop_map(|(model, prompt)| Ask::Configure { model, prompt }),
+        1 => configure(),
+        2 => Just(Ask::Compact),
+        1 => Just(Ask::Clear),
         1 => Just(Ask::Archive),
         1 => Just(Ask::Unarchive),
     ]
+}
+
+fn configure() -> impl Strategy<Value = Ask> {
+    let prompt = select(vec![Prompt::Stays, Prompt::Stays, Prompt::Changes, Prompt::Goes]);
+    (any::<bool>(), prompt, option::of(0..3_u8), any::<bool>())
+        .prop_map(|(model, prompt, tools, timeout)| Ask::Configure { model, prompt, tools, timeout })
 }
 
 fn header() -> impl Strategy<Value = Header> {
@@ -113,9 +177,21 @@ fn next() -> impl Strategy<Value = Next> {
     ]
 }
 
+fn covers() -> impl Strategy<Value = Covers> {
+    prop_oneof![
+        6 => Just(Covers::Honest),
+        3 => (0..16_u8, 0..4_u8).prop_map(|(row, age)| Covers::Row(row, age)),
+        1 => Just(Covers::Cut),
+        1 => Just(Covers::Again),
+        1 => Just(Covers::Beyond),
+        1 => Just(Covers::Wordless),
+    ]
+}
+
 fn what() -> impl Strategy<Value = Write> {
     prop_oneof![
-        6 => (option::weighted(0.8, calls()), next()).prop_map(|(calls, next)| Write::Step { calls, next }),
+        7 => (option::weighted(0.75, calls()), next(), option::weighted(0.3, covers()))
+            .prop_map(|(calls, next, summary)| Write::Step { calls, next, summary }),
         4 => (0..4_u8).prop_map(|count| Write::Results { count }),
         1 => Just(Write::Retry),
         3 => (option::of(calls()), 0..3_u8).prop_map(|(partial, results)| Write::Finish { partial, results }),
@@ -146,6 +222,8 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::ExpireCalls),
         1 => Just(Action::FailRunnable),
         1 => (1..30_u8).prop_map(|times| Action::Crashes { times }),
+        1 => (0..16_u8, prop::bool::weighted(0.5)).prop_map(|(row, go_on)| Action::Fork { row, go_on }),
+        1 => (0..3_u8).prop_map(|nth| Action::ModelGoes { nth }),
         2 => (0..90_u8).prop_map(|seconds| Action::Pass { seconds }),
     ]
 }

@@ -1,13 +1,15 @@
 //! What clients ask of the chat in the world.
 
+use std::time::Duration;
+
 use chatplane_domain::{
     CallKind, Command, ConfigureChat, EditMessage, EditQueuedMessage, MessageId, QueuedMessageId,
     SendMessage, UserMessage,
 };
 
 use crate::{
-    actions::Ask,
-    fixtures::{queued_id, submitted, user_message},
+    actions::{Ask, Prompt},
+    fixtures::{client_tool, queued_id, submitted, user_message},
     world::World,
 };
 
@@ -28,6 +30,8 @@ impl World {
                 Command::EditMessage(EditMessage {
                     target,
                     target_role: self.database.role(target),
+                    boundary_below: self.database.boundary_below(target),
+                    answered_below: self.database.answered_below(target),
                     replacement: user_message("replacement"),
                 })
             }
@@ -45,14 +49,24 @@ impl World {
                 let calls = self.open(CallKind::Client, count);
                 Command::SubmitToolResults(calls.into_iter().map(submitted).collect())
             }
-            Ask::Configure { model, prompt } => {
+            Ask::Configure { model, prompt, tools, timeout } => {
                 let version = self.chat().versions.snapshot;
+                let tool = |number| client_tool(&format!("tool_{number}"));
                 Command::ConfigureChat(ConfigureChat {
                     model: model.then(|| format!("model of version {version}")),
-                    system_prompt: prompt.then(|| format!("prompt of version {version}")),
-                    ..ConfigureChat::default()
+                    effort: None,
+                    workspace: None,
+                    client_tools: tools.map(|count| (0..count).map(tool).collect()),
+                    system_prompt: match prompt {
+                        Prompt::Stays => None,
+                        Prompt::Changes => Some(Some(format!("prompt of version {version}"))),
+                        Prompt::Goes => Some(None),
+                    },
+                    action_timeout: timeout.then(|| Duration::from_secs(30)),
                 })
             }
+            Ask::Compact => Command::CompactChat(self.database.ends()),
+            Ask::Clear => Command::ClearContext(self.database.ends()),
             Ask::Archive => Command::ArchiveChat,
             Ask::Unarchive => Command::UnarchiveChat,
         }

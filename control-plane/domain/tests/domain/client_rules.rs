@@ -1,16 +1,16 @@
 //! SendMessage, the queue, InterruptChat, SubmitToolResults, archives, creation.
 
 use chatplane_domain::{
-    Body, BusyBehavior, CallKind, Chat, ChatId, Command, Context, CreateChat, EditQueuedMessage, Effect,
-    Effort, Fence, Inserted, MessageId, OrganizationId, Outcome, QueuedMessageId, Rejection, SendMessage,
+    Body, BusyBehavior, CallKind, Chat, Command, Context, CreateChat, Decision, EditQueuedMessage, Effect,
+    Effort, Fence, Inserted, MessageId, NextStep, Outcome, QueuedMessageId, Rejection, SendMessage,
     SubmittedResult, TOOL_OUTPUT_BYTES_MAX, UserMessage, Versions, create, decide,
 };
-use uuid::Uuid;
 
 use crate::{
     fixtures::{
-        QUEUE_MAX, accepted, context, entered, inserted, names_field, offering, queue, queued_id, refused,
-        send, session, submitted, user, user_message,
+        ACTION_TIMEOUT, QUEUE_MAX, accepted, answer, client_tool, context, creation, entered, inserted,
+        names_field, offering, queue, queued_id, refused, send, session, step, submitted, user_message,
+        write,
     },
     states::{call_id, chat_in, push, short, with_calls, with_two_queued},
 };
@@ -26,24 +26,17 @@ fn full(state: &str) -> Chat {
     chat
 }
 
-fn creation() -> CreateChat {
+fn hello() -> CreateChat {
     CreateChat {
-        id: ChatId(Uuid::from_u128(1)),
-        organization: OrganizationId(Uuid::from_u128(2)),
-        owner: user(),
-        model: "demo".to_owned(),
-        effort: Effort::Unspecified,
-        workspace: None,
         deployment_prompt: Some("be brief".to_owned()),
         system_prompt: Some("be kind".to_owned()),
-        workspace_notice: Some("the workspace is empty".to_owned()),
-        message: user_message("hello"),
+        ..creation("hello")
     }
 }
 
 #[test]
 fn a_new_chat_is_runnable_with_its_rows_in_order_at_version_one() {
-    let created = create(creation(), context());
+    let created = create(hello(), context());
 
     assert_eq!(short(&created.chat), "R0");
     let versions = Versions { snapshot: 1, history: 1, ..Versions::default() };
@@ -55,18 +48,17 @@ fn a_new_chat_is_runnable_with_its_rows_in_order_at_version_one() {
     let expected = [
         Body::System("be brief".to_owned()),
         Body::System("be kind".to_owned()),
-        Body::System("the workspace is empty".to_owned()),
         Body::User(user_message("hello")),
     ];
     assert!(bodies.eq(&expected));
     assert_eq!(created.chat.system_prompt, Some(MessageId(2)));
-    let outcome = Outcome::Client { entered: vec![MessageId(4)], queued: None };
+    let outcome = Outcome::Client { entered: vec![MessageId(3)], queued: None };
     assert_eq!(created.outcome, outcome);
 }
 
 #[test]
 fn a_new_chat_is_leased_in_the_same_write_where_a_session_is_free() {
-    let created = create(creation(), offering(session(2)));
+    let created = create(hello(), offering(session(2)));
 
     let lease = created.chat.live_lease().expect("it was offered").clone();
     assert_eq!((lease.fence, lease.session), (Fence::FIRST, session(2)));
@@ -151,6 +143,44 @@ fn the_chats_model_is_that_of_the_last_message_that_entered() {
     assert_eq!((direct.settings.model.as_str(), direct.settings.effort), ("another", Effort::High));
     assert_eq!(waiting.settings.model, "demo");
     assert_eq!((entered.settings.model.as_str(), entered.settings.effort), ("another", Effort::High));
+}
+
+#[test]
+fn a_model_that_is_gone_is_replaced_when_its_message_enters() {
+    let mut chat = with_two_queued(chat_in("L1"));
+    chat.queue[0].model = Some("gone".to_owned());
+    chat.queue[0].fallback_model = Some("default".to_owned());
+    chat.queue[1].model = Some("here".to_owned());
+    let finish = |chat: &Chat| accepted(chat, write(chat, step(Some(answer(&[])), NextStep::Finish)));
+
+    let first = finish(&chat);
+    let second = finish(&first.chat);
+
+    let fallbacks = |decision: &Decision| -> Vec<Option<String>> {
+        let rows = inserted(decision).iter();
+        rows.filter_map(|row| match row {
+            Inserted::Queued { fallback_model, .. } => Some(fallback_model.clone()),
+            Inserted::New(_) => None,
+        })
+        .collect()
+    };
+    assert_eq!(
+        (first.chat.settings.model.as_str(), fallbacks(&first)),
+        ("default", vec![Some("default".to_owned())])
+    );
+    assert_eq!((second.chat.settings.model.as_str(), fallbacks(&second)), ("here", vec![None]));
+}
+
+#[test]
+fn a_new_chat_has_its_clients_tools() {
+    let tools = vec![client_tool("open_page")];
+
+    let created = create(CreateChat { client_tools: tools.clone(), ..creation("hello") }, context());
+
+    assert_eq!(created.chat.settings.client_tools, ["open_page"]);
+    assert_eq!(created.chat.settings.action_timeout, ACTION_TIMEOUT);
+    assert_eq!(created.change.and_then(|change| change.client_tools), Some(tools));
+    assert_eq!(create(creation("hello"), context()).change.and_then(|change| change.client_tools), None);
 }
 
 #[test]

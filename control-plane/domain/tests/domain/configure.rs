@@ -1,13 +1,16 @@
 //! ConfigureChat: settings that the next model call uses.
 
+use std::time::Duration;
+
 use chatplane_domain::{
-    CallKind, Chat, Command, ConfigureChat, Effect, Effort, Fence, JournalId, MessageId, NextStep, Rejection,
-    State, WorkspaceId,
+    CallKind, Chat, Command, ConfigureChat, Effect, Effort, Execution, Fence, JournalId, MessageId, NextStep,
+    Rejection, State, WorkspaceId,
 };
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
-    fixtures::{accepted, answer, inserted, refused, session, write},
+    fixtures::{accepted, answer, client_tool, inserted, now, refused, session, step, write},
     states::{EXISTING, chat_in},
 };
 
@@ -16,14 +19,15 @@ fn everything() -> ConfigureChat {
         model: Some("another".to_owned()),
         effort: Some(Effort::High),
         workspace: Some(Some(workspace())),
-        client_tools: Some(vec!["open_page".to_owned()]),
+        client_tools: Some(vec![client_tool("open_page")]),
         system_prompt: None,
+        action_timeout: Some(Duration::from_secs(90)),
     }
 }
 
 fn prompt() -> Command {
     Command::ConfigureChat(ConfigureChat {
-        system_prompt: Some("Be kind.".to_owned()),
+        system_prompt: Some(Some("Be kind.".to_owned())),
         ..ConfigureChat::default()
     })
 }
@@ -43,6 +47,7 @@ fn every_setting_is_changed_and_what_is_not_named_stays() {
     assert_eq!(changed.settings.effort, Effort::High);
     assert_eq!(changed.settings.workspace, Some(workspace()));
     assert_eq!(changed.settings.client_tools, ["open_page"]);
+    assert_eq!(changed.settings.action_timeout, Duration::from_secs(90));
 
     let taken_away = ConfigureChat { workspace: Some(None), ..ConfigureChat::default() };
     let without = accepted(&changed, Command::ConfigureChat(taken_away)).chat;
@@ -108,6 +113,7 @@ fn calls_already_committed_keep_their_workspace_and_journal() {
         answer: Some(answer(&[CallKind::Worker])),
         next: NextStep::Continue,
         journal: Some(journal),
+        summary: None,
     });
     let calling = accepted(&chat, write(&chat, calling)).chat;
 
@@ -117,4 +123,56 @@ fn calls_already_committed_keep_their_workspace_and_journal() {
     assert_eq!(configured.state(), State::Running);
     assert_eq!(configured.open_calls[0].workspace, Some(workspace()));
     assert_eq!(configured.open_calls[0].journal, Some(journal));
+}
+
+#[test]
+fn a_prompt_is_taken_away_and_nothing_changes_where_there_is_none() {
+    let no_prompt =
+        || Command::ConfigureChat(ConfigureChat { system_prompt: Some(None), ..ConfigureChat::default() });
+
+    let without = accepted(&unanswered("W"), no_prompt());
+    let again = accepted(&without.chat, no_prompt());
+
+    assert_eq!(without.change.as_ref().and_then(|change| change.delete_one), Some(MessageId(1)));
+    assert_eq!((inserted(&without), without.chat.system_prompt), ([].as_slice(), None));
+    assert_eq!((again.chat, again.change), (without.chat, None));
+}
+
+#[test]
+fn definitions_of_tools_are_stored_and_their_names_are_settings() {
+    let tools = ["open_page", "click"].map(client_tool).to_vec();
+    let configure = |tools| {
+        Command::ConfigureChat(ConfigureChat { client_tools: Some(tools), ..ConfigureChat::default() })
+    };
+
+    let configured = accepted(&chat_in("L0"), configure(tools.clone()));
+    let again = accepted(&configured.chat, configure(tools.clone()));
+    let none = accepted(&configured.chat, configure(Vec::new()));
+    let still_none = accepted(&none.chat, configure(Vec::new()));
+
+    let defined = |decision: &chatplane_domain::Decision| {
+        decision.change.as_ref().and_then(|change| change.client_tools.clone())
+    };
+    assert_eq!(configured.chat.settings.client_tools, ["open_page", "click"]);
+    assert_eq!(defined(&configured), Some(tools.clone()));
+    assert_eq!(defined(&again), Some(tools), "the stored definitions are not read");
+    assert!(again.effects.contains(&Effect::Reload(session(1), Fence(3))));
+    assert_eq!((defined(&none), none.chat.settings.client_tools.len()), (Some(Vec::new()), 0));
+    assert_eq!(still_none.change, None);
+}
+
+#[test]
+fn a_chat_waits_for_its_client_as_long_as_its_settings_say() {
+    let mut chat = chat_in("L0");
+    chat.settings.action_timeout = Duration::from_secs(90);
+    let waiting = step(Some(answer(&[CallKind::Client])), NextStep::Suspend);
+
+    let suspended = accepted(&chat, write(&chat, waiting)).chat;
+    let change = ConfigureChat { action_timeout: Some(Duration::from_secs(5)), ..ConfigureChat::default() };
+    let configured = accepted(&suspended, Command::ConfigureChat(change)).chat;
+
+    let deadline = now() + TimeDelta::seconds(90);
+    assert_eq!(suspended.execution, Execution::Suspended { deadline });
+    assert_eq!(configured.execution, suspended.execution, "what waits already keeps its deadline");
+    assert_eq!(configured.settings.action_timeout, Duration::from_secs(5));
 }

@@ -2,17 +2,21 @@
 //! and never looks at the chat that `decide` worked on, so that a row which a
 //! decision forgot is noticed.
 
-use std::collections::BTreeMap;
+mod facts;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use chatplane_domain::{
-    Body, CallId, Change, Chat, Decision, Inserted, MessageId, OpenCall, Queued, QueuedMessageId, Role,
-    UserMessage,
+    Body, CallId, Change, Chat, ClientTool, Decision, Inserted, MessageId, OpenCall, Queued, QueuedMessageId,
+    Role, UserMessage, Visibility,
 };
 
 /// A row of the history.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Row {
     pub(crate) body: Body,
+    pub(crate) visibility: Visibility,
+    pub(crate) covers_through: Option<MessageId>,
     pub(crate) revision: i64,
     pub(crate) deleted: bool,
 }
@@ -30,7 +34,7 @@ pub(crate) enum Fate {
 pub(crate) struct CompareLost;
 
 /// All rows of one chat.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Database {
     pub(crate) chat: Chat,
     pub(crate) rows: BTreeMap<MessageId, Row>,
@@ -38,20 +42,29 @@ pub(crate) struct Database {
     pub(crate) contents: BTreeMap<QueuedMessageId, Vec<String>>,
     pub(crate) calls: BTreeMap<CallId, OpenCall>,
     pub(crate) fates: BTreeMap<QueuedMessageId, Fate>,
+    pub(crate) tools: Vec<ClientTool>,
+    /// Models that cannot be used any more.
+    pub(crate) gone: BTreeSet<String>,
 }
 
 impl Database {
     pub(crate) fn create(decision: &Decision) -> Self {
-        let mut database = Self {
-            chat: decision.chat.clone(),
+        let mut database = Self::empty(&decision.chat);
+        database.apply_rows(decision);
+        database
+    }
+
+    fn empty(chat: &Chat) -> Self {
+        Self {
+            chat: chat.clone(),
             rows: BTreeMap::new(),
             queue: BTreeMap::new(),
             contents: BTreeMap::new(),
             calls: BTreeMap::new(),
             fates: BTreeMap::new(),
-        };
-        database.apply_rows(decision);
-        database
+            tools: Vec::new(),
+            gone: BTreeSet::new(),
+        }
     }
 
     /// One statement: compares the version that was read, and writes all or nothing.
@@ -68,6 +81,8 @@ impl Database {
             return;
         };
         self.chat = decision.chat.clone();
+        // Found anew with every read.
+        self.chat.queue.iter_mut().for_each(forget_fallback);
         let revision = self.chat.versions.snapshot;
         self.delete_rows(change, revision);
         for call in &change.calls_opened {
@@ -81,26 +96,38 @@ impl Database {
         for inserted in &change.inserted {
             self.insert(inserted, revision);
         }
+        if let Some(tools) = &change.client_tools {
+            self.tools.clone_from(tools);
+        }
+        let boundary = |inserted: &Inserted| match inserted {
+            Inserted::New(message) => message.covers_through.is_some(),
+            Inserted::Queued { .. } => false,
+        };
+        let deleted = change.delete_from.is_some() || change.delete_one.is_some();
+        if deleted || change.inserted.iter().any(boundary) {
+            self.chat.history_bytes = self.prompt_bytes();
+        }
     }
 
     fn delete_rows(&mut self, change: &Change, revision: i64) {
         for (id, row) in &mut self.rows {
-            let behind = change.delete_from.is_some_and(|from| *id >= from);
-            if (behind || change.delete_one == Some(*id)) && !row.deleted {
+            let counts = row.covers_through.unwrap_or(*id);
+            let behind = change.delete_from.is_some_and(|from| counts >= from);
+            let spared = row.body.role() == Role::System;
+            if (behind && !spared || change.delete_one == Some(*id)) && !row.deleted {
                 row.deleted = true;
                 row.revision = revision;
-                let bytes = i64::try_from(row.body.content_bytes()).expect("test messages are small");
-                // Only the store knows how large the deleted rows are.
-                self.chat.history_bytes -= bytes;
             }
         }
     }
 
     fn write_queue(&mut self, change: &Change) {
         for queued in &change.queue_upserted {
+            let mut queued = queued.clone();
+            forget_fallback(&mut queued);
             let earlier = self.queue.insert(queued.id, queued.clone());
             let edited = change.queue_content.as_ref().map(|content| content.id) == Some(queued.id);
-            let changed = edited || earlier.as_ref() != Some(queued);
+            let changed = edited || earlier.as_ref() != Some(&queued);
             assert!(changed, "what is written is new or has changed");
         }
         if let Some(content) = &change.queue_content {
@@ -117,35 +144,31 @@ impl Database {
 
     fn insert(&mut self, inserted: &Inserted, revision: i64) {
         let id = inserted.message_id();
-        let body = match inserted {
-            Inserted::New(message) => message.body.clone(),
-            Inserted::Queued { queued, message } => {
+        let (body, visibility, covers_through) = match inserted {
+            Inserted::New(message) => (message.body.clone(), message.visibility, message.covers_through),
+            Inserted::Queued { queued, message, fallback_model } => {
                 let fate = self.fates.insert(*queued, Fate::Entered(*message));
                 assert_eq!(fate, Some(Fate::Waiting), "a queued message enters once");
                 let header = self.queue.remove(queued).expect("what enters was in the queue");
-                Body::User(UserMessage {
+                assert_eq!(fallback_model, &self.fallback(&header), "only what is gone is replaced");
+                let asked = header.model;
+                let message = UserMessage {
                     created_by: header.created_by,
                     texts: self.contents[queued].clone(),
-                    model: header.model,
+                    model: fallback_model.clone().or_else(|| asked.clone()),
+                    requested_model: fallback_model.as_ref().and(asked),
                     effort: header.effort,
                     queued_message_id: Some(*queued),
-                })
+                };
+                (Body::User(message), Visibility::Both, None)
             }
         };
-        let row = Row { body, revision, deleted: false };
+        let row = Row { body, visibility, covers_through, revision, deleted: false };
         let earlier = self.rows.insert(id, row);
         assert_eq!(earlier, None, "a message id is used once");
     }
+}
 
-    /// The live rows, in order.
-    pub(crate) fn live(&self) -> impl Iterator<Item = (MessageId, &Row)> {
-        let rows = self.rows.iter().filter(|(_, row)| !row.deleted);
-        rows.map(|(id, row)| (*id, row))
-    }
-
-    /// Role of the live row with this id, as a store reads it for an edit.
-    pub(crate) fn role(&self, id: MessageId) -> Option<Role> {
-        let row = self.rows.get(&id).filter(|row| !row.deleted);
-        row.map(|row| row.body.role())
-    }
+fn forget_fallback(queued: &mut Queued) {
+    queued.fallback_model = None;
 }

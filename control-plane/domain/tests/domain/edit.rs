@@ -91,22 +91,22 @@ fn only_a_live_user_message_can_be_edited() {
 }
 
 #[test]
-fn a_prompt_that_an_edit_deletes_is_no_longer_the_chats() {
+fn an_edit_spares_the_chats_prompt_wherever_it_stands() {
     let unanswered = Chat { answered: false, ..chat_in("W") };
     let configure = || {
         Command::ConfigureChat(ConfigureChat {
-            system_prompt: Some("Be kind.".to_owned()),
+            system_prompt: Some(Some("Be kind.".to_owned())),
             ..ConfigureChat::default()
         })
     };
     let configured = accepted(&unanswered, configure()).chat;
     assert_eq!(configured.system_prompt, Some(MessageId(4)));
 
-    let kept = accepted(&configured, edit(5)).chat;
-    let edited = accepted(&configured, edit(2)).chat;
+    for target in [2, 5] {
+        let edited = accepted(&configured, edit(target)).chat;
 
-    assert_eq!(kept.system_prompt, Some(MessageId(4)));
-    assert_eq!(edited.system_prompt, None);
+        assert_eq!(edited.system_prompt, Some(MessageId(4)));
+    }
 }
 
 #[test]

@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use chatplane_domain::{
-    Answer, AnswerContent, AnswerPart, BusyBehavior, CallId, CallKind, Chat, ChatError, Command, CommitStep,
-    Context, Decision, EditMessage, ErrorKind, ExpireCause, ExpireLease, Fence, FinishedCall, HolderCommand,
-    HolderWrite, Inserted, MessageId, NextStep, Outcome, QueuedMessageId, Rejection, Role, SendMessage,
-    SessionId, SubmittedResult, ToolCall, Usage, UserId, UserMessage, WriteHeader, WriteOutcome, decide,
+    Answer, AnswerContent, AnswerPart, Body, BusyBehavior, CallId, CallKind, Chat, ChatError, ChatId,
+    ClientTool, Command, CommitStep, Context, Covered, CreateChat, Decision, EditMessage, Effort, ErrorKind,
+    ExpireCause, ExpireLease, Fence, FinishedCall, HistoryEnds, HolderCommand, HolderWrite, Inserted,
+    Message, MessageId, NextStep, OrganizationId, Outcome, QueuedMessageId, Rejection, Role, SendMessage,
+    SessionId, SubmittedResult, Summary, ToolCall, Usage, UserId, UserMessage, WriteHeader, WriteOutcome,
+    decide,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 /// Small, so that random commands fill it.
 pub(crate) const QUEUE_MAX: usize = 3;
+/// How long the tests' chats wait for their clients.
+pub(crate) const ACTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn session(number: u128) -> SessionId {
     SessionId(Uuid::from_u128(0x5e55_0000 + number))
@@ -47,8 +51,34 @@ pub(crate) fn user_message(text: &str) -> UserMessage {
         created_by: user(),
         texts: vec![text.to_owned()],
         model: None,
+        requested_model: None,
         effort: None,
         queued_message_id: None,
+    }
+}
+
+/// A new chat without a prompt.
+pub(crate) fn creation(text: &str) -> CreateChat {
+    CreateChat {
+        id: ChatId(Uuid::from_u128(1)),
+        organization: OrganizationId(Uuid::from_u128(2)),
+        owner: user(),
+        model: "demo".to_owned(),
+        effort: Effort::Unspecified,
+        workspace: None,
+        deployment_prompt: None,
+        system_prompt: None,
+        client_tools: Vec::new(),
+        action_timeout: ACTION_TIMEOUT,
+        message: user_message(text),
+    }
+}
+
+pub(crate) fn client_tool(name: &str) -> ClientTool {
+    ClientTool {
+        name: name.to_owned(),
+        description: format!("does {name}"),
+        input_schema_json: "{}".to_owned(),
     }
 }
 
@@ -68,8 +98,15 @@ pub(crate) fn edit_of(target: i64, target_role: Option<Role>) -> Command {
     Command::EditMessage(EditMessage {
         target: MessageId(target),
         target_role,
+        boundary_below: None,
+        answered_below: false,
         replacement: user_message("replacement"),
     })
+}
+
+/// The ends of a history, as a store finds them.
+pub(crate) fn ends(last: i64, last_answer: Option<i64>) -> HistoryEnds {
+    HistoryEnds { last: Some(MessageId(last)), last_answer: last_answer.map(MessageId) }
 }
 
 pub(crate) fn chat_error(kind: ErrorKind) -> ChatError {
@@ -104,11 +141,26 @@ pub(crate) fn answer(calls: &[CallKind]) -> Answer {
 }
 
 pub(crate) fn step(answer: Option<Answer>, next: NextStep) -> HolderWrite {
-    HolderWrite::CommitStep(CommitStep { answer, next, journal: None })
+    HolderWrite::CommitStep(CommitStep { answer, next, journal: None, summary: None })
 }
 
-pub(crate) fn suspend() -> NextStep {
-    NextStep::Suspend(Duration::from_secs(60))
+/// A step that brings a summary.
+pub(crate) fn summarizing(summary: Summary, answer: Option<Answer>, next: NextStep) -> HolderWrite {
+    HolderWrite::CommitStep(CommitStep { answer, next, journal: None, summary: Some(summary) })
+}
+
+/// A summary that covers what it was made from.
+pub(crate) fn summary(covers_through: i64) -> Summary {
+    Summary {
+        covers_through: MessageId(covers_through),
+        covered: Covered { live: true, changed_since: false },
+        text: "it went well".to_owned(),
+        model: "scribe".to_owned(),
+        usage: Usage { input_tokens: 70, output_tokens: 3, ..Usage::default() },
+        runtime_ms: 5,
+        context_tokens: 720,
+        context_percent: 72,
+    }
 }
 
 pub(crate) fn finished(call: CallId) -> FinishedCall {
@@ -182,6 +234,26 @@ pub(crate) fn entered(decision: &Decision) -> Vec<QueuedMessageId> {
     rows.filter_map(|row| match row {
         Inserted::Queued { queued, .. } => Some(*queued),
         Inserted::New(_) => None,
+    })
+    .collect()
+}
+
+/// The rows that are new, and none of the queue's.
+pub(crate) fn new_rows(decision: &Decision) -> Vec<&Message> {
+    let rows = inserted(decision).iter();
+    rows.filter_map(|row| match row {
+        Inserted::Queued { .. } => None,
+        Inserted::New(message) => Some(message),
+    })
+    .collect()
+}
+
+/// The results that the control plane wrote, by call.
+pub(crate) fn synthetic_results(decision: &Decision) -> Vec<(CallId, chatplane_domain::SyntheticReason)> {
+    let rows = new_rows(decision).into_iter();
+    rows.filter_map(|row| match &row.body {
+        Body::Tool(result) => result.synthetic.map(|reason| (result.call, reason)),
+        Body::System(_) | Body::User(_) | Body::Assistant(_) => None,
     })
     .collect()
 }

@@ -13,7 +13,7 @@ use chrono::TimeDelta;
 use crate::{
     fixtures::{
         accepted, answer, chat_error, entered, expire, finished, holder, inserted, names_field, next_header,
-        now, refused, retry, session, step, suspend, write, written,
+        now, refused, retry, session, step, write, written,
     },
     states::{call_id, chat_in, short, with_calls, with_two_queued},
 };
@@ -109,6 +109,7 @@ fn a_reply_names_the_rows_that_the_holder_and_the_control_plane_added() {
         history_version: 11,
         disposition: Disposition::NextTurn,
         first_message_id: MessageId(4),
+        boundary: 0,
         committed: 1,
         added: 2,
     };
@@ -150,7 +151,7 @@ fn an_answer_opens_its_calls_in_order() {
 fn a_chat_is_suspended_until_its_deadline_and_its_lease_has_ended() {
     let chat = chat_in("L0");
 
-    let suspended = accepted(&chat, write(&chat, step(Some(answer(&[CallKind::Client])), suspend())));
+    let suspended = accepted(&chat, write(&chat, step(Some(answer(&[CallKind::Client])), NextStep::Suspend)));
 
     let deadline = now() + TimeDelta::seconds(60);
     assert_eq!(suspended.chat.execution, chatplane_domain::Execution::Suspended { deadline });
@@ -186,8 +187,9 @@ fn a_retry_is_shown_until_the_call_succeeds_or_the_lease_ends() {
 #[test]
 fn a_time_beyond_the_calendar_is_a_wrong_field() {
     let ages = Duration::from_millis(i64::MAX.unsigned_abs());
-    let chat = with_calls(chat_in("L0"), &[CallKind::Client]);
-    let wait = step(None, NextStep::Suspend(ages));
+    let mut chat = with_calls(chat_in("L0"), &[CallKind::Client]);
+    chat.settings.action_timeout = ages;
+    let wait = step(None, NextStep::Suspend);
     let delay = HolderWrite::RecordRetry { error: chat_error(ErrorKind::Overloaded), delay: ages };
 
     assert!(names_field(&refused(&chat, write(&chat, wait)), "next"));
@@ -224,9 +226,9 @@ fn a_commit_that_would_leave_a_call_without_a_result_is_refused() {
     let both = with_calls(chat_in("L0"), &[CallKind::Worker, CallKind::Client]);
     let refusals = [
         (chat_in("L0"), step(Some(answer(&[CallKind::Worker])), NextStep::Finish), "next"),
-        (chat_in("L0"), step(Some(answer(&[CallKind::Worker])), suspend()), "next"),
-        (chat_in("L0"), step(Some(answer(&[])), suspend()), "next"),
-        (both.clone(), step(None, suspend()), "next"),
+        (chat_in("L0"), step(Some(answer(&[CallKind::Worker])), NextStep::Suspend), "next"),
+        (chat_in("L0"), step(Some(answer(&[])), NextStep::Suspend), "next"),
+        (both.clone(), step(None, NextStep::Suspend), "next"),
         (both.clone(), step(Some(answer(&[])), NextStep::Continue), "answer"),
         (both, HolderWrite::CommitToolResults(vec![finished(call_id(1))]), "results"),
     ];

@@ -14,7 +14,7 @@ use crate::{
     database::{CompareLost, Database},
     fixtures::{
         accepted, answer, chat_error, context, edit, expire, finished, holder, later, next_header, offering,
-        queued_id, refused, retry, send, session, step, submitted, suspend, write, written,
+        queued_id, refused, retry, send, session, step, submitted, write, written,
     },
     states::{EXISTING, call_id, chat_in, last_write, short, with_calls, with_two_queued},
 };
@@ -141,8 +141,8 @@ fn exits() -> Vec<(&'static str, Command, SyntheticReason)> {
         ("I1", at("I1", fail()), Interrupted),
         ("I0", at("I0", nothing()), Interrupted),
         ("I1", at("I1", nothing()), Interrupted),
-        ("I0", at("I0", step(None, suspend())), Interrupted),
-        ("I1", at("I1", step(None, suspend())), Interrupted),
+        ("I0", at("I0", step(None, NextStep::Suspend)), Interrupted),
+        ("I1", at("I1", step(None, NextStep::Suspend)), Interrupted),
         ("I0", at("I0", HolderWrite::Release), Interrupted),
         ("I1", at("I1", HolderWrite::Release), Interrupted),
         ("I0", ended(), Interrupted),

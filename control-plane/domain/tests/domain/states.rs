@@ -7,7 +7,7 @@ use chatplane_domain::{
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::fixtures::{chat_error, now, queued_id, session, user};
+use crate::fixtures::{ACTION_TIMEOUT, chat_error, now, queued_id, session, user};
 
 /// All states in which a chat exists; the fifteenth row is `-`, no chat.
 pub(crate) const EXISTING: [&str; 14] =
@@ -56,6 +56,9 @@ fn check_what_the_state_carries(chat: &Chat, name: &str) {
         let worker = chat.open_calls.iter().any(|call| call.kind == CallKind::Worker);
         assert!(!worker, "nobody runs a worker's call of a suspended chat");
     }
+    if chat.compact_requested {
+        assert!(matches!(state, State::Running | State::Interrupting), "nobody compacts in {name}");
+    }
     if chat.retry.is_some() {
         assert_eq!(chat.execution, Execution::Leased, "only a holder retries");
     }
@@ -101,6 +104,8 @@ fn quiet_chat() -> Chat {
             effort: Effort::Unspecified,
             workspace: None,
             client_tools: Vec::new(),
+            client_tools_version: 1,
+            action_timeout: ACTION_TIMEOUT,
         },
         execution: Execution::Waiting { archived: false },
         versions: Versions { snapshot: 10, history: 8, queue: 3, retry: 0, error: 4 },
@@ -113,6 +118,9 @@ fn quiet_chat() -> Chat {
         system_prompt: Some(MessageId(1)),
         answered: true,
         history_bytes: 100,
+        covers_through: None,
+        compact_requested: false,
+        last_turn_summary: "so far so good".to_owned(),
     }
 }
 
@@ -125,6 +133,7 @@ pub(crate) fn last_write() -> LastWrite {
             history_version: 8,
             disposition: chatplane_domain::Disposition::Continues,
             first_message_id: MessageId(3),
+            boundary: 0,
             committed: 1,
             added: 0,
         },
@@ -139,6 +148,7 @@ pub(crate) fn push(chat: &mut Chat, number: i64, steering: bool) {
         steering,
         created_by: user(),
         model: None,
+        fallback_model: None,
         effort: None,
         content_bytes: 9,
     };

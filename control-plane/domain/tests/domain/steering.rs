@@ -9,7 +9,7 @@ use chatplane_domain::{
 use crate::{
     fixtures::{
         accepted, answer, chat_error, entered, expire, finished, inserted, later, queue, queued_id, send,
-        step, submitted, suspend, write, written,
+        step, submitted, write, written,
     },
     states::{call_id, chat_in, push, short, with_calls},
 };
@@ -62,7 +62,7 @@ fn steering_extends_the_turn_that_an_answer_would_finish() {
 fn steering_waits_while_calls_are_open() {
     let chat = steered("L1");
     let calling = step(Some(answer(&[CallKind::Worker])), NextStep::Continue);
-    let waiting = step(Some(answer(&[CallKind::Client])), suspend());
+    let waiting = step(Some(answer(&[CallKind::Client])), NextStep::Suspend);
 
     for what in [calling, waiting] {
         let committed = accepted(&chat, write(&chat, what));

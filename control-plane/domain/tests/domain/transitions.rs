@@ -9,12 +9,12 @@ mod holder;
 use std::{fs, path::Path};
 
 use chatplane_domain::{
-    Chat, ChatId, Command, Context, CreateChat, Decision, Effort, OrganizationId, Rejection, create, decide,
+    Chat, ChatId, Command, Context, Decision, ForkChat, MessageId, Rejection, create, decide, fork,
 };
 use uuid::Uuid;
 
 use crate::{
-    fixtures::{context, offering, session, user, user_message},
+    fixtures::{context, creation, offering, session},
     states::{EXISTING, chat_in, short},
 };
 
@@ -98,32 +98,41 @@ fn refusal(rejection: &Rejection) -> &'static str {
 }
 
 fn created(context: Context) -> String {
-    let command = CreateChat {
-        id: ChatId(Uuid::from_u128(1)),
-        organization: OrganizationId(Uuid::from_u128(2)),
-        owner: user(),
-        model: "demo".to_owned(),
-        effort: Effort::Unspecified,
-        workspace: None,
-        deployment_prompt: None,
-        system_prompt: None,
-        workspace_notice: None,
-        message: user_message("first"),
-    };
-    short(&create(command, context).chat).to_owned()
+    short(&create(creation("first"), context).chat).to_owned()
 }
 
-fn creation(name: &str, context: Context) -> (String, Vec<String>) {
+fn only_creation(name: &str, context: Context) -> (String, Vec<String>) {
     let mut cells = vec![created(context)];
     cells.resize(EXISTING.len() + 1, "n/a".to_owned());
     (name.to_owned(), cells)
 }
 
+/// What the copy is; its source stays as it is.
+fn copies() -> (String, Vec<String>) {
+    let existing = EXISTING.iter().map(|state| {
+        let source = chat_in(state);
+        let target = ForkChat {
+            id: ChatId(Uuid::from_u128(2)),
+            organization: source.organization,
+            owner: source.owner,
+            target: MessageId(3),
+            covers_through: None,
+            unanswered: source.open_calls.clone(),
+            answered: true,
+        };
+        short(&fork(&source, target, offering(session(9))).chat).to_owned()
+    });
+    ("ForkChat, the copy".to_owned(), std::iter::once("absent".to_owned()).chain(existing).collect())
+}
+
 fn table() -> String {
-    let mut rows =
-        vec![creation("CreateChat", context()), creation("CreateChat, lease offered", offering(session(9)))];
+    let mut rows = vec![
+        only_creation("CreateChat", context()),
+        only_creation("CreateChat, lease offered", offering(session(9))),
+    ];
     let lines = client::lines().into_iter().chain(holder::lines());
     rows.extend(lines.map(|line| (line.name.clone(), line.cells())));
+    rows.push(copies());
 
     let columns: Vec<&str> = std::iter::once("-").chain(EXISTING).collect();
     let widths: Vec<usize> = (0..columns.len())

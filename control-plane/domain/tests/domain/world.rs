@@ -4,23 +4,19 @@
 //! when a client changes the history. What its write must then be answered with is
 //! computed here from the specification alone.
 
-use std::time::Duration;
+mod holders;
 
 use chatplane_domain::{
-    Body, CallId, CallKind, Chat, ChatId, Command, CommitStep, Context, CreateChat, Decision, Disposition,
-    Effect, Effort, ErrorKind, Execution, ExpireCause, Fence, HolderWrite, Inserted, MessageId, NextStep,
-    OrganizationId, Outcome, Rejection, SessionId, WriteHeader, WriteOutcome, create, decide,
+    CallId, CallKind, Chat, Command, Context, CreateChat, Decision, Effect, ErrorKind, Execution,
+    ExpireCause, Fence, MessageId, Rejection, SessionId, WriteOutcome, create, decide, fork,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use uuid::Uuid;
 
 use crate::{
-    actions::{Action, Header, Next, Write},
-    checks::{check_decision, check_rows},
+    actions::{Action, Covers, Header, Next, Write},
+    checks::{check_decision, check_fork, check_model, check_rows},
     database::Database,
-    fixtures::{
-        QUEUE_MAX, answer, chat_error, expire, finished, holder as held, now, session, user, user_message,
-    },
+    fixtures::{QUEUE_MAX, chat_error, creation, expire, now, session},
 };
 
 /// Somebody who was given the chat, and what it knows.
@@ -53,18 +49,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let first = CreateChat {
-            id: ChatId(Uuid::from_u128(1)),
-            organization: OrganizationId(Uuid::from_u128(2)),
-            owner: user(),
-            model: "demo".to_owned(),
-            effort: Effort::Unspecified,
-            workspace: None,
-            deployment_prompt: Some("be brief".to_owned()),
-            system_prompt: None,
-            workspace_notice: None,
-            message: user_message("first"),
-        };
+        let first = CreateChat { deployment_prompt: Some("be brief".to_owned()), ..creation("first") };
         let context = Context { now: now(), queue_max: QUEUE_MAX, lease_offer: None };
         let database = Database::create(&create(first, context));
         check_rows(&database);
@@ -111,6 +96,12 @@ impl World {
                 let _ = self.apply(Command::FailRunnable(chat_error(ErrorKind::ModelUnusable)), None);
             }
             Action::Crashes { times } => (0..times).for_each(|_| self.crash()),
+            Action::Fork { row, go_on } => self.fork(MessageId(row.into()), go_on),
+            Action::ModelGoes { nth } => {
+                let queued = self.chat().queue.get(usize::from(nth));
+                let model = queued.and_then(|queued| queued.model.clone());
+                self.database.gone.extend(model);
+            }
             Action::Pass { seconds } => self.now += TimeDelta::seconds(seconds.into()),
         }
     }
@@ -121,7 +112,7 @@ impl World {
         command: Command,
         offer: Option<SessionId>,
     ) -> Result<Decision, Rejection> {
-        let before = self.database.chat.clone();
+        let before = self.database.read();
         let decision = decide(&before, command, self.context(offer))?;
         check_decision(&before, &decision);
         let compared = self.database.write(before.versions.snapshot, &decision);
@@ -142,7 +133,26 @@ impl World {
             }
         }
         check_rows(&self.database);
+        if decision.change.is_some() {
+            check_model(&self.database);
+        }
         Ok(decision)
+    }
+
+    /// Copies the chat up to a row, if the row is there.
+    fn fork(&mut self, target: MessageId, go_on: bool) {
+        if self.database.role(target).is_none() {
+            return;
+        }
+        let source = self.database.read();
+        let decision = fork(&source, self.database.fork_of(target), self.context(Some(session(0))));
+        let copy = self.database.forked(target, &decision);
+        check_fork(&self.database, target, &decision, &copy);
+        check_rows(&copy);
+        if go_on {
+            self.database = copy;
+            self.holders.clear();
+        }
     }
 
     /// A lease in a client's write is that write and then the lease, with one version.
@@ -166,116 +176,6 @@ impl World {
         effects.extend(lease.effects);
         let both = Decision { chat: lease.chat, change: alone.change, effects, outcome: alone.outcome };
         assert_eq!(offered_too, Ok(both));
-    }
-
-    fn index(&self, from_newest: u8) -> Option<usize> {
-        let count = self.holders.len();
-        (count > 0).then(|| count - 1 - usize::from(from_newest) % count)
-    }
-
-    fn write(&mut self, from_newest: u8, change: Header, what: &Write, reply_lost: bool) {
-        let Some(index) = self.index(from_newest) else {
-            return;
-        };
-        let header = self.header(index, change);
-        let verdict = self.verdict(&header);
-        let write = self.holder_write(what);
-
-        let before = self.chat().clone();
-        let decided = self.apply(held(header, write), None);
-
-        let told = match decided {
-            Ok(decision) => self.check_accepted(&before, &decision, verdict),
-            Err(rejection) => {
-                check_refused(&rejection, verdict);
-                None
-            }
-        };
-        if let Some(outcome) = told.filter(|_| !reply_lost) {
-            let holder = &mut self.holders[index];
-            holder.known_write_no = header.write_no;
-            holder.known_history = outcome.history_version;
-        }
-    }
-
-    fn header(&self, index: usize, change: Header) -> WriteHeader {
-        let holder = &self.holders[index];
-        let honest = WriteHeader {
-            session: holder.session,
-            fence: holder.fence,
-            write_no: holder.known_write_no + 1,
-            history_version: holder.known_history,
-        };
-        match change {
-            Header::Honest => honest,
-            Header::WrongNumber(by) => WriteHeader { write_no: honest.write_no + i64::from(by), ..honest },
-            Header::OtherSession => WriteHeader { session: session(77), ..honest },
-            Header::OtherHistory => WriteHeader { history_version: honest.history_version - 1, ..honest },
-        }
-    }
-
-    /// The order of the specification: fence and session, replay, number, lease, history.
-    fn verdict(&self, header: &WriteHeader) -> Verdict {
-        let newest = self.holders.last().expect("somebody writes");
-        if (newest.session, newest.fence) != (header.session, header.fence) {
-            return Verdict::LeaseLost;
-        }
-        let last = i64::try_from(newest.outcomes.len()).expect("tests write little");
-        match newest.outcomes.last() {
-            Some(outcome) if header.write_no == last => Verdict::Replayed(*outcome),
-            _ if header.write_no != last + 1 => Verdict::WrongNumber,
-            _ if self.chat().live_lease().is_none() => Verdict::LeaseLost,
-            _ if header.history_version != self.chat().versions.history => Verdict::Superseded,
-            _ => Verdict::Considered,
-        }
-    }
-
-    fn check_accepted(
-        &mut self,
-        before: &Chat,
-        decision: &Decision,
-        verdict: Verdict,
-    ) -> Option<WriteOutcome> {
-        match decision.outcome {
-            Outcome::Replayed(outcome) => {
-                assert_eq!(Verdict::Replayed(outcome), verdict, "a repeat gets the same answer");
-                Some(outcome)
-            }
-            Outcome::Written(outcome) => {
-                assert_eq!(verdict, Verdict::Considered);
-                check_outcome(before, decision, &outcome);
-                let newest = self.holders.last_mut().expect("somebody writes");
-                newest.outcomes.push(outcome);
-                Some(outcome)
-            }
-            Outcome::Client { .. } | Outcome::Applied => panic!("a holder is told what came of its write"),
-        }
-    }
-
-    fn holder_write(&self, what: &Write) -> HolderWrite {
-        match what {
-            Write::Step { calls, next } => HolderWrite::CommitStep(CommitStep {
-                answer: calls.as_deref().map(answer),
-                next: next_step(calls.as_deref(), *next),
-                journal: None,
-            }),
-            Write::Results { count } => HolderWrite::CommitToolResults(self.results(*count)),
-            Write::Retry => HolderWrite::RecordRetry {
-                error: chat_error(ErrorKind::Overloaded),
-                delay: Duration::from_secs(2),
-            },
-            Write::Finish { partial, results } => HolderWrite::FinishInterruption {
-                partial: partial.as_deref().map(answer),
-                results: self.results(*results),
-            },
-            Write::Fail => HolderWrite::Fail(chat_error(ErrorKind::Refused)),
-            Write::Release => HolderWrite::Release,
-        }
-    }
-
-    fn results(&self, count: u8) -> Vec<chatplane_domain::FinishedCall> {
-        let calls = self.open(CallKind::Worker, count);
-        calls.into_iter().map(finished).collect()
     }
 
     /// The first open calls of a kind; three stands for one that is not open.
@@ -342,72 +242,26 @@ impl World {
 
     /// What an honest holder does next.
     fn go_on(&mut self) {
+        let covered = self.chat().covers_through;
+        let compacts = self.chat().compact_requested;
         let worker = self.open(CallKind::Worker, 2).len();
         let what = if worker > 0 {
             Write::Results { count: 2 }
-        } else if self.chat().open_calls.is_empty() {
-            Write::Step { calls: Some(Vec::new()), next: Next::Finish }
+        } else if !self.chat().open_calls.is_empty() {
+            Write::Step { calls: None, next: Next::Suspend, summary: None }
+        } else if compacts {
+            Write::Step { calls: None, next: Next::Finish, summary: Some(Covers::Honest) }
         } else {
-            Write::Step { calls: None, next: Next::Suspend }
+            Write::Step { calls: Some(Vec::new()), next: Next::Finish, summary: None }
         };
         self.honestly(&what);
+        let summarized = matches!(what, Write::Step { summary: Some(_), .. });
+        assert!(!summarized || self.chat().covers_through > covered, "what was asked for is made");
     }
 
     fn honestly(&mut self, what: &Write) {
         let before = self.chat().versions.snapshot;
         self.write(0, Header::Honest, what, false);
         assert_eq!(self.chat().versions.snapshot, before + 1, "an honest holder gets on: {what:?}");
-    }
-}
-
-fn next_step(calls: Option<&[CallKind]>, next: Next) -> NextStep {
-    let fitting = match calls {
-        Some([]) => Next::Finish,
-        Some(calls) if calls.contains(&CallKind::Worker) => Next::Continue,
-        Some(_) | None => Next::Suspend,
-    };
-    match if matches!(next, Next::Fitting) { fitting } else { next } {
-        Next::Continue => NextStep::Continue,
-        Next::Finish => NextStep::Finish,
-        Next::Suspend | Next::Fitting => NextStep::Suspend(Duration::from_secs(60)),
-    }
-}
-
-fn check_refused(rejection: &Rejection, verdict: Verdict) {
-    let fits = match rejection {
-        Rejection::LeaseLost => verdict == Verdict::LeaseLost,
-        Rejection::Superseded => verdict == Verdict::Superseded,
-        Rejection::FieldInvalid { field: "write_no", .. } => verdict == Verdict::WrongNumber,
-        Rejection::FieldInvalid { .. } | Rejection::StateForbids { .. } => verdict == Verdict::Considered,
-        _ => false,
-    };
-    assert!(fits, "{rejection:?} instead of {verdict:?}");
-}
-
-/// Invariant 6, and what a reply says of the rows.
-fn check_outcome(before: &Chat, decision: &Decision, outcome: &WriteOutcome) {
-    let after = &decision.chat;
-    assert_eq!(outcome.snapshot_version, after.versions.snapshot);
-    assert_eq!(outcome.history_version, after.versions.history);
-    assert_eq!(outcome.first_message_id, before.next_message_id);
-    let same = |chat: &Chat| chat.last_lease.as_ref().map(|lease| (lease.session, lease.fence));
-    assert_eq!(same(after), same(before), "a holder's write leases to nobody");
-    let released = outcome.disposition == Disposition::Released;
-    assert_eq!(released, after.live_lease().is_none());
-
-    let inserted = &decision.change.as_ref().expect("a write changes something").inserted;
-    let committed = usize::try_from(outcome.committed).expect("counts are not negative");
-    let added = usize::try_from(outcome.added).expect("counts are not negative");
-    assert_eq!(inserted.len(), committed + added);
-    for (place, row) in inserted.iter().enumerate() {
-        let of_the_holder = match row {
-            Inserted::Queued { .. } => false,
-            Inserted::New(message) => match &message.body {
-                Body::Assistant(_) => true,
-                Body::Tool(result) => result.synthetic.is_none(),
-                Body::System(_) | Body::User(_) => panic!("a holder writes answers and results"),
-            },
-        };
-        assert_eq!(of_the_holder, place < committed, "the holder's rows come first");
     }
 }

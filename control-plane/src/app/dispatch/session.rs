@@ -253,6 +253,8 @@ impl Connection {
                 Action::Close => return Next::Broken,
             }
         }
+        let jobs = scheduler.take_jobs(self.session, self.connection);
+        self.waiting.extend(jobs.into_iter().map(|job| ToWorker::Job(Box::new(job))));
         Next::Connected
     }
 

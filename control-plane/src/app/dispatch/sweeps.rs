@@ -29,7 +29,7 @@ const FAILURES_MAX: usize = 8;
 
 /// Why a look at the database came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(in crate::app) enum Failure {
     #[error("the database did not answer in time")]
     Timeout,
     #[error(transparent)]
@@ -216,7 +216,11 @@ impl App {
         }
     }
 
-    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, store::Error>>) -> Result<T, Failure> {
+    /// Waits for the database no longer than one statement of the background may take.
+    pub(in crate::app) async fn in_time<T>(
+        &self,
+        asked: impl Future<Output = Result<T, store::Error>>,
+    ) -> Result<T, Failure> {
         let answered = time::timeout(self.inner.scheduler.limits().statement_timeout, asked).await;
         Ok(answered.map_err(|_| Failure::Timeout)??)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chatplane_proto::{chat::v1 as chat, worker::v1 as proto};
 
-use super::{call_id, convert, key_of, lease_key, millis, session_id, turn::lease};
+use super::{call_id, convert, jobs::job, key_of, lease_key, millis, session_id, turn::lease};
 use crate::{
     app::{Error, OpenSession},
     relay::{PartHeader, PartKind, PartOffset, StreamId, StreamKind},
@@ -75,6 +75,7 @@ fn part_started(started: proto::LivePartStarted) -> Result<FromWorker, Error> {
         Ok(chat::PartKind::Reasoning) => PartKind::Reasoning,
         Ok(chat::PartKind::ToolCall) => PartKind::ToolCall,
         Ok(chat::PartKind::ToolOutput) => PartKind::ToolOutput,
+        Ok(chat::PartKind::Summary) => PartKind::Summary,
         Ok(chat::PartKind::Unspecified) | Err(_) => {
             return Err(Error::invalid("live_part_started.part_started.kind", "it is unknown"));
         }
@@ -84,8 +85,9 @@ fn part_started(started: proto::LivePartStarted) -> Result<FromWorker, Error> {
     let stream_kind = match (kind, call) {
         (PartKind::ToolOutput, Some(call)) => StreamKind::Call(call),
         (PartKind::Text | PartKind::Reasoning | PartKind::ToolCall, None) => StreamKind::Answer,
+        (PartKind::Summary, None) => StreamKind::Summary,
         (PartKind::ToolOutput, None)
-        | (PartKind::Text | PartKind::Reasoning | PartKind::ToolCall, Some(_)) => {
+        | (PartKind::Text | PartKind::Reasoning | PartKind::ToolCall | PartKind::Summary, Some(_)) => {
             let description = "it is set on tool output, and only there";
             return Err(Error::invalid("live_part_started.part_started.call", description));
         }
@@ -155,6 +157,7 @@ pub(crate) fn to_worker(message: ToWorker) -> proto::SessionResponse {
         }
         ToWorker::Lost(key) => Message::Lost(proto::Lost { lease: Some(key_of(key)) }),
         ToWorker::Drain => Message::Drain(proto::Drain {}),
+        ToWorker::Job(given) => Message::Job(job(*given)),
     };
     proto::SessionResponse { message: Some(message) }
 }

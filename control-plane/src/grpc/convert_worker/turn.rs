@@ -1,32 +1,18 @@
-//! Turns, and what their holders write.
+//! Turns, as their holders read them, and what came of a write.
 
-use std::time::Duration;
-
-use chatplane_domain::{
-    Answer, AnswerContent, AnswerPart, Body, COMMIT_BYTES_MAX, CallKind, ChatError, ChatId, CommitStep,
-    DETAIL_CHARS_MAX, Disposition, ErrorKind, Fence, FinishedCall, HolderWrite, MessageId, NextStep,
-    PARTS_MAX, SessionId, ToolCall, Usage, WriteHeader, WriteOutcome,
-};
+use chatplane_domain::{Body, ClientTool, Disposition, MessageId, WriteOutcome};
 use chatplane_proto::{chat::v1 as chat, worker::v1 as proto};
-use prost::bytes::Bytes;
+use prost::{Message as _, bytes::Bytes};
 
-use super::{call_id, convert, fence, key_of, millis, positive, session_id};
+use super::{call_id, convert, fence, key_of, millis, session_id};
 use crate::{
-    app::{
-        CallTool, Error, GetTurn, HolderCall, HolderReply, MessageView, ModelCall, ToolPiece, TurnPiece,
-        suspend,
-    },
+    app::{CallTool, Error, GetTurn, HolderReply, MessageView, ToolPiece, TurnPiece},
     scheduler::{LeaseKey, ModelConfig, Turn, TurnHeader},
 };
 
-/// One commit hands in at most this many results.
-const RESULTS_MAX: usize = 100;
-/// A sentence for a person is cut to this many characters.
-const SENTENCE_CHARS_MAX: usize = 1000;
-/// Names of models and providers are cut to this many characters.
-const NAME_CHARS_MAX: usize = 200;
-/// No retry is put off longer.
-const DELAY_MAX: Duration = Duration::from_secs(60 * 60);
+/// A lease with more bytes goes without messages, which its holder then reads: the tools of
+/// its header alone may have 2.5 MiB, and a message of the transport has at most 4 MiB.
+const LEASE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 // From workers.
 
@@ -41,72 +27,6 @@ pub(crate) fn get_turn(request: &proto::GetTurnRequest) -> Result<GetTurn, Error
     })
 }
 
-pub(crate) fn commit_step(request: proto::CommitStepRequest) -> Result<HolderCall, Error> {
-    let (chat, header) = write_header(request.header)?;
-    let next = match proto::NextStep::try_from(request.next) {
-        Ok(proto::NextStep::Continue) => NextStep::Continue,
-        Ok(proto::NextStep::Finish) => NextStep::Finish,
-        Ok(proto::NextStep::Suspend) => suspend(),
-        Ok(proto::NextStep::Unspecified) | Err(_) => {
-            return Err(Error::invalid("next", "it is CONTINUE, FINISH or SUSPEND"));
-        }
-    };
-    let answer = request.answer.map(|given| answer("answer", given)).transpose()?;
-    let model_call = model_call(header.fence, request.model_call, answer.as_ref())?;
-    let write = HolderWrite::CommitStep(CommitStep { answer, next, journal: None });
-    Ok(HolderCall { chat, header, write, model_call })
-}
-
-pub(crate) fn commit_tool_results(request: proto::CommitToolResultsRequest) -> Result<HolderCall, Error> {
-    let (chat, header) = write_header(request.header)?;
-    let write = HolderWrite::CommitToolResults(results(request.results, 0)?);
-    Ok(HolderCall { chat, header, write, model_call: None })
-}
-
-pub(crate) fn record_retry(request: proto::RecordRetryRequest) -> Result<HolderCall, Error> {
-    let (chat, header) = write_header(request.header)?;
-    let delay = u64::try_from(request.delay_ms).map(Duration::from_millis).ok();
-    let delay = delay
-        .filter(|delay| *delay <= DELAY_MAX)
-        .ok_or_else(|| Error::invalid("delay_ms", format!("it is 0 to {}", DELAY_MAX.as_millis())))?;
-    let write = HolderWrite::RecordRetry { error: chat_error(request.error)?, delay };
-    Ok(HolderCall { chat, header, write, model_call: None })
-}
-
-pub(crate) fn finish_interruption(request: proto::FinishInterruptionRequest) -> Result<HolderCall, Error> {
-    let (chat, header) = write_header(request.header)?;
-    let partial = request.partial.map(|given| answer("partial", given)).transpose()?;
-    let model_call = model_call(header.fence, request.model_call, partial.as_ref())?;
-    let partial_bytes = partial.as_ref().map_or(0, Answer::content_bytes);
-    let write =
-        HolderWrite::FinishInterruption { partial, results: results(request.results, partial_bytes)? };
-    Ok(HolderCall { chat, header, write, model_call })
-}
-
-pub(crate) fn fail(request: proto::FailRequest) -> Result<HolderCall, Error> {
-    let (chat, header) = write_header(request.header)?;
-    let write = HolderWrite::Fail(chat_error(request.error)?);
-    Ok(HolderCall { chat, header, write, model_call: None })
-}
-
-pub(crate) fn release(request: proto::ReleaseRequest) -> Result<HolderCall, Error> {
-    let (chat, header) = write_header(request.header)?;
-    Ok(HolderCall { chat, header, write: HolderWrite::Release, model_call: None })
-}
-
-pub(crate) fn report_usage(
-    request: proto::ReportUsageRequest,
-) -> Result<(ChatId, SessionId, ModelCall), Error> {
-    let call = ModelCall {
-        fence: fence("fence", request.fence)?,
-        number: positive("model_call", request.model_call)?,
-        model: cut(request.model, NAME_CHARS_MAX),
-        usage: usage("usage", request.usage)?,
-    };
-    let chat = convert::chat_id(&request.chat_id)?;
-    Ok((chat, session_id("session_id", &request.session_id)?, call))
-}
-
 pub(crate) fn call_tool(request: proto::CallToolRequest) -> Result<CallTool, Error> {
     Ok(CallTool {
         session: session_id("session_id", &request.session_id)?,
@@ -119,186 +39,22 @@ pub(crate) fn call_tool(request: proto::CallToolRequest) -> Result<CallTool, Err
     })
 }
 
-fn write_header(header: Option<proto::WriteHeader>) -> Result<(ChatId, WriteHeader), Error> {
-    let header = header.ok_or_else(|| Error::invalid("header", "it is required"))?;
-    let chat = ChatId(convert::uuid("header.chat_id", &header.chat_id)?);
-    let header = WriteHeader {
-        session: session_id("header.session_id", &header.session_id)?,
-        fence: fence("header.fence", header.fence)?,
-        write_no: header.write_no,
-        history_version: header.history_version,
-    };
-    Ok((chat, header))
-}
-
-fn answer(field: &str, message: proto::NewMessage) -> Result<Answer, Error> {
-    let proto::NewMessage { parts, provider_states, model, usage: tokens, runtime_ms } = message;
-    if parts.len() > PARTS_MAX {
-        let description = format!("an answer has at most {PARTS_MAX} parts");
-        return Err(Error::invalid(format!("{field}.parts"), description));
-    }
-    if !provider_states.is_empty() && provider_states.len() != parts.len() {
-        let description = "there is one entry a part, or none at all";
-        return Err(Error::invalid(format!("{field}.provider_states"), description));
-    }
-    if runtime_ms < 0 {
-        return Err(Error::invalid(format!("{field}.runtime_ms"), "it is not negative"));
-    }
-    let states = provider_states.into_iter().map(Some).chain(std::iter::repeat(None));
-    let mut calls = 0;
-    let parts = parts
-        .into_iter()
-        .zip(states)
-        .enumerate()
-        .map(|(index, (part, state))| {
-            let content = answer_content(&format!("{field}.parts[{index}]"), part, &mut calls)?;
-            Ok(AnswerPart { content, provider_state: state.map(Vec::from).unwrap_or_default() })
-        })
-        .collect::<Result<_, Error>>()?;
-    Ok(Answer {
-        parts,
-        model: cut(model, NAME_CHARS_MAX),
-        usage: usage(&format!("{field}.usage"), tokens)?,
-        runtime_ms,
-        interrupted: false,
-    })
-}
-
-/// Calls are numbered in order, whatever their sender thinks: a wrong number is a
-/// defect that would name another call for good.
-fn answer_content(field: &str, part: chat::Part, calls: &mut i32) -> Result<AnswerContent, Error> {
-    match part.kind {
-        Some(chat::part::Kind::Text(text)) => Ok(AnswerContent::Text(text.text)),
-        Some(chat::part::Kind::Reasoning(reasoning)) => Ok(AnswerContent::Reasoning(reasoning.text)),
-        Some(chat::part::Kind::ToolCall(call)) => {
-            if call.call_index != *calls {
-                let description = format!("calls are numbered from 0 in order; this is call {calls}");
-                return Err(Error::invalid(format!("{field}.tool_call.call_index"), description));
-            }
-            *calls += 1;
-            // Who settles it is known when the chat is.
-            let kind = CallKind::Worker;
-            let chat::ToolCallPart { tool_name, arguments_json, .. } = call;
-            Ok(AnswerContent::ToolCall(ToolCall { tool_name, arguments_json, kind }))
-        }
-        Some(chat::part::Kind::ToolResult(_)) | None => {
-            Err(Error::invalid(field, "an answer has text, reasoning and tool calls"))
-        }
-    }
-}
-
-fn model_call(fence: Fence, number: i64, answer: Option<&Answer>) -> Result<Option<ModelCall>, Error> {
-    let Some(answer) = answer else { return Ok(None) };
-    let number = positive("model_call", number)?;
-    Ok(Some(ModelCall { fence, number, model: answer.model.clone(), usage: answer.usage }))
-}
-
-fn results(results: Vec<proto::ToolResult>, other_bytes: usize) -> Result<Vec<FinishedCall>, Error> {
-    if results.len() > RESULTS_MAX {
-        return Err(Error::invalid("results", format!("at most {RESULTS_MAX} results")));
-    }
-    let bytes: usize = results.iter().map(|result| result.output.len()).sum();
-    if bytes + other_bytes > COMMIT_BYTES_MAX {
-        return Err(Error::invalid(
-            "results",
-            format!("a commit has at most {COMMIT_BYTES_MAX} bytes in all"),
-        ));
-    }
-    let finished = |(index, result): (usize, proto::ToolResult)| {
-        let field = format!("results[{index}]");
-        if result.runtime_ms < 0 {
-            return Err(Error::invalid(format!("{field}.runtime_ms"), "it is not negative"));
-        }
-        Ok(FinishedCall {
-            call: call_id(&format!("{field}.call"), result.call)?,
-            output: result.output,
-            is_error: result.is_error,
-            runtime_ms: result.runtime_ms,
-        })
-    };
-    results.into_iter().enumerate().map(finished).collect()
-}
-
-fn usage(field: &str, usage: Option<chat::Usage>) -> Result<Usage, Error> {
-    let usage = usage.unwrap_or_default();
-    let usage = Usage {
-        input_tokens: usage.input_tokens,
-        output_tokens: usage.output_tokens,
-        cache_read_tokens: usage.cache_read_tokens,
-        cache_write_tokens: usage.cache_write_tokens,
-        reasoning_tokens: usage.reasoning_tokens,
-    };
-    let counts = [
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-        usage.reasoning_tokens,
-    ];
-    if counts.iter().any(|count| *count < 0) {
-        return Err(Error::invalid(field, "tokens are not negative"));
-    }
-    Ok(usage)
-}
-
-/// Texts are cut and not refused: a turn that fails must be able to say so.
-fn chat_error(error: Option<chat::ChatError>) -> Result<ChatError, Error> {
-    let error = error.ok_or_else(|| Error::invalid("error", "it is required"))?;
-    let kind = chat::ErrorKind::try_from(error.kind).ok().and_then(error_kind);
-    let status_code = match error.status_code {
-        0 => None,
-        code => Some(
-            u16::try_from(code).map_err(|_| Error::invalid("error.status_code", "it is a status of HTTP"))?,
-        ),
-    };
-    Ok(ChatError {
-        kind: kind.ok_or_else(|| Error::invalid("error.kind", "it is unknown"))?,
-        message: cut(error.message, SENTENCE_CHARS_MAX),
-        detail: cut(error.detail, DETAIL_CHARS_MAX),
-        provider: cut(error.provider, NAME_CHARS_MAX),
-        status_code,
-        retryable: error.retryable,
-    })
-}
-
-fn error_kind(kind: chat::ErrorKind) -> Option<ErrorKind> {
-    Some(match kind {
-        chat::ErrorKind::Unspecified => return None,
-        chat::ErrorKind::RateLimited => ErrorKind::RateLimited,
-        chat::ErrorKind::Overloaded => ErrorKind::Overloaded,
-        chat::ErrorKind::ProviderUnavailable => ErrorKind::ProviderUnavailable,
-        chat::ErrorKind::Timeout => ErrorKind::Timeout,
-        chat::ErrorKind::Authentication => ErrorKind::Authentication,
-        chat::ErrorKind::InvalidRequest => ErrorKind::InvalidRequest,
-        chat::ErrorKind::ContextLength => ErrorKind::ContextLength,
-        chat::ErrorKind::MalformedResponse => ErrorKind::MalformedResponse,
-        chat::ErrorKind::AnswerTooLarge => ErrorKind::AnswerTooLarge,
-        chat::ErrorKind::TurnLimit => ErrorKind::TurnLimit,
-        chat::ErrorKind::AttemptsExhausted => ErrorKind::AttemptsExhausted,
-        chat::ErrorKind::ModelUnusable => ErrorKind::ModelUnusable,
-        chat::ErrorKind::Refused => ErrorKind::Refused,
-        chat::ErrorKind::Internal => ErrorKind::Internal,
-    })
-}
-
-/// Names and sentences of workers, as PostgreSQL can keep them.
-fn cut(text: String, chars_max: usize) -> String {
-    let mut text = if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
-    if let Some((end, _)) = text.char_indices().nth(chars_max) {
-        text.truncate(end);
-    }
-    text
-}
-
 // To workers.
 
 pub(super) fn lease(turn: Turn) -> proto::Lease {
-    proto::Lease {
+    bounded(proto::Lease {
         lease: Some(key_of(turn.key)),
         header: Some(turn_header(turn.header)),
         complete: turn.messages.is_some(),
         messages: turn.messages.unwrap_or_default().into_iter().map(turn_message).collect(),
+    })
+}
+
+fn bounded(lease: proto::Lease) -> proto::Lease {
+    if lease.encoded_len() <= LEASE_BYTES_MAX {
+        return lease;
     }
+    proto::Lease { complete: false, messages: Vec::new(), ..lease }
 }
 
 pub(crate) fn turn_piece(piece: TurnPiece) -> proto::GetTurnResponse {
@@ -327,7 +83,9 @@ pub(crate) fn tool_piece(piece: ToolPiece) -> proto::CallToolResponse {
 
 pub(crate) fn outcome(reply: HolderReply) -> proto::WriteOutcome {
     let HolderReply { outcome, model } = reply;
-    let WriteOutcome { first_message_id: MessageId(first), committed, added, .. } = outcome;
+    let WriteOutcome { first_message_id: MessageId(first), boundary, committed, added, .. } = outcome;
+    let first_committed = first + boundary;
+    let first_added = first_committed + committed;
     let disposition = match outcome.disposition {
         Disposition::Continues => proto::Disposition::Continues,
         Disposition::NextTurn => proto::Disposition::NextTurn,
@@ -337,8 +95,9 @@ pub(crate) fn outcome(reply: HolderReply) -> proto::WriteOutcome {
         snapshot_version: outcome.snapshot_version,
         history_version: outcome.history_version,
         disposition: disposition.into(),
-        committed_message_ids: (first..first + committed).collect(),
-        added_message_ids: (first + committed..first + committed + added).collect(),
+        boundary_message_ids: (first..first_committed).collect(),
+        committed_message_ids: (first_committed..first_added).collect(),
+        added_message_ids: (first_added..first_added + added).collect(),
         model: model.map(model_config),
     }
 }
@@ -354,10 +113,23 @@ fn turn_header(header: TurnHeader) -> proto::TurnHeader {
         effort: convert::effort_of(header.effort).into(),
         tools: header.tools.into_iter().map(convert::tool).collect(),
         workspace_id: header.workspace.map(|id| id.to_string()).unwrap_or_default(),
+        client_tools: header.client_tools.into_iter().map(client_tool).collect(),
+        workspace_notice: header.workspace_notice,
+        user_instructions: header.user_instructions,
+        compaction_threshold_percent: header.compaction_threshold_percent,
+        compact_requested: header.compact_requested,
     }
 }
 
-fn model_config(model: ModelConfig) -> proto::ModelConfig {
+pub(super) fn client_tool(tool: ClientTool) -> chat::ToolDefinition {
+    chat::ToolDefinition {
+        name: tool.name,
+        description: tool.description,
+        input_schema_json: tool.input_schema_json,
+    }
+}
+
+pub(super) fn model_config(model: ModelConfig) -> proto::ModelConfig {
     proto::ModelConfig {
         name: model.name,
         provider: model.provider,
@@ -381,4 +153,29 @@ fn turn_message(mut view: MessageView) -> proto::TurnMessage {
         provider_states.clear();
     }
     proto::TurnMessage { message: Some(convert::message(view)), provider_states }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_goes_without_messages_when_its_tools_leave_them_no_room() {
+        let lease = |tool_bytes: usize| {
+            let tool = chat::ToolDefinition {
+                input_schema_json: "x".repeat(tool_bytes),
+                ..chat::ToolDefinition::default()
+            };
+            let header = proto::TurnHeader { client_tools: vec![tool], ..proto::TurnHeader::default() };
+            let messages = vec![proto::TurnMessage::default()];
+            proto::Lease { header: Some(header), complete: true, messages, ..proto::Lease::default() }
+        };
+        let large = lease(LEASE_BYTES_MAX);
+
+        let bare = bounded(large.clone());
+
+        assert_eq!(bounded(lease(LEASE_BYTES_MAX - 64)), lease(LEASE_BYTES_MAX - 64));
+        assert_eq!((bare.complete, bare.messages.len()), (false, 0));
+        assert_eq!(bare.header, large.header);
+    }
 }

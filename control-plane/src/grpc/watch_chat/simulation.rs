@@ -1,6 +1,7 @@
-//! Watchers of one chat under random commits, edits, interrupts, crashes and cuts: the
-//! core, its encoding and the reducer of the tests together, over a simulated database
-//! and relay. A sync is asked for, read and answered at three different moments.
+//! Watchers of one chat under random commits, edits, boundaries, suspensions, interrupts,
+//! crashes and cuts: the core, its encoding and the reducer of the tests together, over a
+//! simulated database and relay. A sync is asked for, read and answered at three
+//! different moments.
 
 #[path = "../../../../tests/src/fold.rs"]
 #[allow(dead_code, unreachable_pub)] // Shared with the end-to-end tests, which use all of it.
@@ -12,8 +13,8 @@ mod worker;
 use std::{collections::BTreeMap, time::Duration};
 
 use chatplane_domain::{
-    Body, BusyBehavior, ChatId, Command, ConfigureChat, EditMessage, EditQueuedMessage, ExpireCause,
-    ExpireLease, Role, SendMessage, SessionId,
+    Body, BusyBehavior, CallKind, ChatId, Command, ConfigureChat, EditMessage, EditQueuedMessage,
+    ExpireCause, ExpireLease, Role, SendMessage, SessionId, SubmittedResult,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -117,7 +118,10 @@ impl World {
             92..=97 => self.clients.iter_mut().for_each(|client| client.watcher.on_hint()),
             98 if b % 4 == 0 => self.replica_dies(),
             98 => self.settle(a % 3)?,
-            _ => self.now += Duration::from_secs(4),
+            99 => self.now += Duration::from_secs(4),
+            100..=102 => self.settle_calls(a, b),
+            103..=104 => self.forget_history(a),
+            _ => self.end_summary(),
         }
         Ok(())
     }
@@ -141,9 +145,12 @@ impl World {
             .filter(|row| matches!(row.body, Body::User(_)))
             .map(|row| row.id)
             .collect();
+        let target = users[a % users.len()];
         let edit = EditMessage {
-            target: users[a % users.len()],
+            target,
             target_role: Some(Role::User),
+            boundary_below: self.database.boundary_below(target),
+            answered_below: self.database.answered_below(target),
             replacement: user_message("edited", None),
         };
         let _ = self.database.transact(Command::EditMessage(edit));
@@ -180,6 +187,30 @@ impl World {
         let _ = self.database.transact(command);
     }
 
+    /// The client hands in a result, or the calls time out.
+    fn settle_calls(&mut self, a: usize, b: usize) {
+        let open: Vec<_> = self.database.chat.open_calls.iter().collect();
+        let of_client: Vec<_> = open.iter().filter(|call| call.kind == CallKind::Client).collect();
+        let Some(call) = of_client.get(a % of_client.len().max(1)) else {
+            return;
+        };
+        let result = SubmittedResult { call: call.id, output: "done".to_owned(), is_error: false };
+        // Refused unless the chat is suspended.
+        let _ = if b.is_multiple_of(6) {
+            self.database.transact_late(Command::ExpireCalls)
+        } else {
+            self.database.transact(Command::SubmitToolResults(vec![result]))
+        };
+    }
+
+    /// Boundaries that are not a running turn's.
+    fn forget_history(&mut self, a: usize) {
+        let ends = self.database.history_ends();
+        let command =
+            if a.is_multiple_of(2) { Command::CompactChat(ends) } else { Command::ClearContext(ends) };
+        let _ = self.database.transact(command);
+    }
+
     // Workers.
 
     fn lease(&mut self) {
@@ -204,6 +235,12 @@ impl World {
                 self.worker = None;
             }
         }
+    }
+
+    /// A summary that is not needed any more, or that failed.
+    fn end_summary(&mut self) {
+        let ended = self.worker.as_mut().and_then(Worker::give_up_summary);
+        self.closing.extend(ended);
     }
 
     /// Its streams stay where they are until somebody notices.
@@ -329,6 +366,7 @@ impl World {
         let is_alive = |kind: StreamKind, base: i64| match kind {
             StreamKind::Answer => base >= chat.versions.history,
             StreamKind::Call(call) => chat.open_calls.iter().any(|open| open.id == call),
+            StreamKind::Summary => true,
         };
         let alive = self.live.iter().filter(|stream| {
             let header = stream.header();
@@ -339,10 +377,10 @@ impl World {
             let id = stream.header().id;
             let call = match stream.header().kind {
                 StreamKind::Call(call) => Some(convert::call_id(call)),
-                StreamKind::Answer => None,
+                StreamKind::Answer | StreamKind::Summary => None,
             };
-            if call.is_none() {
-                shown.retain(|_, earlier: &mut Preview| earlier.call.is_some());
+            if stream.header().kind == StreamKind::Answer {
+                shown.retain(|_, earlier: &mut Preview| !earlier.is_answer());
             }
             let parts = stream.parts().iter().map(|part| {
                 let header = part.header();
@@ -375,7 +413,7 @@ fn gapless(fold: &Fold, said: &BTreeMap<StreamId, Vec<Vec<u8>>>) -> Result<(), S
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let op = (0_u8..100, 0_usize..1000, 0_usize..1000).prop_map(|(kind, a, b)| Op { kind, a, b });
+    let op = (0_u8..106, 0_usize..1000, 0_usize..1000).prop_map(|(kind, a, b)| Op { kind, a, b });
     proptest::collection::vec(op, 1..300)
 }
 

@@ -110,10 +110,15 @@ impl Session {
 
     /// How many chats may be offered to it now.
     pub(crate) fn free_slots(&self, now: Duration) -> usize {
-        if self.draining || self.phase != Phase::Connected || self.is_silent(now) {
+        if !self.is_available(now) {
             return 0;
         }
         self.slots_total.saturating_sub(self.leases.len()).saturating_sub(self.reserved)
+    }
+
+    /// Whether it takes anything new, slots aside: a silent worker is a black hole.
+    pub(crate) fn is_available(&self, now: Duration) -> bool {
+        !self.draining && self.phase == Phase::Connected && !self.is_silent(now)
     }
 
     /// Promises a free slot to a write.

@@ -42,9 +42,12 @@ pub(crate) struct SettingsMark(pub(super) u64);
 impl SettingsMark {
     /// The mark of these settings.
     pub(crate) fn of(settings: &Settings) -> Self {
-        let Settings { model, effort, workspace, client_tools } = settings;
+        // The deadline of a call is the control plane's business: no worker knows it.
+        // The version stands for the names and the definitions of the client's tools.
+        let Settings { model, effort, workspace, client_tools: _, client_tools_version, action_timeout: _ } =
+            settings;
         let mut hasher = DefaultHasher::new();
-        (model, effort, workspace, client_tools).hash(&mut hasher);
+        (model, effort, workspace, client_tools_version).hash(&mut hasher);
         Self(hasher.finish())
     }
 }

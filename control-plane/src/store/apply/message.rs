@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{CONTENT_VERSION, Columns, Write, content, count, storable, text_of};
+use super::{Ask, CONTENT_VERSION, Columns, Write, content, count, storable, text_of};
+use crate::store::{ModelCall, Request};
 
 /// A message as its row has it.
 #[derive(Serialize)]
@@ -20,10 +21,12 @@ pub(super) struct MessageColumns {
     content_bytes: i64,
     created_by: Option<Uuid>,
     model: Option<String>,
+    requested_model: Option<String>,
     usage: Option<Value>,
     runtime_ms: Option<i64>,
     interrupted: bool,
     queued_message_id: Option<Uuid>,
+    covers_through: Option<i64>,
 }
 
 impl MessageColumns {
@@ -39,16 +42,19 @@ impl MessageColumns {
             content_bytes: i64::try_from(message.body.content_bytes()).unwrap_or(i64::MAX),
             created_by: None,
             model: None,
+            requested_model: None,
             usage: None,
             runtime_ms: None,
             interrupted: false,
             queued_message_id: None,
+            covers_through: message.covers_through.map(|id| id.0),
         };
         match &message.body {
             Body::System(_) => {}
             Body::User(user) => {
                 columns.created_by = Some(user.created_by.0);
                 columns.model = Some(user.model.as_ref().unwrap_or(&chat.settings.model).clone());
+                columns.requested_model.clone_from(&user.requested_model);
                 columns.queued_message_id = user.queued_message_id.map(|id| id.0);
             }
             Body::Assistant(answer) => {
@@ -63,8 +69,8 @@ impl MessageColumns {
     }
 }
 
-/// The message, if the change is nothing but a new one.
-pub(super) fn only(change: &Change) -> Option<&Message> {
+/// The message, if the write is nothing but a new one.
+pub(super) fn only<'a>(change: &'a Change, ask: &Ask) -> Option<&'a Message> {
     let Change {
         delete_from: None,
         delete_one: None,
@@ -74,6 +80,7 @@ pub(super) fn only(change: &Change) -> Option<&Message> {
         queue_deleted,
         calls_opened,
         calls_closed,
+        client_tools: None,
     } = change
     else {
         return None;
@@ -81,10 +88,38 @@ pub(super) fn only(change: &Change) -> Option<&Message> {
     let is_only = queue_upserted.is_empty()
         && queue_deleted.is_empty()
         && calls_opened.is_empty()
-        && calls_closed.is_empty();
+        && calls_closed.is_empty()
+        && ask.model_calls.len() <= 1;
     match inserted.as_slice() {
-        [Inserted::New(message)] if is_only => Some(message),
+        // The rows of a boundary cover others, which are not counted here.
+        [Inserted::New(message)] if is_only && message.covers_through.is_none() => Some(message),
         _ => None,
+    }
+}
+
+/// What the statement is given beside the chat that was read.
+struct Parameters<'a> {
+    chat: &'a Chat,
+    columns: Columns,
+    message: MessageColumns,
+    request: Option<&'a Request>,
+    /// The model that was called, and the numbers of the call.
+    model: Option<String>,
+    numbers: Option<[i64; 7]>,
+}
+
+impl<'a> Parameters<'a> {
+    fn of(write: &Write<'a>, message: &Message) -> Self {
+        let chat = &write.decision.chat;
+        let model_call = write.ask.model_calls.first();
+        Self {
+            chat,
+            columns: Columns::of(&write.snapshot.chat, write.decision),
+            message: MessageColumns::of(chat, message),
+            request: write.ask.request.as_ref(),
+            model: model_call.map(ModelCall::storable_model),
+            numbers: model_call.map(ModelCall::numbers),
+        }
     }
 }
 
@@ -94,12 +129,7 @@ pub(super) async fn update(
     write: &Write<'_>,
     message: &Message,
 ) -> Result<bool, sqlx::Error> {
-    let chat = &write.decision.chat;
-    let columns = Columns::of(chat);
-    let message = MessageColumns::of(chat, message);
-    let request = write.ask.request.as_ref();
-    let model_call = write.ask.model_call.as_ref();
-    let usage = model_call.map(|call| call.usage);
+    let Parameters { chat, columns, message, request, model, numbers } = Parameters::of(write, message);
     let applied = sqlx::query_file_scalar!(
         "src/store/apply_message.sql",
         chat.id.0,
@@ -107,7 +137,9 @@ pub(super) async fn update(
         chat.settings.workspace.map(|workspace| workspace.0),
         chat.settings.model,
         text_of(chat.settings.effort),
-        json!(chat.settings.client_tools),
+        columns.client_tools,
+        columns.client_tool_definitions,
+        columns.action_timeout_ms,
         chat.system_prompt.map(|id| id.0),
         chat.state().as_str(),
         chat.archived(),
@@ -130,8 +162,11 @@ pub(super) async fn update(
         columns.action_deadline,
         chat.next_message_id.0,
         chat.answered,
-        chat.history_bytes,
+        chat.covers_through.map(|id| id.0),
+        chat.compact_requested,
+        columns.last_turn_summary,
         write.snapshot.now,
+        chat.history_bytes,
         message.id,
         message.role,
         message.visibility,
@@ -141,6 +176,7 @@ pub(super) async fn update(
         message.content_bytes,
         message.created_by,
         message.model,
+        message.requested_model,
         message.usage,
         message.runtime_ms,
         message.interrupted,
@@ -150,14 +186,8 @@ pub(super) async fn update(
         request.map(|request| request.method),
         request.map(|request| &request.body_sha256[..]),
         request.map(|_| storable(json!(write.reply))),
-        model_call.map(|call| call.fence.0),
-        model_call.map(|call| call.number),
-        model_call.map(|call| call.model.as_str()),
-        usage.map(|usage| usage.input_tokens),
-        usage.map(|usage| usage.output_tokens),
-        usage.map(|usage| usage.cache_read_tokens),
-        usage.map(|usage| usage.cache_write_tokens),
-        usage.map(|usage| usage.reasoning_tokens),
+        model,
+        numbers.as_ref().map(|numbers| &numbers[..]),
     )
     .fetch_one(connection)
     .await?;
@@ -168,7 +198,7 @@ pub(super) async fn update(
 mod tests {
     /// The statement up to here, without what is said about it.
     fn chat_columns(statement: &str) -> Vec<&str> {
-        let lines = statement.lines().skip_while(|line| line.starts_with("--"));
+        let lines = statement.lines().filter(|line| !line.trim_start().starts_with("--"));
         lines.take_while(|line| !line.contains("history_bytes")).collect()
     }
 

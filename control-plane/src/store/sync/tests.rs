@@ -1,17 +1,18 @@
 //! What a watcher reads, from a real PostgreSQL.
 
 use chatplane_domain::{
-    Answer, AnswerContent, AnswerPart, BusyBehavior, CallId, CallKind, ChatId, Command, CommitStep, Context,
-    CreateChat, EditMessage, Effort, Fence, HolderCommand, HolderWrite, MessageId, NextStep, QueuedMessageId,
-    Rejection, Role, SendMessage, SessionId, ToolCall, Usage, UserId, UserMessage, WriteHeader, create,
-    decide,
+    ACTION_TIMEOUT_DEFAULT, Answer, AnswerContent, AnswerPart, BusyBehavior, CallId, CallKind, ChatId,
+    Command, CommitStep, Context, Covered, CreateChat, EditMessage, Effort, Fence, HolderCommand,
+    HolderWrite, MessageId, NextStep, QueuedMessageId, Rejection, Role, SendMessage, SessionId, State,
+    Summary, ToolCall, Usage, UserId, UserMessage, WriteHeader, create, decide,
 };
 use uuid::Uuid;
 
 use super::{QueuePosition, QueueThrough, RowPosition, SyncFrom};
 use crate::{
     store::{
-        Ask, DEFAULT_ORGANIZATION, MessageChange, MetadataView, QueueChange, Store, SyncPage, Transacted,
+        Ask, DEFAULT_ORGANIZATION, MessageChange, MetadataView, NewChat, PendingCall, QueueChange, Store,
+        SyncPage, Transacted,
     },
     testing::database,
 };
@@ -30,7 +31,9 @@ async fn world() -> World {
     let store = Store::connect(&database().await, 2).await.expect("the database answers");
     let user = UserId(Uuid::now_v7());
     store.create_user(user, DEFAULT_ORGANIZATION, "user", false).await.expect("the user is new");
-    let (now, _) = store.now_and_replay::<Rejection>(None).await.expect("the database answers");
+    let beginning = store.beginning::<Rejection>(user, DEFAULT_ORGANIZATION, None).await;
+    let beginning = beginning.expect("the database answers");
+    let (now, turn_settings) = (beginning.now, beginning.turn_settings);
     let chat = ChatId(Uuid::now_v7());
     let decision = create(
         CreateChat {
@@ -42,13 +45,16 @@ async fn world() -> World {
             workspace: None,
             deployment_prompt: Some("nobody sees this".to_owned()),
             system_prompt: None,
-            workspace_notice: None,
+            client_tools: Vec::new(),
+            action_timeout: ACTION_TIMEOUT_DEFAULT,
             message: message(user, "first"),
         },
         Context { now, queue_max: 500, lease_offer: None },
     );
     let metadata = MetadataView { metadata_version: 1, title: String::new(), labels: Default::default() };
-    store.create::<Rejection>(&decision, &Ask::default(), metadata, None, now).await.expect("it is created");
+    let (decision, ask) = (&decision, &Ask::default());
+    let new = NewChat { decision, ask, metadata, workspace: None, turn_settings, now };
+    store.create::<Rejection>(new).await.expect("it is created");
     let world = World { store, user, chat, session: SessionId(Uuid::now_v7()) };
     world.transact(Command::Lease(world.session)).await;
     world
@@ -59,6 +65,7 @@ fn message(user: UserId, text: &str) -> UserMessage {
         created_by: user,
         texts: vec![text.to_owned()],
         model: None,
+        requested_model: None,
         effort: None,
         queued_message_id: None,
     }
@@ -82,6 +89,16 @@ impl World {
     }
 
     async fn answer(&self, write_no: i64, parts: Vec<AnswerContent>, next: NextStep) {
+        self.commit(write_no, parts, next, None).await;
+    }
+
+    async fn commit(
+        &self,
+        write_no: i64,
+        parts: Vec<AnswerContent>,
+        next: NextStep,
+        summary: Option<Summary>,
+    ) {
         let parts =
             parts.into_iter().map(|content| AnswerPart { content, provider_state: b"secret".to_vec() });
         let answer = Answer {
@@ -98,13 +115,24 @@ impl World {
             write_no,
             history_version: view.versions.history,
         };
-        let write = HolderWrite::CommitStep(CommitStep { answer: Some(answer), next, journal: None });
+        let write =
+            HolderWrite::CommitStep(CommitStep { answer: Some(answer), next, journal: None, summary });
         self.transact(Command::Holder(HolderCommand { header, write })).await;
     }
 
     async fn edit_first(&self) {
+        self.edit(MessageId(2), None).await;
+    }
+
+    async fn edit(&self, target: MessageId, boundary_below: Option<MessageId>) {
         let replacement = message(self.user, "edited");
-        let edit = EditMessage { target: MessageId(2), target_role: Some(Role::User), replacement };
+        let edit = EditMessage {
+            target,
+            target_role: Some(Role::User),
+            boundary_below,
+            answered_below: false,
+            replacement,
+        };
         self.transact(Command::EditMessage(edit)).await;
     }
 
@@ -163,6 +191,70 @@ async fn a_page_shows_what_users_see_with_the_lease_and_the_open_calls() {
     assert_eq!(page.open_calls, [CallId { message: MessageId(3), index: 0 }]);
     assert!(!format!("{page:?}").contains("115, 101, 99, 114, 101, 116"), "provider state stays behind");
     assert_eq!(page.chat, world.store.chat(world.chat).await.expect("it answers").expect("it is there"));
+}
+
+#[tokio::test]
+async fn a_suspended_chat_says_which_calls_wait_for_whom_and_until_when() {
+    let world = world().await;
+    let call = ToolCall {
+        tool_name: "ask\0user".to_owned(),
+        arguments_json: "{}".to_owned(),
+        kind: CallKind::Client,
+    };
+    world.answer(1, vec![AnswerContent::ToolCall(call)], NextStep::Suspend).await;
+
+    let page = world.sync(START).await;
+
+    let id = CallId { message: MessageId(3), index: 0 };
+    assert_eq!((page.chat.state, page.chat.leased), (State::Suspended, false));
+    assert_eq!(page.open_calls, [id]);
+    let required = page.chat.action_required.expect("a call waits");
+    let tool_name = "ask\0user".to_owned();
+    assert_eq!(required.calls, [PendingCall { id, tool_name, kind: CallKind::Client }]);
+    assert_eq!(required.deadline, page.chat.update_time + ACTION_TIMEOUT_DEFAULT);
+    let again = world.store.chat(world.chat).await.expect("it answers").expect("it is there");
+    assert_eq!(again.action_required.map(|again| again.deadline), Some(required.deadline));
+}
+
+#[tokio::test]
+async fn a_boundary_is_shown_without_what_only_the_model_sees_and_comes_again_when_an_edit_spares_it() {
+    let world = world().await;
+    world.answer(1, vec![text("one")], NextStep::Continue).await;
+    let later = world.queue("second in line").await;
+    world.answer(2, vec![text("two")], NextStep::Finish).await;
+    let summary = Summary {
+        covers_through: MessageId(3),
+        covered: Covered { live: true, changed_since: false },
+        text: "what was said".to_owned(),
+        model: "test".to_owned(),
+        usage: Usage::default(),
+        runtime_ms: 1,
+        context_tokens: 70,
+        context_percent: 70,
+    };
+    world.commit(3, vec![text("three")], NextStep::Continue, Some(summary)).await;
+
+    let before = world.sync(START).await;
+    // The message that was queued, below the boundary and not covered by it.
+    world.edit(MessageId(5), Some(MessageId(3))).await;
+    let after_edit = world.sync(after(6, 9)).await;
+
+    assert_eq!(entries(&before), [], "{later} has entered");
+    assert_eq!(rows(&before), ["2@1", "3@3", "4@5", "5@5", "7@6", "8@6", "9@6"]);
+    let covered = |page: &SyncPage| -> Vec<Option<MessageId>> {
+        let live = page.messages.iter().filter_map(|change| match change {
+            MessageChange::Live(view) => Some(view.covers_through),
+            MessageChange::Deleted { .. } => None,
+        });
+        live.collect()
+    };
+    let through = Some(MessageId(3));
+    assert_eq!(covered(&before), [None, None, None, None, through, through, None]);
+    assert_eq!(rows(&after_edit), ["-5@7", "7@7", "8@7", "-9@7", "10@7"]);
+    assert_eq!(covered(&after_edit), [through, through, None]);
+    assert_eq!(rows(&world.sync(START).await), ["2@1", "3@3", "4@5", "7@7", "8@7", "10@7"]);
+    let last = world.sync(SyncFrom::Start { history_limit: Some(2) }).await;
+    assert_eq!(rows(&last), ["8@7", "10@7"]);
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ fn positions() -> impl Strategy<Value = Position> {
         Just(QueueThrough::All),
         any::<u128>().prop_map(|id| QueueThrough::Entry(QueuedMessageId(Uuid::from_u128(id)))),
     ];
-    (proptest::array::uniform8(numbers()), through).prop_map(|(numbers, through)| {
-        let [row, id, queue, retry, error, metadata, settings, snapshot] = numbers;
+    (proptest::array::uniform9(numbers()), through).prop_map(|(numbers, through)| {
+        let [row, id, queue, retry, error, metadata, settings, action, snapshot] = numbers;
         Position {
             row: RowPosition { revision: row, id: MessageId(id) },
             queue: QueuePosition { revision: queue, through },
@@ -27,6 +27,7 @@ fn positions() -> impl Strategy<Value = Position> {
             error,
             metadata,
             settings,
+            action,
             snapshot,
         }
     })
@@ -83,11 +84,36 @@ proptest! {
         let cursor = cursor(position, 3, 5);
         let mut changed = bytes(&cursor);
         let at = at.index(changed.len());
-        prop_assume!(changed[at] != to);
+        // Another layout is read otherwise.
+        prop_assume!(at > 0 && changed[at] != to);
         changed[at] = to;
         let changed = URL_SAFE_NO_PAD.encode(changed);
         if let Ok(other) = Cursor::decode(CHAT, &changed) { prop_assert_eq!(other.encode(), changed) }
     }
+}
+
+#[test]
+fn a_cursor_of_the_release_before_is_read_and_stands_before_what_follows_it() {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let [row, queue, others] = [[1, 5, 1, 2], [1, 4, 1, 0], [1, 3, 1, 1]];
+    let (chat, settings, snapshot, digest) = ([0x01, 0x23, 0x45, 0x67], [1, 5], [1, 9], [7; 8]);
+    // The number of what is required was not there, between settings and snapshot.
+    let before = [&[1][..], &chat, &row, &queue, &others, &settings, &snapshot, &digest].concat();
+
+    let read = Cursor::decode(CHAT, &URL_SAFE_NO_PAD.encode(&before)).unwrap();
+
+    let position = Position {
+        row: RowPosition { revision: 5, id: MessageId(2) },
+        queue: QueuePosition { revision: 4, through: QueueThrough::All },
+        retry: 0,
+        error: 3,
+        metadata: 1,
+        settings: 5,
+        action: 0,
+        snapshot: 9,
+    };
+    assert_eq!((read.position, read.settings), (position, u64::from_be_bytes(digest)));
+    assert!(before < bytes(&read));
 }
 
 #[test]

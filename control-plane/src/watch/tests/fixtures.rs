@@ -97,6 +97,7 @@ impl Watch {
         let kind = match header.kind {
             StreamKind::Answer => PartKind::Text,
             StreamKind::Call(_) => PartKind::ToolOutput,
+            StreamKind::Summary => PartKind::Summary,
         };
         let part = PartHeader { kind, tool_name: String::new() };
         self.live.begin_part(header, 0, part).unwrap();
@@ -114,6 +115,7 @@ fn told(event: Event) -> Did {
             DurableEvent::QueuedRemoved(_) => Did::Told("unqueued"),
             DurableEvent::Retry(_) => Did::Told("retry"),
             DurableEvent::Error(_) => Did::Told("error"),
+            DurableEvent::ActionRequired(_) => Did::Told("action"),
             DurableEvent::State(_) => Did::Told("state"),
             DurableEvent::ChatUpdated(_) => Did::Told("chat"),
         },
@@ -150,6 +152,11 @@ pub(super) fn page(snapshot: i64, history: i64, fence: Option<i64>) -> SyncPage 
             leased: fence.is_some(),
             create_time: time,
             update_time: time,
+            client_tool_names: Vec::new(),
+            action_timeout: Duration::from_secs(300),
+            action_required: None,
+            last_turn_summary: String::new(),
+            compact_requested: false,
             metadata: MetadataView { metadata_version: 1, title: String::new(), labels: BTreeMap::new() },
         },
         open_calls: Vec::new(),
@@ -167,6 +174,7 @@ pub(super) fn user(id: i64, revision: i64) -> MessageChange {
         model: None,
         effort: None,
         queued_message_id: None,
+        requested_model: None,
     };
     live(id, revision, Body::User(message))
 }
@@ -203,7 +211,14 @@ fn live(id: i64, revision: i64, body: Body) -> MessageChange {
         revision,
         content_bytes: 0,
         create_time: DateTime::UNIX_EPOCH,
+        covers_through: None,
     })
+}
+
+/// The visible row of a boundary.
+pub(super) fn boundary(id: i64, revision: i64) -> MessageChange {
+    let MessageChange::Live(view) = answer(id, revision) else { unreachable!("an answer is live") };
+    MessageChange::Live(MessageView { covers_through: Some(MessageId(1)), ..view })
 }
 
 pub(super) fn deleted(id: i64, revision: i64) -> MessageChange {
@@ -220,6 +235,7 @@ pub(super) fn queued(id: u128, revision: i64) -> QueueChange {
         model: None,
         effort: None,
         create_time: DateTime::UNIX_EPOCH,
+        texts: Vec::new(),
     };
     QueueChange::Upserted { entry, revision }
 }

@@ -1,7 +1,7 @@
-use super::fixtures::{Did, Watch, answer, call, page, result, stream, user};
+use super::fixtures::{Did, Watch, answer, boundary, call, page, result, stream, user};
 use crate::relay::{
     PartHeader, PartKind, PartOffset, STREAM_BYTES_MAX, StreamHeader,
-    StreamKind::{Answer, Call},
+    StreamKind::{Answer, Call, Summary},
 };
 
 fn appended(header: StreamHeader, text: &str) -> Did {
@@ -235,4 +235,65 @@ fn busy_streams_take_turns() {
         .collect();
 
     assert_eq!(order, [0, 1, 0, 1, 0, 1]);
+}
+
+#[test]
+fn a_summary_is_shown_beside_the_answers_until_its_worker_closes_it() {
+    let mut watch = Watch::at(page(2, 1, Some(1)));
+    let first = stream(2, 0, 1, Answer);
+    let summary = stream(2, 1, 1, Summary);
+    watch.write(first, 0, "first");
+    watch.write(summary, 0, "in short");
+    assert_eq!(watch.run().len(), 4);
+
+    let mut committed = page(3, 3, Some(1));
+    committed.messages = vec![answer(2, 3)];
+    assert_eq!(watch.sync(committed), [Did::Message(2), Did::Told("state")]);
+    let second = stream(3, 0, 1, Answer);
+    watch.write(second, 0, "second");
+    watch.write(summary, 8, ", it is");
+    assert_eq!(
+        watch.run(),
+        [started(second), appended(summary, ", it is"), appended(second, "second")],
+        "neither a commit nor a newer answer ends it"
+    );
+
+    watch.live.close(summary.fence, summary.id).unwrap();
+    assert!(matches!(watch.run()[..], [Did::Asked(_)]));
+    let mut summarized = page(4, 4, Some(1));
+    summarized.messages = vec![boundary(4, 4), answer(6, 4)];
+    watch.watcher.on_page(Some(summarized));
+    assert_eq!(
+        watch.run(),
+        [Did::Message(4), Did::Message(6), Did::PreviewReset(Some(summary.id)), Did::Told("state")]
+    );
+}
+
+#[test]
+fn a_summary_of_an_ended_lease_is_reset() {
+    let mut watch = Watch::at(page(2, 1, Some(1)));
+    let summary = stream(2, 0, 1, Summary);
+    watch.write(summary, 0, "in short");
+    watch.run();
+
+    let ended = watch.sync(page(3, 1, None));
+
+    assert_eq!(ended, [Did::PreviewReset(Some(summary.id)), Did::Told("state")]);
+    watch.write(summary, 8, " late");
+    assert_eq!(watch.run(), []);
+}
+
+#[test]
+fn a_boundary_is_no_answer_and_replaces_none() {
+    let mut watch = Watch::at(page(2, 1, Some(1)));
+    let live = stream(2, 0, 1, Answer);
+    watch.write(live, 0, "too long");
+    watch.run();
+
+    // The answer was given up for a summary.
+    let mut summarized = page(3, 3, Some(1));
+    summarized.messages = vec![boundary(3, 3)];
+
+    let expected = [Did::Message(3), Did::PreviewReset(Some(live.id)), Did::Told("state")];
+    assert_eq!(watch.sync(summarized), expected);
 }

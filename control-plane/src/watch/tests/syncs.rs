@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use chatplane_domain::{ChatError, ErrorKind, MessageId, QueuedMessageId, Retry, Versions};
+use chatplane_domain::{CallKind, ChatError, ErrorKind, MessageId, QueuedMessageId, Retry, State, Versions};
 use chrono::DateTime;
 use uuid::Uuid;
 
-use super::fixtures::{CHAT, Did, Watch, answer, deleted, page, queued, user};
+use super::fixtures::{CHAT, Did, Watch, answer, boundary, call, deleted, page, queued, result, user};
 use crate::{
-    store::{QueuePosition, QueueThrough, RowPosition, SyncFrom},
+    store::{ActionRequired, PendingCall, QueuePosition, QueueThrough, RowPosition, SyncFrom, SyncPage},
     watch::{Action, End, Event, GivenUp, LiveEvent, Malformed, Timing, Watcher},
 };
 
@@ -120,6 +120,19 @@ fn rows_deleted_one_after_another_are_one_reset_across_pages() {
 }
 
 #[test]
+fn a_boundary_that_an_edit_spares_comes_again_behind_the_reset() {
+    let mut first = page(9, 9, None);
+    first.messages = vec![user(2, 5), boundary(7, 6)];
+    let mut watch = Watch::at(first);
+    let mut edited = page(10, 10, None);
+    edited.messages = vec![deleted(5, 10), deleted(6, 10), boundary(7, 10), deleted(9, 10), user(11, 10)];
+
+    let expected =
+        [Did::HistoryReset(5), Did::Message(7), Did::HistoryReset(9), Did::Message(11), Did::Told("state")];
+    assert_eq!(watch.sync(edited), expected);
+}
+
+#[test]
 fn the_rest_of_the_chat_waits_for_the_last_page() {
     let mut watch = Watch::start(None);
     watch.run();
@@ -190,6 +203,58 @@ fn a_change_of_the_model_updates_the_chat() {
     assert_eq!(resumed.run(), [Did::PreviewReset(None)]);
     changed.chat.metadata.metadata_version += 1;
     assert_eq!(resumed.sync(changed), [Did::Told("chat")]);
+}
+
+#[test]
+fn a_suspended_chat_says_what_it_waits_for_just_before_each_state() {
+    let mut watch = Watch::at(page(3, 3, Some(1)));
+
+    assert_eq!(watch.sync(suspended(4, &[0, 1])), [Did::Told("action"), Did::Told("state")]);
+    let mut settled = suspended(5, &[1]);
+    settled.messages = vec![result(4, 5, call(0))];
+    assert_eq!(watch.sync(settled), [Did::Message(4), Did::Told("action"), Did::Told("state")]);
+    assert_eq!(watch.sync(suspended(5, &[1])), [], "nothing has changed");
+    assert_eq!(watch.sync(page(6, 6, None)), [Did::Told("state")]);
+}
+
+#[test]
+fn a_watcher_cut_before_the_state_is_told_the_rest() {
+    let mut watch = Watch::at(page(3, 3, Some(1)));
+    watch.watcher.on_hint();
+    watch.run();
+    watch.watcher.on_page(Some(suspended(4, &[0])));
+    let Action::Emit(required) = watch.watcher.poll(&watch.live, watch.now) else { panic!("it is told") };
+
+    let mut resumed = Watch::resume(&required.cursor);
+    resumed.run();
+    resumed.watcher.on_page(Some(suspended(4, &[0])));
+
+    assert_eq!(resumed.run(), [Did::Told("state"), Did::PreviewReset(None)]);
+}
+
+/// A page of a chat that waits for these calls.
+fn suspended(snapshot: i64, calls: &[i32]) -> SyncPage {
+    let mut page = page(snapshot, snapshot, None);
+    page.chat.state = State::Suspended;
+    page.open_calls = calls.iter().map(|index| call(*index)).collect();
+    let pending = page.open_calls.iter().map(|id| PendingCall {
+        id: *id,
+        tool_name: "ask".to_owned(),
+        kind: CallKind::Client,
+    });
+    page.chat.action_required =
+        Some(ActionRequired { calls: pending.collect(), deadline: DateTime::UNIX_EPOCH });
+    page
+}
+
+#[test]
+fn the_end_of_a_turn_updates_the_chat_with_what_it_came_to() {
+    let mut watch = Watch::at(page(3, 1, Some(1)));
+    let mut ended = page(4, 4, None);
+    ended.messages = vec![answer(2, 4)];
+    ended.chat.last_turn_summary = "It is done.".to_owned();
+
+    assert_eq!(watch.sync(ended), [Did::Message(2), Did::Told("chat"), Did::Told("state")]);
 }
 
 #[test]

@@ -18,12 +18,17 @@ struct ErrorFields {
     message: String,
 }
 
+/// How it is said that a call does not fit the context, be it for what is asked or for what
+/// may be answered: the one case that has no field of its own.
+const CONTEXT_FULL: [&str; 2] = ["prompt is too long", "exceed context limit"];
+
 /// The error that the body of an answer reports.
 pub(super) fn reported(body: &[u8]) -> Option<Reported> {
     let ErrorFields { kind: label, message } = serde_json::from_slice::<ErrorBody>(body).ok()?.error;
     let kind = match kind_of_type(&label) {
-        // The one case that has no field of its own.
-        None | Some(ErrorKind::InvalidRequest) if message.contains("prompt is too long") => {
+        None | Some(ErrorKind::InvalidRequest)
+            if CONTEXT_FULL.iter().any(|words| message.contains(words)) =>
+        {
             Some(ErrorKind::ContextLength)
         }
         kind => kind,
@@ -77,9 +82,13 @@ mod tests {
 
     #[test]
     fn a_prompt_that_is_too_long_is_told_by_its_text_as_a_last_resort() {
-        let message = "prompt is too long: 210000 tokens > 200000";
-        assert_eq!(kind("invalid_request_error", message), Some(ErrorKind::ContextLength));
-        assert_eq!(kind("overloaded_error", message), Some(ErrorKind::Overloaded));
+        for message in [
+            "prompt is too long: 210000 tokens > 200000",
+            "input length and `max_tokens` exceed context limit: 178959 + 64000 > 200000, decrease input length",
+        ] {
+            assert_eq!(kind("invalid_request_error", message), Some(ErrorKind::ContextLength));
+            assert_eq!(kind("overloaded_error", message), Some(ErrorKind::Overloaded));
+        }
     }
 
     #[test]

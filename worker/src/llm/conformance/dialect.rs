@@ -149,8 +149,12 @@ impl Dialect {
 
     /// The request of a call to the server at this address.
     pub(super) fn request_to(&self, url: &str, call: &ModelCall) -> Value {
-        let url = Url::parse(url).unwrap();
-        serde_json::from_str(&(self.wire.body)(call, &url)).expect("the body is JSON")
+        serde_json::from_str(&self.body_to(url, call)).expect("the body is JSON")
+    }
+
+    /// The same to the byte.
+    pub(super) fn body_to(&self, url: &str, call: &ModelCall) -> String {
+        (self.wire.body)(call, &Url::parse(url).unwrap())
     }
 
     /// The parts of an answer that `model` wrote, as they are kept.

@@ -7,6 +7,7 @@ mod dialect;
 mod histories;
 mod hostile;
 mod openai_rules;
+mod prefixes;
 mod proxies;
 mod server;
 mod streams;

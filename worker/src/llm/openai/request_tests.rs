@@ -236,6 +236,7 @@ fn an_effort_is_sent_where_the_model_takes_it() {
         (Own, "some-later-model", true, unspecified, Some("none")),
         (Own, "gpt-5.4", false, high, Some("high")),
         (Own, "gpt-5.4", false, unspecified, None),
+        (Own, "gpt-5.6", false, unspecified, None),
         (Own, "gpt-4o", true, high, None),
         (Own, "gpt-4.1", true, unspecified, None),
         (Own, "ft:gpt-4o-mini:me", true, high, None),

@@ -30,6 +30,8 @@ pub(super) const CHAT_ID: &str = "0198c5a0-0000-7000-8000-000000000001";
 pub(super) const TOKEN: &str = "cp_worker_token";
 /// Tries of one model call, on both sides.
 pub(super) const ATTEMPTS_MAX: i32 = 3;
+/// What fits the model's context.
+pub(super) const CONTEXT_TOKENS_MAX: i64 = 1000;
 
 /// What happens to the next write.
 pub(super) enum Fault {
@@ -50,6 +52,8 @@ pub(super) enum Tool {
     Hangs(&'static str),
     /// Writes once the test lets it, and does not end.
     Waits(Arc<Semaphore>, &'static str),
+    /// Writes, and ends once the test lets it.
+    EndsAfter(Arc<Semaphore>, &'static str),
     /// Breaks off once, then ends.
     BreaksOnce(&'static str),
 }
@@ -63,10 +67,23 @@ pub(super) struct State {
     pub(super) interrupting: bool,
     pub(super) attempt: i32,
     pub(super) messages: Vec<proto::TurnMessage>,
+    pub(super) next_id: i64,
     pub(super) queue: VecDeque<String>,
+    /// What the user puts into the turn that runs.
+    pub(super) steering: VecDeque<String>,
     pub(super) error: Option<chat::ChatError>,
     pub(super) model: String,
     pub(super) tools: HashMap<&'static str, Tool>,
+    pub(super) client_tools: Vec<&'static str>,
+    /// The chat waits for its client.
+    pub(super) suspended: bool,
+    pub(super) user_instructions: &'static str,
+    pub(super) compaction_threshold_percent: i32,
+    pub(super) compact_requested: bool,
+    /// Summaries that came with steps.
+    pub(super) summaries: Vec<proto::Summary>,
+    /// The rows that they cover are not what they were made from.
+    pub(super) summaries_ignored: bool,
     pub(super) faults: VecDeque<Fault>,
     /// Results are refused as if nobody were there.
     pub(super) results_unreachable: bool,
@@ -76,6 +93,10 @@ pub(super) struct State {
     pub(super) retries: Vec<proto::RecordRetryRequest>,
     pub(super) usage: Vec<proto::ReportUsageRequest>,
     pub(super) tool_calls: Vec<proto::CallToolRequest>,
+    /// Answers of jobs, repeats aside.
+    pub(super) jobs: Vec<proto::FinishJobRequest>,
+    /// What happens to the next answers of jobs.
+    pub(super) job_faults: VecDeque<Fault>,
     pub(super) turns_read: usize,
     /// Reads of the turn get no answer.
     pub(super) reads_hang: bool,
@@ -159,6 +180,15 @@ impl ControlPlane {
         self.state().send(message);
     }
 
+    /// The worker has heard of everything that was sent so far.
+    pub(super) async fn heard(&self) {
+        let connection = self.state().connections.len() - 1;
+        let ping_no = 1000 * (connection as i64 + 1);
+        self.send(Down::Ping(proto::Ping { ping_no, renewed_age_ms: 0 }));
+        let is_pong = |message: &Up| matches!(message, Up::Pong(pong) if pong.ping_no == ping_no);
+        self.until("the pong", |state| state.connections[connection].iter().any(is_pong)).await;
+    }
+
     /// The user stops the turn; whether the message comes now is up to the test.
     pub(super) fn interrupt(&self) -> proto::Interrupt {
         let mut state = self.state();
@@ -198,10 +228,19 @@ impl State {
             interrupting: false,
             attempt: 0,
             messages: Vec::new(),
+            next_id: 1,
             queue: VecDeque::new(),
+            steering: VecDeque::new(),
             error: None,
             model: "smart".to_owned(),
             tools: HashMap::new(),
+            client_tools: Vec::new(),
+            suspended: false,
+            user_instructions: "",
+            compaction_threshold_percent: 100,
+            compact_requested: false,
+            summaries: Vec::new(),
+            summaries_ignored: false,
             faults: VecDeque::new(),
             results_unreachable: false,
             positions: Vec::new(),
@@ -209,6 +248,8 @@ impl State {
             retries: Vec::new(),
             usage: Vec::new(),
             tool_calls: Vec::new(),
+            jobs: Vec::new(),
+            job_faults: VecDeque::new(),
             turns_read: 0,
             reads_hang: false,
             edits_during_reads: VecDeque::new(),
@@ -253,18 +294,8 @@ impl State {
 
     fn deliver(&self) {
         let header = Some(self.header());
-        let messages = self.messages.clone();
+        let messages = self.prompt_rows();
         self.send(Down::Lease(proto::Lease { lease: self.key(), header, complete: true, messages }));
-    }
-
-    /// The history in short.
-    pub(super) fn told(&self) -> Vec<String> {
-        let parts = self.messages.iter().map(|turn_message| {
-            let message = turn_message.message.as_ref().unwrap();
-            let parts: Vec<String> = message.parts.iter().map(short).collect();
-            format!("{}{}", if message.interrupted { "interrupted " } else { "" }, parts.join(" | "))
-        });
-        parts.collect()
     }
 
     /// The live streams of a connection, by what names them.
@@ -329,79 +360,51 @@ impl State {
                 api_key: "key".to_owned(),
                 first_token_timeout_ms: 1000,
                 silence_timeout_ms: 1000,
+                context_tokens_max: CONTEXT_TOKENS_MAX,
+                output_tokens_max: 4096,
                 ..proto::ModelConfig::default()
             }),
             effort: chat::Effort::High.into(),
             tools: self.tools.keys().map(tool).collect(),
             workspace_id: if self.tools.is_empty() { String::new() } else { CHAT_ID.to_owned() },
+            client_tools: self.client_tools.iter().map(tool).collect(),
+            workspace_notice: String::new(),
+            user_instructions: self.user_instructions.to_owned(),
+            compaction_threshold_percent: self.compaction_threshold_percent,
+            compact_requested: self.compact_requested,
         }
-    }
-
-    fn user(&mut self, text: &str) {
-        let kind = chat::part::Kind::Text(chat::TextPart { text: text.to_owned() });
-        self.store(chat::Role::User, vec![chat::Part { kind: Some(kind) }], Vec::new());
-    }
-
-    fn store(
-        &mut self,
-        role: chat::Role,
-        parts: Vec<chat::Part>,
-        provider_states: Vec<bytes::Bytes>,
-    ) -> &mut chat::Message {
-        self.history = self.snapshot;
-        self.attempt = 0;
-        let message = chat::Message {
-            message_id: self.next_id(),
-            role: role.into(),
-            visibility: chat::Visibility::Both.into(),
-            parts,
-            revision: self.snapshot,
-            ..chat::Message::default()
-        };
-        self.messages.push(proto::TurnMessage { message: Some(message), provider_states });
-        self.messages.last_mut().unwrap().message.as_mut().unwrap()
-    }
-
-    fn next_id(&self) -> i64 {
-        self.messages.last().map_or(1, |message| message.message.as_ref().unwrap().message_id + 1)
-    }
-
-    pub(super) fn store_answer(&mut self, answer: proto::NewMessage, interrupted: bool) -> i64 {
-        let message = self.store(chat::Role::Assistant, answer.parts, answer.provider_states);
-        message.interrupted = interrupted;
-        message.usage = answer.usage;
-        message.model = answer.model;
-        message.message_id
-    }
-
-    pub(super) fn store_results(&mut self, results: Vec<proto::ToolResult>) -> Vec<i64> {
-        let part = |result: proto::ToolResult| {
-            let call = result.call.unwrap();
-            chat::part::Kind::ToolResult(chat::ToolResultPart {
-                call_message_id: call.message_id,
-                call_index: call.call_index,
-                output: result.output,
-                is_error: result.is_error,
-                ..chat::ToolResultPart::default()
-            })
-        };
-        let kinds = results.into_iter().map(part).collect::<Vec<_>>();
-        let store =
-            |kind| self.store(chat::Role::Tool, vec![chat::Part { kind: Some(kind) }], vec![]).message_id;
-        kinds.into_iter().map(store).collect()
     }
 
     /// Ends the turn: the queue's head enters, or the lease ends.
     pub(super) fn finish_turn(&mut self, outcome: &mut proto::WriteOutcome) {
-        self.interrupting = false;
+        let was_interrupting = std::mem::take(&mut self.interrupting);
+        if !was_interrupting && !self.steering.is_empty() {
+            return self.steer(outcome);
+        }
+        self.compact_requested = false;
         if let Some(text) = self.queue.pop_front() {
-            outcome.added_message_ids.push(self.next_id());
+            outcome.added_message_ids.push(self.next_id);
             self.user(&text);
             outcome.set_disposition(proto::Disposition::NextTurn);
         } else {
             self.leased = false;
             outcome.set_disposition(proto::Disposition::Released);
         }
+    }
+
+    /// What the user put in enters the history.
+    pub(super) fn steer(&mut self, outcome: &mut proto::WriteOutcome) {
+        while let Some(text) = self.steering.pop_front() {
+            outcome.added_message_ids.push(self.next_id);
+            self.user(&text);
+        }
+    }
+
+    /// The client hands in results of its calls, and the turn goes on.
+    pub(super) fn submit(&mut self, results: Vec<proto::ToolResult>) {
+        self.snapshot += 1;
+        self.store_results(results);
+        self.suspended = false;
     }
 
     /// The checks of a holder's write, in the order of the contract.
@@ -446,20 +449,6 @@ impl State {
             return Err(Status::unknown("transport error"));
         }
         Ok(Some(outcome))
-    }
-}
-
-fn short(part: &chat::Part) -> String {
-    match part.kind.as_ref().unwrap() {
-        chat::part::Kind::Text(part) => part.text.clone(),
-        chat::part::Kind::Reasoning(part) => format!("thinks {}", part.text),
-        chat::part::Kind::ToolCall(part) => {
-            format!("call {} {}({})", part.call_index, part.tool_name, part.arguments_json)
-        }
-        chat::part::Kind::ToolResult(part) => {
-            let mark = if part.is_error { "error" } else { "result" };
-            format!("{mark} {} of {}: {}", part.call_index, part.call_message_id, part.output)
-        }
     }
 }
 

@@ -4,8 +4,8 @@ use chatplane_proto::worker::v1::session_response::Message as Down;
 
 use super::{
     ControlPlane, RunningWorker, ScriptedModel,
-    control_plane::Tool,
-    model::{Beat, answer, begin, call, end, say, used},
+    control_plane::{TOKEN, Tool},
+    model::{Beat, answer, begin, call, end, end_at, say, used},
 };
 use crate::llm::StopReason;
 
@@ -83,6 +83,50 @@ async fn running_tools_are_let_go_and_what_has_ended_is_handed_in() {
 }
 
 #[tokio::test]
+async fn running_tools_are_awaited_for_a_moment_and_what_they_came_to_is_kept() {
+    let control_plane = ControlPlane::start().await;
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    control_plane.state().tools.insert("slow", Tool::EndsAfter(gate.clone(), "working"));
+    let model = ScriptedModel::new([[call("slow", "{}"), end(StopReason::ToolUse)].concat()]);
+    let _worker = RunningWorker::start(&control_plane, &model);
+    control_plane.lease().await;
+    control_plane
+        .until("the output", |state| state.live(0).iter().any(|piece| piece.contains("working")))
+        .await;
+
+    let interrupt = control_plane.interrupt();
+    control_plane.send(Down::Interrupt(interrupt));
+    control_plane.heard().await;
+    gate.add_permits(1);
+    control_plane.until("the end", |state| !state.leased).await;
+
+    assert_eq!(control_plane.state().told()[2..], ["result 0 of 2: cancelled"]);
+    assert_eq!(control_plane.state().writes, [("CommitStep", 1), ("FinishInterruption", 2)]);
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_their_turn_do_not_begin_after_a_stop() {
+    let control_plane = ControlPlane::start().await;
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    control_plane.state().tools.insert("slow", Tool::EndsAfter(gate.clone(), "working"));
+    let many = [vec![call("slow", "{}"); 20].concat(), end(StopReason::ToolUse)].concat();
+    let model = ScriptedModel::new([many]);
+    let _worker = RunningWorker::start(&control_plane, &model);
+    control_plane.lease().await;
+    control_plane.until("all that run at a time", |state| state.tool_calls.len() == 16).await;
+
+    let interrupt = control_plane.interrupt();
+    control_plane.send(Down::Interrupt(interrupt));
+    control_plane.heard().await;
+    gate.add_permits(20);
+    control_plane.until("the end", |state| !state.leased).await;
+
+    assert_eq!(control_plane.state().tool_calls.len(), 16);
+    let results = control_plane.state().told().iter().filter(|told| told.starts_with("result")).count();
+    assert_eq!(results, 16);
+}
+
+#[tokio::test]
 async fn a_stop_just_before_a_write_of_results_is_not_forgotten() {
     let control_plane = ControlPlane::start().await;
     control_plane.state().tools.extend([("slow", Tool::Hangs("working")), ("quick", Tool::Ends("done"))]);
@@ -124,4 +168,53 @@ async fn a_stop_during_the_pause_of_a_retry_ends_the_turn() {
 
     assert_eq!(control_plane.state().told(), ["hi"]);
     assert_eq!(control_plane.state().writes, [("RecordRetry", 1), ("FinishInterruption", 2)]);
+}
+
+#[tokio::test]
+async fn a_stop_while_tools_run_closes_the_connection_of_a_summary_at_once() {
+    let control_plane = ControlPlane::start().await;
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    control_plane.state().tools.insert("quick", Tool::Ends("done"));
+    control_plane.state().tools.insert("slow", Tool::EndsAfter(gate.clone(), "working"));
+    control_plane.state().compaction_threshold_percent = 70;
+    let model = ScriptedModel::new([
+        [call("quick", "{}"), end_at(800, StopReason::ToolUse)].concat(),
+        hanging(&[used(), begin("too slow")]),
+        [call("slow", "{}"), end(StopReason::ToolUse)].concat(),
+    ]);
+    let _worker = RunningWorker::start_patient(&control_plane, &model, &["--token", TOKEN]);
+    control_plane.lease().await;
+    control_plane
+        .until("the output", |state| state.live(0).iter().any(|piece| piece.contains("working")))
+        .await;
+    assert_eq!(model.open_streams(), 1, "the summary's");
+
+    let interrupt = control_plane.interrupt();
+    control_plane.send(Down::Interrupt(interrupt));
+    control_plane.until("the report", |state| !state.usage.is_empty()).await;
+
+    assert_eq!(model.open_streams(), 0);
+    gate.add_permits(1);
+    control_plane.until("the end", |state| !state.leased).await;
+    assert_eq!(control_plane.state().told().last().unwrap(), "result 0 of 4: cancelled");
+}
+
+#[tokio::test]
+async fn the_end_of_the_drain_ends_the_wait_for_stopped_tools() {
+    let control_plane = ControlPlane::start().await;
+    control_plane.state().tools.insert("slow", Tool::Hangs("working"));
+    let model = ScriptedModel::new([[call("slow", "{}"), end(StopReason::ToolUse)].concat()]);
+    let arguments = ["--token", TOKEN, "--drain-timeout", "0"];
+    let worker = RunningWorker::start_patient(&control_plane, &model, &arguments);
+    control_plane.lease().await;
+    control_plane
+        .until("the output", |state| state.live(0).iter().any(|piece| piece.contains("working")))
+        .await;
+    let interrupt = control_plane.interrupt();
+    control_plane.send(Down::Interrupt(interrupt));
+    control_plane.heard().await;
+
+    worker.stop().await.unwrap();
+
+    assert_eq!(control_plane.state().writes, [("CommitStep", 1), ("FinishInterruption", 2)]);
 }

@@ -1,12 +1,18 @@
 //! Whole turns: a worker against a control plane in memory and a scripted model.
 
+mod client_tools;
+mod compaction;
 mod control_plane;
 mod interruptions;
+mod jobs;
 mod model;
 mod reads;
+mod rows;
 mod service;
+mod steering;
 mod steps;
 mod stops;
+mod summary_ends;
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,6 +48,22 @@ impl RunningWorker {
     }
 
     fn start_with(control_plane: &ControlPlane, model: &Arc<ScriptedModel>, more: &[&str]) -> Self {
+        Self::start_within(quick_limits(), control_plane, model, more)
+    }
+
+    /// One that waits for what it waits for longer than a test does.
+    fn start_patient(control_plane: &ControlPlane, model: &Arc<ScriptedModel>, more: &[&str]) -> Self {
+        let patience = Duration::from_secs(3600);
+        let limits = Limits { interrupt_grace: patience, summary_grace: patience, ..quick_limits() };
+        Self::start_within(limits, control_plane, model, more)
+    }
+
+    fn start_within(
+        limits: Limits,
+        control_plane: &ControlPlane,
+        model: &Arc<ScriptedModel>,
+        more: &[&str],
+    ) -> Self {
         let arguments = [&["worker", "--control-plane", &control_plane.address], more].concat();
         let config = Command::try_parse_from(arguments).unwrap().config;
         let shutdown = CancellationToken::new();
@@ -50,8 +72,7 @@ impl RunningWorker {
             let model: Arc<dyn Provider> = model.clone();
             (name == "scripted").then_some(model)
         };
-        let task =
-            tokio::spawn(async move { run_with(&config, quick_limits(), Arc::new(provider), stop).await });
+        let task = tokio::spawn(async move { run_with(&config, limits, Arc::new(provider), stop).await });
         RunningWorker { shutdown, task }
     }
 
@@ -81,7 +102,11 @@ fn quick_limits() -> Limits {
         rewrite: quick,
         recall: quick,
         attempts_max: ATTEMPTS_MAX,
-        timeouts_max: 2,
+        model_calls_max: 6,
+        wasted_max: 2,
+        // Long enough for calls that end, and a wait for those that do not.
+        interrupt_grace: Duration::from_millis(500),
+        summary_grace: Duration::from_millis(10),
         ..Limits::default()
     }
 }

@@ -114,6 +114,12 @@ pub(super) fn end(reason: StopReason) -> Vec<Beat> {
     [used(), vec![Beat::Say(ModelEvent::Finished(reason))]].concat()
 }
 
+/// The same for a prompt of so many tokens.
+pub(super) fn end_at(input_tokens: i64, reason: StopReason) -> Vec<Beat> {
+    let usage = Usage { input_tokens, ..USAGE };
+    vec![Beat::Say(ModelEvent::Usage(usage)), Beat::Say(ModelEvent::Finished(reason))]
+}
+
 pub(super) fn answer(text: &str) -> Vec<Beat> {
     [say(text), end(StopReason::EndTurn)].concat()
 }

@@ -89,9 +89,10 @@ impl WorkerService for Service {
                     .filter(|(revision, _)| *revision > after)
                     .map(|(_, id)| Piece::DeletedFromMessageId(id)),
             );
-            let is_new = |message: &&proto::TurnMessage| message.message.as_ref().unwrap().revision > after;
-            for message in state.messages.iter().filter(is_new) {
-                pieces.push(Piece::Messages(proto::TurnMessages { messages: vec![message.clone()] }));
+            let after = if pieces.len() > 1 { 0 } else { after };
+            let is_new = |message: &proto::TurnMessage| message.message.as_ref().unwrap().revision > after;
+            for message in state.prompt_rows().into_iter().filter(is_new) {
+                pieces.push(Piece::Messages(proto::TurnMessages { messages: vec![message] }));
             }
             let edit = state.edits_during_reads.pop_front();
             if let Some(text) = edit {
@@ -113,9 +114,23 @@ impl WorkerService for Service {
         let next = request.next();
         let outcome = self.change(|state| {
             state.write("CommitStep", request.header, |state, outcome| {
-                outcome.committed_message_ids.push(state.store_answer(request.answer.unwrap(), false));
+                if let Some(summary) = request.summary {
+                    assert!(!summary.text.is_empty() && summary.covers_through < state.next_id);
+                    if !state.summaries_ignored && !state.interrupting {
+                        outcome.boundary_message_ids = state.store_boundary(&summary);
+                        state.compact_requested = false;
+                    }
+                    state.summaries.push(summary);
+                }
+                outcome
+                    .committed_message_ids
+                    .extend(request.answer.map(|answer| state.store_answer(answer, false)));
                 if next == proto::NextStep::Finish || state.interrupting {
                     state.finish_turn(outcome);
+                } else if next == proto::NextStep::Suspend {
+                    state.suspended = true;
+                    state.leased = false;
+                    outcome.set_disposition(proto::Disposition::Released);
                 }
             })
         })?;
@@ -133,6 +148,9 @@ impl WorkerService for Service {
             }
             state.write("CommitToolResults", request.header, |state, outcome| {
                 outcome.committed_message_ids = state.store_results(request.results);
+                if state.all_calls_have_results() {
+                    state.steer(outcome);
+                }
             })
         })?;
         Ok(Response::new(proto::CommitToolResultsResponse { outcome }))
@@ -213,6 +231,29 @@ impl WorkerService for Service {
         Ok(Response::new(proto::ReportUsageResponse {}))
     }
 
+    async fn finish_job(
+        &self,
+        request: Request<proto::FinishJobRequest>,
+    ) -> Result<Response<proto::FinishJobResponse>, Status> {
+        let request = request.into_inner();
+        self.change(|state| {
+            let fault = state.job_faults.pop_front();
+            match fault {
+                Some(Fault::Unreachable) => return Err(Status::unavailable("connection refused")),
+                Some(Fault::Refuse(code, reason)) => return Err(refusal(code, reason)),
+                Some(Fault::LoseReply) | None => {}
+            }
+            if state.jobs.iter().any(|answered| answered.job_id == request.job_id) {
+                return Err(refusal(Code::FailedPrecondition, "LEASE_LOST"));
+            }
+            state.jobs.push(request);
+            match fault {
+                None => Ok(Response::new(proto::FinishJobResponse {})),
+                Some(_) => Err(Status::unknown("transport error")),
+            }
+        })
+    }
+
     async fn call_tool(
         &self,
         request: Request<proto::CallToolRequest>,
@@ -233,18 +274,26 @@ impl WorkerService for Service {
         };
         let output = |output: &'static str| Ok(Piece::Output(output.as_bytes().into()));
         let tool = tool.expect("a known tool");
+        let gate = if let Tool::EndsAfter(gate, _) = &tool { Some(gate.clone()) } else { None };
         if let Tool::Waits(gate, _) = &tool {
             gate.acquire().await.unwrap().forget();
         }
         let pieces = match tool {
             Tool::Ends(text) => vec![output(text), result(text)],
-            Tool::Hangs(text) | Tool::Waits(_, text) => vec![output(text)],
+            Tool::Hangs(text) | Tool::Waits(_, text) | Tool::EndsAfter(_, text) => vec![output(text)],
             Tool::BreaksOnce(text) => vec![output(text), Err(Status::unavailable("gone"))],
         };
         let hangs = !matches!(pieces.last(), Some(Ok(Piece::Result(_)) | Err(_)));
         let responses =
             pieces.into_iter().map(|piece| piece.map(|piece| proto::CallToolResponse { piece: Some(piece) }));
         let responses = tokio_stream::iter(responses);
+        if let Some(gate) = gate {
+            let end = futures::stream::once(async move {
+                gate.acquire().await.unwrap().forget();
+                result("cancelled").map(|piece| proto::CallToolResponse { piece: Some(piece) })
+            });
+            return Ok(Response::new(Box::pin(responses.chain(end))));
+        }
         if hangs {
             return Ok(Response::new(Box::pin(responses.chain(tokio_stream::pending()))));
         }

@@ -163,3 +163,18 @@ async fn a_wrong_token_ends_the_worker_with_a_sentence_that_names_the_flag() {
     assert!(matches!(error, RunError::TokenRefused));
     assert!(error.to_string().contains("--token"));
 }
+
+#[tokio::test]
+async fn a_lease_that_ended_with_a_refused_answer_pays_for_no_further_one() {
+    let control_plane = ControlPlane::start().await;
+    control_plane.state().faults.push_back(Fault::Refuse(Code::InvalidArgument, "FIELD_INVALID"));
+    let model = ScriptedModel::new([answer("refused")]);
+    let _worker = RunningWorker::start(&control_plane, &model);
+
+    control_plane.lease().await;
+    let none_held = |message: &Up| matches!(message, Up::LeasesChanged(changed) if changed.leases.is_empty());
+    control_plane.until("the end", |state| state.connections[0].iter().any(none_held)).await;
+
+    assert_eq!(control_plane.state().writes, [("CommitStep", 1), ("Fail", 1)]);
+    assert_eq!(model.calls().len(), 1);
+}

@@ -1,12 +1,13 @@
 //! Lines of the golden table: commands of clients.
 
 use chatplane_domain::{
-    BusyBehavior, CallKind, Chat, Command, ConfigureChat, EditQueuedMessage, Role, SubmittedResult,
+    BusyBehavior, CallKind, Chat, Command, ConfigureChat, EditQueuedMessage, HistoryEnds, MessageId, Role,
+    SubmittedResult,
 };
 
-use super::Line;
+use super::{Line, holder::asked};
 use crate::{
-    fixtures::{edit, edit_of, later, queued_id, send, submitted},
+    fixtures::{client_tool, edit, edit_of, ends, later, queued_id, send, submitted},
     states::{call_id, push, with_calls, with_two_queued},
 };
 
@@ -14,7 +15,7 @@ use crate::{
 const UNKNOWN: u128 = 99;
 
 pub(super) fn lines() -> Vec<Line> {
-    let groups = [sending(), editing(), queue(), interrupting(), settling(), configuring()];
+    let groups = [sending(), editing(), queue(), interrupting(), settling(), configuring(), context()];
     groups.into_iter().flatten().collect()
 }
 
@@ -69,6 +70,7 @@ fn editing() -> Vec<Line> {
         Line::new("EditMessage, a worker's call open", |_| edit(2)).given(with_worker_call),
         Line::new("EditMessage, lease offered", |_| edit(2)).offered(),
         Line::new("EditMessage of an answer", |_| edit_of(3, Some(Role::Assistant))),
+        Line::new("EditMessage, a summary asked for", |_| edit(2)).given(asked),
         Line::new("EditMessage of no live row", |_| edit_of(99, None)),
     ]
 }
@@ -108,6 +110,7 @@ fn interrupting() -> Vec<Line> {
         Line::new("InterruptChat, 2 queued", interrupt).given(with_two_queued),
         Line::new("InterruptChat, a worker's call open", interrupt).given(with_worker_call),
         Line::new("InterruptChat, lease offered", interrupt).offered(),
+        Line::new("InterruptChat, a summary asked for", interrupt).given(asked),
     ]
 }
 
@@ -149,7 +152,16 @@ fn configuring() -> Vec<Line> {
     let same = |_: &Chat| Command::ConfigureChat(ConfigureChat::default());
     let prompt = |_: &Chat| {
         Command::ConfigureChat(ConfigureChat {
-            system_prompt: Some("Be kind.".to_owned()),
+            system_prompt: Some(Some("Be kind.".to_owned())),
+            ..ConfigureChat::default()
+        })
+    };
+    let no_prompt = |_: &Chat| {
+        Command::ConfigureChat(ConfigureChat { system_prompt: Some(None), ..ConfigureChat::default() })
+    };
+    let tools = |names: &[&str]| {
+        Command::ConfigureChat(ConfigureChat {
+            client_tools: Some(names.iter().map(|name| client_tool(name)).collect()),
             ..ConfigureChat::default()
         })
     };
@@ -160,7 +172,36 @@ fn configuring() -> Vec<Line> {
         Line::new("ConfigureChat to what is", same),
         Line::new("ConfigureChat, prompt before the first answer", prompt).given(unanswered),
         Line::new("ConfigureChat, prompt after it", prompt),
+        Line::new("ConfigureChat, no prompt before the first answer", no_prompt).given(unanswered),
+        Line::new("ConfigureChat, no prompt where there is none", no_prompt).given(|chat| Chat {
+            answered: false,
+            system_prompt: None,
+            ..chat
+        }),
+        Line::new("ConfigureChat, the tools that it has", move |_| tools(&["open_page"])).given(
+            |mut chat| {
+                chat.settings.client_tools = vec!["open_page".to_owned()];
+                chat
+            },
+        ),
+        Line::new("ConfigureChat, no tools where there are none", move |_| tools(&[])),
         Line::new("ArchiveChat", |_| Command::ArchiveChat),
         Line::new("UnarchiveChat", |_| Command::UnarchiveChat),
+    ]
+}
+
+fn context() -> Vec<Line> {
+    let compact = |_: &Chat| Command::CompactChat(ends(3, Some(3)));
+    let clear = |_: &Chat| Command::ClearContext(ends(3, Some(3)));
+    let covered = |chat| Chat { covers_through: Some(MessageId(3)), ..chat };
+    vec![
+        Line::new("CompactChat", compact),
+        Line::new("CompactChat, 2 queued", compact).given(with_two_queued),
+        Line::new("CompactChat, lease offered", compact).offered(),
+        Line::new("CompactChat, no answer", |_| Command::CompactChat(ends(2, None))),
+        Line::new("CompactChat, no answer since the last boundary", compact).given(covered),
+        Line::new("ClearContext", clear),
+        Line::new("ClearContext, no message", |_| Command::ClearContext(HistoryEnds::default())),
+        Line::new("ClearContext, no message since the last boundary", clear).given(covered),
     ]
 }

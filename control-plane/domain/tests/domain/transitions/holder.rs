@@ -1,22 +1,31 @@
 //! Lines of the golden table: commands of the lease holder and the control plane.
 
 use chatplane_domain::{
-    ATTEMPTS_MAX, CallKind, Chat, Command, ErrorKind, ExpireCause, Fence, HolderWrite, NextStep, State,
-    WriteHeader,
+    ATTEMPTS_MAX, CallKind, Chat, Command, Covered, ErrorKind, ExpireCause, Fence, HolderWrite, NextStep,
+    State, Summary, WriteHeader,
 };
 
 use super::Line;
 use crate::{
     fixtures::{
-        answer, chat_error, expire, finished, holder, later, next_header, retry, session, step, suspend,
-        write,
+        answer, chat_error, expire, finished, holder, later, next_header, retry, session, step, summarizing,
+        summary, write,
     },
     states::{call_id, chat_in, push, with_calls, with_two_queued},
 };
 
 pub(super) fn lines() -> Vec<Line> {
-    let groups =
-        [headers(), steps(), steps_with_calls(), results(), interruptions(), ends(), control_plane()];
+    let groups = [
+        headers(),
+        steps(),
+        steps_with_calls(),
+        steps_with_summaries(),
+        summaries_alone(),
+        results(),
+        interruptions(),
+        ends(),
+        control_plane(),
+    ];
     groups.into_iter().flatten().collect()
 }
 
@@ -106,13 +115,14 @@ fn steps() -> Vec<Line> {
         written("CommitStep finish, steering queued", plain(NextStep::Finish)).given(steered),
         written("CommitStep finish, 1 of 2 steering", plain(NextStep::Finish)).given(steered_of_two),
         written("CommitStep finish, no answer", nothing(NextStep::Finish)),
-        written("CommitStep suspend", plain(suspend())),
-        written("CommitStep suspend, no answer", nothing(suspend())),
-        written("CommitStep suspend, no answer, client call open", nothing(suspend()))
+        written("CommitStep suspend", plain(NextStep::Suspend)),
+        written("CommitStep suspend, no answer", nothing(NextStep::Suspend)),
+        written("CommitStep suspend, no answer, client call open", nothing(NextStep::Suspend))
             .given(with_client_call),
-        written("CommitStep suspend, no answer, worker call open", nothing(suspend()))
+        written("CommitStep suspend, no answer, worker call open", nothing(NextStep::Suspend))
             .given(with_worker_call),
-        written("CommitStep suspend, no answer, both kinds open", nothing(suspend())).given(with_both_calls),
+        written("CommitStep suspend, no answer, both kinds open", nothing(NextStep::Suspend))
+            .given(with_both_calls),
         written("CommitStep over an open call", plain(NextStep::Continue)).given(with_worker_call),
     ]
 }
@@ -129,11 +139,65 @@ fn steps_with_calls() -> Vec<Line> {
         written("CommitStep continue, client call", calling(settled, NextStep::Continue)),
         written("CommitStep finish, worker call", calling(worker, NextStep::Finish)),
         written("CommitStep finish, client call", calling(settled, NextStep::Finish)),
-        written("CommitStep suspend, worker call", calling(worker, suspend())),
-        written("CommitStep suspend, client, approval and child call", calling(settled, suspend())),
-        written("CommitStep suspend, client call, steering queued", calling(settled, suspend()))
+        written("CommitStep suspend, worker call", calling(worker, NextStep::Suspend)),
+        written("CommitStep suspend, client, approval and child call", calling(settled, NextStep::Suspend)),
+        written("CommitStep suspend, client call, steering queued", calling(settled, NextStep::Suspend))
             .given(steered),
-        written("CommitStep suspend, both kinds", calling(both, suspend())),
+        written("CommitStep suspend, both kinds", calling(both, NextStep::Suspend)),
+    ]
+}
+
+/// Where a state can have one, the turn is to make a summary.
+pub(super) fn asked(chat: Chat) -> Chat {
+    let compact_requested = matches!(chat.state(), State::Running | State::Interrupting);
+    Chat { compact_requested, ..chat }
+}
+
+fn changed_since() -> Summary {
+    Summary { covered: Covered { live: true, changed_since: true }, ..summary(3) }
+}
+
+fn steps_with_summaries() -> Vec<Line> {
+    let with = |kinds: &'static [CallKind], next, summary: fn() -> Summary| {
+        move || summarizing(summary(), Some(answer(kinds)), next)
+    };
+    let good: fn() -> Summary = || summary(3);
+    let client: &[CallKind] = &[CallKind::Client];
+    let finish = NextStep::Finish;
+    vec![
+        written("CommitStep continue, and a summary", with(&[], NextStep::Continue, good)),
+        written("CommitStep finish, and a summary", with(&[], finish, good)),
+        written("CommitStep finish, and a summary, asked for", with(&[], finish, good)).given(asked),
+        written("CommitStep finish, and an untrue summary", with(&[], finish, changed_since)),
+        written(
+            "CommitStep finish, and an empty summary",
+            with(&[], finish, || Summary { text: "\n ".to_owned(), ..summary(3) }),
+        ),
+        written("CommitStep finish, and a summary of a row to come", with(&[], finish, || summary(4))),
+        written("CommitStep suspend, client call, and a summary", with(client, NextStep::Suspend, good)),
+    ]
+}
+
+fn summaries_alone() -> Vec<Line> {
+    let alone = |next, summary: fn() -> Summary| move || summarizing(summary(), None, next);
+    let good: fn() -> Summary = || summary(3);
+    let (on, finish) = (NextStep::Continue, NextStep::Finish);
+    vec![
+        written("CommitStep continue, a summary alone", alone(on, good)),
+        written("CommitStep continue, a summary alone, steering queued", alone(on, good)).given(steered),
+        written("CommitStep continue, an untrue summary alone", alone(on, changed_since)),
+        written("CommitStep continue, a summary alone, worker call open", alone(on, good))
+            .given(with_worker_call),
+        written("CommitStep finish, a summary alone", alone(finish, good)),
+        written("CommitStep finish, a summary alone, asked for", alone(finish, good)).given(asked),
+        written("CommitStep finish, a summary alone, asked for, 2 queued", alone(finish, good))
+            .given(|chat| asked(with_two_queued(chat))),
+        written("CommitStep finish, a summary alone, asked for, steering", alone(finish, good))
+            .given(|chat| asked(steered(chat))),
+        written("CommitStep finish, an untrue summary alone, asked for", alone(finish, changed_since))
+            .given(asked),
+        written("CommitStep suspend, a summary alone, client call open", alone(NextStep::Suspend, good))
+            .given(with_client_call),
     ]
 }
 
@@ -195,6 +259,7 @@ fn ends() -> Vec<Line> {
         written("Release", || HolderWrite::Release),
         written("Release, worker call open", || HolderWrite::Release).given(with_worker_call),
         written("Release, 2 queued", || HolderWrite::Release).given(with_two_queued),
+        written("Release, a summary asked for", || HolderWrite::Release).given(asked),
     ]
 }
 
@@ -213,6 +278,7 @@ fn control_plane() -> Vec<Line> {
         Line::new("ExpireLease, interruption overdue", overdue).at(later(9)),
         Line::new("ExpireLease, interruption not 10 s old", overdue).at(later(8)),
         Line::new("ExpireLease, another fence", another),
+        Line::new("ExpireLease, session ended, a summary asked for", ended).given(asked),
         Line::new("ExpireCalls", |_| Command::ExpireCalls).at(later(60)),
         Line::new("ExpireCalls, steering queued", |_| Command::ExpireCalls).given(steered).at(later(60)),
         Line::new("ExpireCalls before the deadline", |_| Command::ExpireCalls).at(later(59)),

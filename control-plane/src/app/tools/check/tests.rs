@@ -32,6 +32,8 @@ fn chat() -> Chat {
             effort: Effort::Medium,
             workspace: None,
             client_tools: Vec::new(),
+            client_tools_version: 1,
+            action_timeout: chatplane_domain::ACTION_TIMEOUT_DEFAULT,
         },
         execution: Execution::Leased,
         versions: Versions { snapshot: 9, history: 8, ..Versions::default() },
@@ -44,6 +46,9 @@ fn chat() -> Chat {
         system_prompt: None,
         answered: true,
         history_bytes: 0,
+        covers_through: None,
+        compact_requested: false,
+        last_turn_summary: String::new(),
     }
 }
 

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use chatplane_domain::{
-    AnswerPart, Body, Chat, ChatId, Command, Context, CreateChat, Decision, Effort, Inserted, MessageId,
-    OrganizationId, Outcome, Queued, QueuedMessageId, Rejection, UserId, UserMessage, Visibility, create,
-    decide,
+    ACTION_TIMEOUT_DEFAULT, AnswerPart, Body, Change, Chat, ChatId, Command, Context, Covered, CreateChat,
+    Decision, Effort, HistoryEnds, Inserted, MessageId, OrganizationId, Outcome, Queued, QueuedMessageId,
+    Rejection, Role, UserId, UserMessage, Visibility, create, decide,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::store::{
@@ -46,6 +46,7 @@ pub(super) fn user_message(text: &str, model: Option<&str>) -> UserMessage {
         model: model.map(str::to_owned),
         effort: None,
         queued_message_id: None,
+        requested_model: None,
     }
 }
 
@@ -61,10 +62,11 @@ impl Database {
                 workspace: None,
                 deployment_prompt: Some("a prompt that no user sees".to_owned()),
                 system_prompt: None,
-                workspace_notice: None,
+                client_tools: Vec::new(),
+                action_timeout: ACTION_TIMEOUT_DEFAULT,
                 message: user_message("hello", None),
             },
-            context(),
+            context(time()),
         );
         let mut database = Self {
             chat: decision.chat.clone(),
@@ -81,7 +83,16 @@ impl Database {
     }
 
     pub(super) fn transact(&mut self, command: Command) -> Result<Outcome, Rejection> {
-        let decision = decide(&self.chat, command, context())?;
+        self.transact_at(command, time())
+    }
+
+    /// The same when every deadline has passed.
+    pub(super) fn transact_late(&mut self, command: Command) -> Result<Outcome, Rejection> {
+        self.transact_at(command, time() + TimeDelta::days(2))
+    }
+
+    fn transact_at(&mut self, command: Command, now: DateTime<Utc>) -> Result<Outcome, Rejection> {
+        let decision = decide(&self.chat, command, context(now))?;
         let outcome = decision.outcome.clone();
         self.apply(decision);
         Ok(outcome)
@@ -91,13 +102,7 @@ impl Database {
         self.chat = decision.chat;
         let Some(change) = decision.change else { return };
         let revision = self.chat.versions.snapshot;
-        for (id, row) in &mut self.rows {
-            let named = change.delete_one == Some(*id) || change.delete_from.is_some_and(|from| *id >= from);
-            if named && !row.deleted {
-                row.deleted = true;
-                row.view.revision = revision;
-            }
-        }
+        self.delete(&change, revision);
         let mut content = change.queue_content;
         for queued in change.queue_upserted {
             let texts = content.take_if(|content| content.id == queued.id).map(|content| content.texts);
@@ -118,10 +123,28 @@ impl Database {
         }
     }
 
+    /// What an edit spares of what stands behind it has its revision from then on: readers
+    /// forget it with the rest, and get it again.
+    fn delete(&mut self, change: &Change, revision: i64) {
+        for (id, row) in self.rows.iter_mut().filter(|(_, row)| !row.deleted) {
+            let is_deleted = change.delete_one == Some(*id)
+                || change.delete_from.is_some_and(|from| !is_system(row) && place(row) >= from);
+            let is_spared = change.delete_from.is_some_and(|from| is_boundary(row) && *id >= from);
+            row.deleted = is_deleted;
+            if is_deleted || is_spared {
+                row.view.revision = revision;
+            }
+        }
+    }
+
     fn insert(&mut self, inserted: Inserted, revision: i64) {
         let id = inserted.message_id();
+        let mut covers_through = None;
         let (visibility, body) = match inserted {
-            Inserted::New(message) => (message.visibility, message.body),
+            Inserted::New(message) => {
+                covers_through = message.covers_through;
+                (message.visibility, message.body)
+            }
             Inserted::Queued { queued, .. } => {
                 self.remove_queued(queued, revision);
                 let row = &self.queue[&queued];
@@ -133,7 +156,9 @@ impl Database {
                 (Visibility::Both, Body::User(message))
             }
         };
-        let view = MessageView { id, visibility, body, revision, content_bytes: 0, create_time: time() };
+        let create_time = time();
+        let view =
+            MessageView { id, visibility, body, revision, content_bytes: 0, create_time, covers_through };
         self.rows.insert(id, Row { view, deleted: false });
     }
 
@@ -147,6 +172,38 @@ impl Database {
     pub(super) fn messages(&self) -> impl Iterator<Item = &MessageView> {
         let rows = self.rows.values().filter(|row| !row.deleted && is_visible(&row.view));
         rows.map(|row| &row.view)
+    }
+
+    /// What commands ask for beside the chat: the newest rows that are no boundary's.
+    pub(super) fn history_ends(&self) -> HistoryEnds {
+        let ids = |is_meant: fn(&Row) -> bool| {
+            let rows = self.rows.iter().filter(|(_, row)| !row.deleted && !is_boundary(row) && is_meant(row));
+            rows.map(|(id, _)| *id).next_back()
+        };
+        HistoryEnds {
+            last: ids(|row| !is_system(row)),
+            last_answer: ids(|row| row.view.body.role() == Role::Assistant),
+        }
+    }
+
+    pub(super) fn boundary_below(&self, target: MessageId) -> Option<MessageId> {
+        let boundaries = self.rows.values().filter(|row| !row.deleted);
+        boundaries.filter_map(|row| row.view.covers_through).filter(|covered| *covered < target).max()
+    }
+
+    pub(super) fn answered_below(&self, target: MessageId) -> bool {
+        let below = self.rows.range(..target).map(|(_, row)| row);
+        below
+            .filter(|row| !row.deleted && !is_boundary(row))
+            .any(|row| row.view.body.role() == Role::Assistant)
+    }
+
+    pub(super) fn covered(&self, through: MessageId, history_version: i64) -> Covered {
+        let row = self.rows.get(&through);
+        Covered {
+            live: row.is_some_and(|row| !row.deleted && !is_boundary(row) && !is_system(row)),
+            changed_since: self.rows.range(..=through).any(|(_, row)| row.view.revision > history_version),
+        }
     }
 
     pub(super) fn queue(&self) -> impl Iterator<Item = QueuedView> {
@@ -202,6 +259,19 @@ impl Database {
     }
 }
 
+fn is_system(row: &Row) -> bool {
+    matches!(row.view.body, Body::System(_))
+}
+
+fn is_boundary(row: &Row) -> bool {
+    row.view.covers_through.is_some()
+}
+
+/// By what a row is deleted.
+fn place(row: &Row) -> MessageId {
+    row.view.covers_through.unwrap_or(row.view.id)
+}
+
 fn is_visible(view: &MessageView) -> bool {
     view.visibility != Visibility::Model && !matches!(view.body, Body::System(_))
 }
@@ -240,6 +310,7 @@ fn queued_view(row: &QueueRow) -> QueuedView {
         model: row.queued.model.clone(),
         effort: row.queued.effort,
         create_time: time(),
+        texts: Vec::new(),
     }
 }
 
@@ -248,8 +319,8 @@ fn time() -> DateTime<Utc> {
     DateTime::UNIX_EPOCH
 }
 
-fn context() -> Context {
-    Context { now: time(), queue_max: 8, lease_offer: None }
+fn context(now: DateTime<Utc>) -> Context {
+    Context { now, queue_max: 8, lease_offer: None }
 }
 
 /// An answer's part without what only its provider understands.

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use chatplane_domain::{
     Answer, AnswerContent, CallId, CallKind, Chat, ChatError, Command, CommitStep, Disposition, ErrorKind,
-    Execution, Fence, FinishedCall, HolderCommand, HolderWrite, NextStep, Outcome, Rejection, SessionId,
-    ToolCall, Usage, WriteHeader,
+    Execution, Fence, FinishedCall, HolderCommand, HolderWrite, MessageId, NextStep, Outcome, Rejection,
+    SessionId, Summary, ToolCall, Usage, WriteHeader,
 };
 
 use super::database::{Database, answer_part};
@@ -31,6 +31,8 @@ pub(super) struct Worker {
     next_index: i64,
     answer: Option<StreamHeader>,
     calls: BTreeMap<CallId, StreamHeader>,
+    /// A summary that is being made beside the answer, and what it is made from.
+    summary: Option<(StreamHeader, i64)>,
 }
 
 type Said = BTreeMap<StreamId, Vec<Vec<u8>>>;
@@ -47,10 +49,12 @@ impl Worker {
             next_index: 0,
             answer: None,
             calls: BTreeMap::new(),
+            summary: None,
         }
     }
 
-    /// Begins or grows a stream of what runs: the calls, or else the answer.
+    /// Begins or grows a stream of what runs: the calls, or else the answer, and now and
+    /// then a summary.
     pub(super) fn write_live(
         &mut self,
         chat: &Chat,
@@ -65,7 +69,12 @@ impl Worker {
         };
         // It knows the chat as of its last write: an edit it has not heard of changes nothing.
         let open = if chat.versions.history == self.history { &chat.open_calls[..] } else { &[] };
-        let header = match open.get(a % open.len().max(1)) {
+        let runs: Vec<_> = open.iter().filter(|call| call.kind == CallKind::Worker).collect();
+        let header = match runs.get(a % runs.len().max(1)) {
+            _ if a.is_multiple_of(4) => {
+                fresh.kind = StreamKind::Summary;
+                self.summary.get_or_insert((fresh, self.history)).0
+            }
             Some(call) => {
                 fresh.kind = StreamKind::Call(call.id);
                 *self.calls.entry(call.id).or_insert(fresh)
@@ -102,7 +111,8 @@ impl Worker {
 
     /// The worker opens its session on another replica.
     pub(super) fn resend(&self, live: &mut LiveStreams, said: &Said) {
-        for header in self.answer.iter().chain(self.calls.values()) {
+        let summary = self.summary.as_ref().map(|(header, _)| header);
+        for header in self.answer.iter().chain(self.calls.values()).chain(summary) {
             for (part, bytes) in said[&header.id].iter().enumerate() {
                 live.begin_part(*header, part, part_header(header.kind, part)).expect("it is the next part");
                 let at = PartOffset { part, offset: 0 };
@@ -118,10 +128,11 @@ impl Worker {
         database: &mut Database,
         closing: &mut Vec<(Fence, StreamId)>,
     ) -> bool {
-        let Some(write) = self.next_write(&database.chat, (a, b)) else {
+        let Some(write) = self.next_write(database, (a, b)) else {
             return true;
         };
         let ends_answer = !matches!(write, HolderWrite::CommitToolResults(_));
+        let had_summary = matches!(&write, HolderWrite::CommitStep(CommitStep { summary: Some(_), .. }));
         let settled = match &write {
             HolderWrite::CommitToolResults(results) => results.iter().map(|result| result.call).collect(),
             _ => Vec::new(),
@@ -135,8 +146,9 @@ impl Worker {
         let outcome = match database.transact(Command::Holder(HolderCommand { header, write })) {
             Ok(Outcome::Written(outcome)) => outcome,
             Err(Rejection::Superseded) => {
-                // GetTurn: everything begins anew from what is there.
-                self.close_all(closing);
+                // GetTurn: everything begins anew from what is there. A summary may go on: what
+                // it covers is perhaps as it was.
+                self.close_step(closing);
                 self.history = database.chat.versions.history;
                 self.base = database.chat.versions.snapshot;
                 self.next_index = 0;
@@ -152,12 +164,17 @@ impl Worker {
             closing.extend(self.calls.remove(&call).map(|stream| (stream.fence, stream.id)));
         }
         if ends_answer || database.chat.open_calls.is_empty() {
-            self.close_all(closing);
+            self.close_step(closing);
         }
-        outcome.disposition != Disposition::Released
+        let goes_on = outcome.disposition != Disposition::Released;
+        if had_summary || !goes_on {
+            closing.extend(self.give_up_summary());
+        }
+        goes_on
     }
 
-    fn next_write(&self, chat: &Chat, (a, b): (usize, usize)) -> Option<HolderWrite> {
+    fn next_write(&self, database: &Database, (a, b): (usize, usize)) -> Option<HolderWrite> {
+        let chat = &database.chat;
         let interrupting = matches!(chat.execution, Execution::Interrupting { .. });
         if b % 9 == 0 {
             return Some(HolderWrite::Release);
@@ -166,7 +183,8 @@ impl Worker {
             return Some(HolderWrite::Fail(failure()));
         }
         let knows = chat.versions.history == self.history;
-        if let Some(open) = chat.open_calls.get(a % chat.open_calls.len().max(1)).filter(|_| knows) {
+        let runs: Vec<_> = chat.open_calls.iter().filter(|call| call.kind == CallKind::Worker).collect();
+        if let Some(open) = runs.get(a % runs.len().max(1)).filter(|_| knows) {
             return Some(if interrupting && b % 2 == 0 {
                 HolderWrite::FinishInterruption { partial: None, results: Vec::new() }
             } else {
@@ -179,19 +197,56 @@ impl Worker {
             });
         }
         if interrupting {
-            let partial = (a % 2 == 0 && knows).then(|| answer(0));
+            let has_room = knows && chat.open_calls.is_empty();
+            let partial = (a % 2 == 0 && has_room).then(|| answer(0, 0));
             return Some(HolderWrite::FinishInterruption { partial, results: Vec::new() });
         }
         if a % 5 == 0 {
             let delay = std::time::Duration::from_secs(1);
             return Some(HolderWrite::RecordRetry { error: failure(), delay });
         }
-        let calls = a % 3;
-        let next = if calls > 0 { NextStep::Continue } else { NextStep::Finish };
-        Some(HolderWrite::CommitStep(CommitStep { answer: Some(answer(calls)), next, journal: None }))
+        if !chat.open_calls.is_empty() && knows {
+            return Some(step(None, NextStep::Suspend, None));
+        }
+        let summary = self.ready_summary(database, (a, b));
+        if chat.compact_requested && knows {
+            return summary.map(|summary| step(None, NextStep::Finish, Some(summary)));
+        }
+        if summary.is_some() && b.is_multiple_of(5) {
+            return Some(step(None, NextStep::Continue, summary));
+        }
+        let (calls, of_client) = (a % 3, b % 3);
+        let next = match (calls, of_client) {
+            (0, 0) => NextStep::Finish,
+            (0, _) if b.is_multiple_of(2) => NextStep::Suspend,
+            _ => NextStep::Continue,
+        };
+        Some(step(Some(answer(calls, of_client)), next, summary))
     }
 
-    fn close_all(&mut self, closing: &mut Vec<(Fence, StreamId)>) {
+    /// What is covered may be gone, be a boundary itself, or have changed: then it is ignored.
+    fn ready_summary(&self, database: &Database, (a, b): (usize, usize)) -> Option<Summary> {
+        let (_, made_from) = self.summary?;
+        let ids = database.chat.next_message_id.0 - 1;
+        let covers_through = MessageId(1 + i64::try_from(a + b).ok()? % ids);
+        Some(Summary {
+            covers_through,
+            covered: database.covered(covers_through, made_from),
+            text: "what was said".to_owned(),
+            model: "first".to_owned(),
+            usage: Usage::default(),
+            runtime_ms: 1,
+            context_tokens: 70,
+            context_percent: 70,
+        })
+    }
+
+    /// Nothing comes of its summary.
+    pub(super) fn give_up_summary(&mut self) -> Option<(Fence, StreamId)> {
+        self.summary.take().map(|(stream, _)| (stream.fence, stream.id))
+    }
+
+    fn close_step(&mut self, closing: &mut Vec<(Fence, StreamId)>) {
         let answer = self.answer.take();
         let calls = std::mem::take(&mut self.calls).into_values();
         closing.extend(calls.chain(answer).map(|stream| (stream.fence, stream.id)));
@@ -203,21 +258,29 @@ fn part_header(kind: StreamKind, part: usize) -> PartHeader {
         StreamKind::Call(_) => (PartKind::ToolOutput, "execute"),
         StreamKind::Answer if part.is_multiple_of(2) => (PartKind::Reasoning, ""),
         StreamKind::Answer => (PartKind::Text, ""),
+        StreamKind::Summary => (PartKind::Summary, ""),
     };
     PartHeader { kind, tool_name: tool_name.to_owned() }
 }
 
-fn answer(calls: usize) -> Answer {
-    let call = || {
+fn step(answer: Option<Answer>, next: NextStep, summary: Option<Summary>) -> HolderWrite {
+    HolderWrite::CommitStep(CommitStep { answer, next, journal: None, summary })
+}
+
+/// So many calls of the worker's tools, then of the client's.
+fn answer(calls: usize, of_client: usize) -> Answer {
+    let call = |kind| {
         answer_part(AnswerContent::ToolCall(ToolCall {
             tool_name: "execute".to_owned(),
             arguments_json: "{}".to_owned(),
-            kind: CallKind::Worker,
+            kind,
         }))
     };
     let text = answer_part(AnswerContent::Text("an answer".to_owned()));
+    let calls = (0..calls).map(|_| call(CallKind::Worker));
+    let of_client = (0..of_client).map(|_| call(CallKind::Client));
     Answer {
-        parts: std::iter::once(text).chain((0..calls).map(|_| call())).collect(),
+        parts: std::iter::once(text).chain(calls).chain(of_client).collect(),
         model: "first".to_owned(),
         usage: Usage::default(),
         runtime_ms: 1,

@@ -1,0 +1,83 @@
+//! Calls of the control plane, each repeated under its request id until it is answered or of no use.
+
+use chatplane_proto::chat::v1::{
+    ClearContextRequest, ClearContextResponse, CompactChatRequest, CompactChatResponse, CreateChatRequest,
+    CreateChatResponse, DeleteQueuedMessageRequest, DeleteQueuedMessageResponse, ForkChatRequest,
+    ForkChatResponse, InterruptChatRequest, InterruptChatResponse, ListMessagesRequest, ListMessagesResponse,
+    ListPromptsRequest, ListPromptsResponse, SendMessageRequest, SendMessageResponse,
+};
+use tonic::{Request, Response, Status};
+
+use crate::client::{
+    ClientError,
+    connection::{ChatClient, with_deadline},
+    notes::Notes,
+    outage::Outage,
+};
+
+/// Whom to call, and whom to tell when nobody answers.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    client: ChatClient,
+    notes: Notes,
+}
+
+/// Defines a method that makes one call. A macro, for what differs is the name of a method and two types.
+macro_rules! calls {
+    ($($(#[$meta:meta])* $method:ident($request:ty) -> $response:ty, $action:literal;)*) => {
+        $(
+            $(#[$meta])*
+            pub(crate) async fn $method(&self, request: &$request) -> Result<$response, ClientError> {
+                let attempt = |request: Request<$request>| {
+                    let mut client = self.client.clone();
+                    async move { client.$method(request).await }
+                };
+                self.repeat($action, request, attempt).await
+            }
+        )*
+    };
+}
+
+impl Caller {
+    pub(crate) fn new(client: ChatClient, notes: Notes) -> Self {
+        Self { client, notes }
+    }
+
+    pub(crate) fn client(&self) -> &ChatClient {
+        &self.client
+    }
+
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    calls! {
+        create_chat(CreateChatRequest) -> CreateChatResponse, "create a chat";
+        send_message(SendMessageRequest) -> SendMessageResponse, "send the message";
+        interrupt_chat(InterruptChatRequest) -> InterruptChatResponse, "interrupt the turn";
+        delete_queued_message(DeleteQueuedMessageRequest) -> DeleteQueuedMessageResponse, "delete the queued message";
+        fork_chat(ForkChatRequest) -> ForkChatResponse, "fork the chat";
+        compact_chat(CompactChatRequest) -> CompactChatResponse, "summarize the chat";
+        clear_context(ClearContextRequest) -> ClearContextResponse, "clear the context";
+        list_messages(ListMessagesRequest) -> ListMessagesResponse, "list messages";
+        list_prompts(ListPromptsRequest) -> ListPromptsResponse, "list prompts";
+    }
+
+    async fn repeat<T: Clone, R, F: Future<Output = Result<Response<R>, Status>>>(
+        &self,
+        action: &'static str,
+        request: &T,
+        attempt: impl Fn(Request<T>) -> F,
+    ) -> Result<R, ClientError> {
+        let mut outage = Outage::new(action, self.notes.clone());
+        loop {
+            match attempt(with_deadline(request.clone())).await {
+                Ok(response) => {
+                    outage.is_over();
+                    return Ok(response.into_inner());
+                }
+                Err(status) => outage.endure(status).await?,
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The commands that are one call: `interrupt`, `fork`, `compact`, `clear`.
+
+use chatplane_proto::chat::v1::{
+    Chat, ChatState, ClearContextRequest, CompactChatRequest, ForkChatRequest, InterruptChatRequest,
+    ListMessagesRequest, WatchChatRequest,
+};
+use tokio::select;
+
+use super::{CommandError, credentials, observation::Observation, report};
+use crate::{
+    arguments::client::{Compact, Fork, OneChat},
+    client::{
+        ClientError,
+        connection::new_request_id,
+        exchange::{self, Format},
+        json,
+        notes::Notes,
+        printer::Printer,
+        requests::Caller,
+        transcript::Outcome,
+        words::{self, Advice},
+    },
+    exit::{Exit, say},
+    signals::Signals,
+};
+
+/// Stops the turn that runs.
+pub(crate) async fn interrupt(command: OneChat, signals: &Signals) -> Exit {
+    let work = async {
+        let caller = Caller::new(credentials::client(&command.connection)?, Notes::StandardError);
+        let request = InterruptChatRequest { chat_id: command.chat.chat, request_id: new_request_id() };
+        let response = caller.interrupt_chat(&request).await?;
+        let words = match response.chat.as_ref().map(Chat::state) {
+            Some(ChatState::Interrupting) => "The turn is being interrupted.",
+            Some(ChatState::Running) => "The turn was interrupted; the next message is being answered.",
+            _ => "Nothing runs in the chat.",
+        };
+        match command.output.format() {
+            Format::Json => print(&json::line("InterruptChatResponse", &response)).await,
+            Format::Text => {
+                say(words);
+                Ok(())
+            }
+        }
+    };
+    report("interrupt", unless_stopped(work, signals)).await
+}
+
+/// Copies a chat, and prints the id of the copy.
+pub(crate) async fn fork(command: Fork, signals: &Signals) -> Exit {
+    let work = async {
+        let caller = Caller::new(credentials::client(&command.connection)?, Notes::StandardError);
+        let chat_id = command.chat.chat;
+        let message_id = match command.message {
+            Some(message_id) => message_id,
+            None => newest_message(&caller, chat_id.clone()).await?,
+        };
+        let request = ForkChatRequest { chat_id, request_id: new_request_id(), message_id };
+        let response = caller.fork_chat(&request).await?;
+        match command.output.format() {
+            Format::Json => print(&json::line("ForkChatResponse", &response)).await,
+            Format::Text => {
+                let chat_id = response.chat.unwrap_or_default().chat_id;
+                print(&chat_id).await?;
+                say(&words::go_on_with(&chat_id));
+                Ok(())
+            }
+        }
+    };
+    report("fork", unless_stopped(work, signals)).await
+}
+
+async fn newest_message(caller: &Caller, chat_id: String) -> Result<i64, CommandError> {
+    let request = ListMessagesRequest { chat_id, page_size: 1, ..Default::default() };
+    let page = caller.list_messages(&request).await?;
+    page.messages.first().map(|message| message.message_id).ok_or(CommandError::NothingToFork)
+}
+
+/// Lets the model forget what was said.
+pub(crate) async fn clear(command: OneChat, signals: &Signals) -> Exit {
+    let work = async {
+        let caller = Caller::new(credentials::client(&command.connection)?, Notes::StandardError);
+        let request = ClearContextRequest { chat_id: command.chat.chat, request_id: new_request_id() };
+        let response = caller.clear_context(&request).await?;
+        match command.output.format() {
+            Format::Json => print(&json::line("ClearContextResponse", &response)).await,
+            Format::Text => {
+                say("The context is clear: the model no longer sees what was said. It stays readable.");
+                Ok(())
+            }
+        }
+    };
+    report("clear", unless_stopped(work, signals)).await
+}
+
+/// Has a chat summarized, and prints the summary.
+pub(crate) async fn compact(command: Compact, signals: &Signals) -> Exit {
+    report("compact", run_compact(command, signals)).await
+}
+
+async fn run_compact(command: Compact, signals: &Signals) -> Result<Exit, CommandError> {
+    let client = credentials::client(&command.connection)?;
+    let format = command.output.format();
+    let chat_id = command.chat.chat;
+    let request = CompactChatRequest { chat_id: chat_id.clone(), request_id: new_request_id() };
+    if command.no_wait {
+        let response = Caller::new(client, Notes::StandardError).compact_chat(&request).await?;
+        match format {
+            Format::Json => print(&json::line("CompactChatResponse", &response)).await?,
+            Format::Text => say(&words::watch_it(&chat_id)),
+        }
+        return Ok(Exit::Done);
+    }
+    let watched = WatchChatRequest { chat_id: chat_id.clone(), history_limit: Some(0), ..Default::default() };
+    let mut observation = Observation::begin(client, watched, format);
+    let shutdown = signals.shutdown();
+    let outcome = select! {
+        outcome = summarize(&mut observation, &request, format) => outcome?,
+        () = shutdown.cancelled() => {
+            // It was asked for here, and nobody is left to read it.
+            exchange::interrupt(observation.caller(), chat_id).await?;
+            return Err(ClientError::Interrupted.into());
+        }
+    };
+    match outcome {
+        Outcome::Answered => {
+            let summary = observation.transcript().summary().map(str::to_owned);
+            if let (Format::Text, Some(summary)) = (format, summary) {
+                observation.printer().text(&summary).await.map_err(ClientError::Output)?;
+            }
+            Ok(Exit::Done)
+        }
+        Outcome::Interrupted => {
+            say(words::INTERRUPTED);
+            Ok(Exit::ChatFailed)
+        }
+        Outcome::Failed(error) => {
+            say(&words::failure(&error, Advice::Operator));
+            Ok(Exit::ChatFailed)
+        }
+    }
+}
+
+/// Asks for the summary, and prints what happens until the chat is at rest again.
+async fn summarize(
+    observation: &mut Observation,
+    request: &CompactChatRequest,
+    format: Format,
+) -> Result<Outcome, ClientError> {
+    // What comes after this picture is not missed.
+    observation.next_picture().await?;
+    let response = observation.caller().compact_chat(request).await?;
+    if format == Format::Json {
+        let line = json::line("CompactChatResponse", &response);
+        observation.printer().line(&line).await.map_err(ClientError::Output)?;
+    }
+    let version = response.chat.unwrap_or_default().snapshot_version;
+    observation.transcript().begin_turn();
+    observation.transcript().has_begun(version);
+    loop {
+        if let Some(outcome) = observation.next_picture().await? {
+            return Ok(outcome);
+        }
+    }
+}
+
+async fn print(line: &str) -> Result<(), CommandError> {
+    Printer::standard().line(line).await.map_err(|error| ClientError::Output(error).into())
+}
+
+/// Does the work, unless a signal comes first.
+async fn unless_stopped(
+    work: impl Future<Output = Result<(), CommandError>>,
+    signals: &Signals,
+) -> Result<Exit, CommandError> {
+    let shutdown = signals.shutdown();
+    select! {
+        done = work => done.map(|()| Exit::Done),
+        () = shutdown.cancelled() => Err(ClientError::Interrupted.into()),
+    }
+}

@@ -1,0 +1,333 @@
+//! A chat that goes on: what is asked for goes out, what happens comes in. Knows nothing of a terminal.
+
+use std::time::{Duration, SystemTime};
+
+use chatplane_proto::chat::v1::{
+    BusyBehavior, DeleteQueuedMessageRequest, Role, WatchChatRequest, WatchChatResponse,
+    watch_chat_response::Event,
+};
+use futures::future::BoxFuture;
+use tokio::{select, sync::mpsc, time::timeout};
+
+use super::outbox::{Done, Item, Outbox, Reply, Settings};
+use crate::client::{
+    ClientError,
+    connection::{ChatClient, new_request_id},
+    exchange::interrupt,
+    json,
+    notes::Notes,
+    requests::Caller,
+    transcript::{Activity, Outcome, Output, Transcript},
+    watch::Watch,
+    words::{self, Advice},
+};
+
+/// How long leaving may take while something is still on its way.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// A chat, or the one that the next message makes.
+pub(super) struct Talk {
+    caller: Caller,
+    notes: mpsc::Receiver<String>,
+    advice: Advice,
+    settings: Settings,
+    chat_id: Option<String>,
+    watch: Option<Watch>,
+    transcript: Transcript,
+    /// The newest message that was seen, for a fork.
+    last_message_id: Option<i64>,
+    outbox: Outbox,
+    halt: Option<BoxFuture<'static, Result<(), ClientError>>>,
+    is_halt_wanted: bool,
+}
+
+/// Something has happened.
+#[derive(Default)]
+pub(super) struct News {
+    /// For a person.
+    pub(super) outputs: Vec<Output>,
+    /// The same for a program.
+    pub(super) line: Option<String>,
+    /// A turn is over.
+    pub(super) outcome: Option<Outcome>,
+    /// A message has entered, with which a turn begins or goes on.
+    pub(super) enters: bool,
+    /// The turn before it was interrupted, and nothing else will tell.
+    pub(super) follows_interruption: bool,
+}
+
+impl News {
+    fn note(note: impl Into<String>) -> Self {
+        Self { outputs: vec![Output::Note(note.into())], ..Self::default() }
+    }
+}
+
+impl Talk {
+    pub(super) fn new(
+        client: ChatClient,
+        chat_id: Option<String>,
+        settings: Settings,
+        advice: Advice,
+    ) -> Self {
+        let (notes, receiver) = Notes::channel();
+        let mut talk = Self {
+            caller: Caller::new(client, notes),
+            notes: receiver,
+            advice,
+            settings,
+            chat_id,
+            watch: None,
+            transcript: Transcript::new(advice),
+            last_message_id: None,
+            outbox: Outbox::default(),
+            halt: None,
+            is_halt_wanted: false,
+        };
+        talk.watch_from(None);
+        talk
+    }
+
+    pub(super) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    pub(super) fn chat_id(&self) -> Option<&str> {
+        self.chat_id.as_deref()
+    }
+
+    pub(super) fn advice(&self) -> Advice {
+        self.advice
+    }
+
+    /// What is going on.
+    pub(super) fn activity(&self) -> Activity {
+        self.transcript.activity()
+    }
+
+    /// Whether there is something to wait for, or to interrupt.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.outbox.is_empty() || self.activity() != Activity::Idle
+    }
+
+    /// The lines of the messages that wait, here or there.
+    pub(super) fn waiting(&self) -> Vec<String> {
+        let queued = self.transcript.queue().map(|it| words::waiting(it.is_steering, &it.preview));
+        queued.chain(self.outbox.texts().map(words::sending)).collect()
+    }
+
+    /// Sends a message, or says why it cannot be sent.
+    pub(super) fn send(&mut self, text: String, busy: BusyBehavior) -> Result<(), &'static str> {
+        self.outbox.push(Item::Message { text, busy }).map_err(|_| words::TOO_MANY_ON_THEIR_WAY)
+    }
+
+    /// Leaves the chat as it is: the next message makes another.
+    pub(super) fn begin_anew(&mut self) -> Result<(), &'static str> {
+        if !self.outbox.is_empty() {
+            return Err(words::STILL_ON_ITS_WAY);
+        }
+        self.go_to(None);
+        Ok(())
+    }
+
+    /// Asks for a copy of the chat, in which this then goes on.
+    pub(super) fn fork(&mut self) -> Result<(), &'static str> {
+        let message_id = self.last_message_id.ok_or(words::NO_CHAT_YET)?;
+        self.ask(Item::Fork { message_id })
+    }
+
+    /// Asks for a summary.
+    pub(super) fn compact(&mut self) -> Result<(), &'static str> {
+        self.ask(Item::Compact)
+    }
+
+    /// Lets the model forget.
+    pub(super) fn clear(&mut self) -> Result<(), &'static str> {
+        self.ask(Item::Clear)
+    }
+
+    fn ask(&mut self, item: Item) -> Result<(), &'static str> {
+        if self.chat_id.is_none() {
+            return Err(words::NO_CHAT_YET);
+        }
+        self.outbox.push(item).map_err(|_| words::TOO_MANY_ON_THEIR_WAY)
+    }
+
+    /// Interrupts what runs, or what the message on its way will begin.
+    pub(super) fn interrupt(&mut self) {
+        self.is_halt_wanted = true;
+    }
+
+    /// The next that happens. Dropping the wait loses nothing.
+    pub(super) async fn news(&mut self) -> Result<News, ClientError> {
+        loop {
+            self.begin_what_can_begin();
+            select! {
+                response = next_event(&mut self.watch) => return Ok(self.see(response?)),
+                done = self.outbox.done() => {
+                    if let Some(news) = self.done(done)? {
+                        return Ok(news);
+                    }
+                }
+                halted = halted(&mut self.halt) => {
+                    self.halt = None;
+                    if halted.is_err() {
+                        return Ok(News::note(words::NOT_INTERRUPTED));
+                    }
+                }
+                Some(note) = self.notes.recv() => return Ok(News::note(note)),
+            }
+        }
+    }
+
+    fn begin_what_can_begin(&mut self) {
+        if !self.outbox.is_empty() && self.activity() == Activity::Idle {
+            self.transcript.begin_turn();
+        }
+        self.outbox.begin_next(&self.caller, self.chat_id.as_deref(), &self.settings);
+        if let (true, true, None, Some(chat_id)) =
+            (self.is_halt_wanted, self.outbox.is_empty(), &self.halt, &self.chat_id)
+        {
+            self.is_halt_wanted = false;
+            let (caller, chat_id) = (self.caller.clone(), chat_id.clone());
+            self.halt = Some(Box::pin(async move { interrupt(&caller, chat_id).await }));
+        }
+    }
+
+    fn see(&mut self, response: WatchChatResponse) -> News {
+        let line = Some(json::line("WatchChatResponse", &response));
+        let Some(event) = response.event else {
+            return News { line, ..News::default() };
+        };
+        let mut enters = false;
+        let was_interrupted = self.activity() == Activity::Interruption
+            || self.transcript.outcome_so_far() == Outcome::Interrupted;
+        match &event {
+            Event::Message(message) if message.covers_through == 0 => {
+                enters = message.role() == Role::User;
+                self.last_message_id = self.last_message_id.max(Some(message.message_id));
+            }
+            // What takes their place follows.
+            Event::HistoryReset(_) => self.last_message_id = None,
+            _ => {}
+        }
+        let outputs = self.transcript.apply(event, SystemTime::now());
+        let outcome = self.transcript.take_outcome();
+        News { outputs, line, outcome, enters, follows_interruption: enters && was_interrupted }
+    }
+
+    /// A call was answered. Those that concern the whole connection end the talk.
+    fn done(&mut self, done: Done) -> Result<Option<News>, ClientError> {
+        let reply = match done.result {
+            Ok(reply) => reply,
+            Err(error) if error.is_of_one_call() => {
+                self.transcript.begins_not();
+                let is_message = matches!(done.item, Item::Message { .. });
+                return Ok(Some(News::note(words::not_done(&crate::exit::chain(&error), is_message))));
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(chat) = reply.chat() {
+            self.transcript.has_begun(chat.snapshot_version);
+        }
+        let line = match reply {
+            Reply::Created(response) => {
+                self.chat_id = response.chat.as_ref().map(|chat| chat.chat_id.clone());
+                self.watch_from(Some(-1));
+                json::line("CreateChatResponse", &*response)
+            }
+            Reply::Sent(response) => json::line("SendMessageResponse", &*response),
+            Reply::Forked(response) => {
+                let line = json::line("ForkChatResponse", &*response);
+                let chat_id = response.chat.unwrap_or_default().chat_id;
+                let note = words::forked(&chat_id);
+                self.go_to(Some(chat_id));
+                return Ok(Some(News { line: Some(line), ..News::note(note) }));
+            }
+            Reply::Accepted(_) | Reply::NothingToDo => return Ok(None),
+        };
+        Ok(Some(News { line: Some(line), ..News::default() }))
+    }
+
+    /// From here on it is this chat, whose messages have been seen, or a new one.
+    fn go_to(&mut self, chat_id: Option<String>) {
+        self.transcript = Transcript::new(self.advice);
+        self.chat_id = chat_id;
+        self.is_halt_wanted = false;
+        if self.chat_id.is_none() {
+            self.last_message_id = None;
+        }
+        self.watch_from(Some(0));
+    }
+
+    fn watch_from(&mut self, history_limit: Option<i32>) {
+        let request = |chat_id: &String| WatchChatRequest {
+            chat_id: chat_id.clone(),
+            history_limit,
+            ..Default::default()
+        };
+        self.watch = self.chat_id.as_ref().map(|chat_id| Watch::open(&self.caller, request(chat_id)));
+    }
+
+    /// Waits a moment for what is on its way; how many messages have not arrived.
+    pub(super) async fn let_go(&mut self) -> usize {
+        let all_done = async {
+            while !self.outbox.is_empty() || self.is_halt_wanted || self.halt.is_some() {
+                if self.news().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // What takes longer is told as not done.
+        let _ = timeout(LEAVE_TIME_MAX, all_done).await;
+        self.outbox.texts().count()
+    }
+
+    /// Stops what runs, and takes back what waits, so that nobody goes on with it unasked.
+    pub(super) async fn stop(&mut self) {
+        self.outbox.drop_waiting();
+        if !self.is_busy() {
+            return;
+        }
+        let stopped = async {
+            // Only a message that has arrived makes a turn that can be interrupted.
+            while !self.outbox.is_empty() {
+                self.news().await?;
+            }
+            let Some(chat_id) = self.chat_id.clone() else { return Ok(()) };
+            let queued: Vec<String> =
+                self.transcript.queue().map(|waiting| waiting.queued_message_id.clone()).collect();
+            for queued_message_id in queued {
+                let request = DeleteQueuedMessageRequest {
+                    chat_id: chat_id.clone(),
+                    request_id: new_request_id(),
+                    queued_message_id,
+                };
+                match self.caller.delete_queued_message(&request).await {
+                    // It has entered the history meanwhile.
+                    Ok(_) | Err(ClientError::Refused { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            interrupt(&self.caller, chat_id).await
+        };
+        match timeout(LEAVE_TIME_MAX, stopped).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the running turn could not be interrupted"),
+            Err(_) => tracing::warn!("the running turn could not be interrupted in time"),
+        }
+    }
+}
+
+async fn next_event(watch: &mut Option<Watch>) -> Result<WatchChatResponse, ClientError> {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn halted(halt: &mut Option<BoxFuture<'static, Result<(), ClientError>>>) -> Result<(), ClientError> {
+    match halt {
+        Some(halt) => halt.await,
+        None => std::future::pending().await,
+    }
+}

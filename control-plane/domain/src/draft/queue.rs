@@ -1,0 +1,81 @@
+//! Moves of the queue.
+
+use super::Draft;
+use crate::{Inserted, QueueContent, Queued, QueuedMessageId, UserMessage, queue};
+
+impl Draft<'_> {
+    pub(crate) fn queue_push(&mut self, id: QueuedMessageId, message: UserMessage, steering: bool) -> Queued {
+        let content_bytes = message.content_bytes();
+        let queued = Queued {
+            id,
+            position: 0,
+            steering,
+            created_by: message.created_by,
+            model: message.model,
+            fallback_model: None,
+            effort: message.effort,
+            content_bytes: i64::try_from(content_bytes).expect("content is bounded far below 2^63"),
+        };
+        self.change.queue_content = Some(QueueContent { id, texts: message.texts });
+        queue::push(&mut self.chat.queue, queued)
+    }
+
+    pub(crate) fn queue_move(&mut self, from: usize, to: usize) {
+        queue::move_to(&mut self.chat.queue, from, to);
+    }
+
+    pub(crate) fn queue_edit(&mut self, index: usize, texts: Vec<String>) {
+        let bytes: usize = texts.iter().map(String::len).sum();
+        let queued = &mut self.chat.queue[index];
+        queued.content_bytes = i64::try_from(bytes).expect("content is bounded far below 2^63");
+        self.change.queue_content = Some(QueueContent { id: queued.id, texts });
+    }
+
+    pub(crate) fn queue_delete(&mut self, index: usize) {
+        let queued = self.chat.queue.remove(index);
+        self.change.queue_deleted.push(queued.id);
+    }
+
+    pub(crate) fn queue_clear(&mut self) {
+        let cleared = std::mem::take(&mut self.chat.queue);
+        self.change.queue_deleted.extend(cleared.into_iter().map(|queued| queued.id));
+    }
+
+    /// What enters wants an answer: a summary that was asked for is forgotten.
+    fn enter(&mut self, index: usize) {
+        self.chat.compact_requested = false;
+        let queued = self.chat.queue.remove(index);
+        let model = queued.fallback_model.as_ref().or(queued.model.as_ref());
+        self.use_settings_of(model, queued.effort);
+        let message = self.next_id();
+        self.chat.history_bytes += queued.content_bytes;
+        let fallback_model = queued.fallback_model;
+        self.change.inserted.push(Inserted::Queued { queued: queued.id, message, fallback_model });
+        self.entered.push(message);
+    }
+
+    /// Exactly one message, the head, enters the history. Answers whether there was one.
+    pub(crate) fn enter_head(&mut self) -> bool {
+        let any = !self.chat.queue.is_empty();
+        if any {
+            self.enter(0);
+        }
+        any
+    }
+
+    /// All steering messages enter the history, in order.
+    pub(crate) fn enter_steering(&mut self) -> bool {
+        let mut any = false;
+        while let Some(index) = self.chat.queue.iter().position(|queued| queued.steering) {
+            self.enter(index);
+            any = true;
+        }
+        any
+    }
+
+    pub(super) fn make_steering_ordinary(&mut self) {
+        for queued in &mut self.chat.queue {
+            queued.steering = false;
+        }
+    }
+}

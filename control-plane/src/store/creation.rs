@@ -1,0 +1,167 @@
+//! The first write of a chat.
+
+use chatplane_domain::{Decision, OrganizationId, UserId};
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+
+use super::{
+    Applied, Ask, DeploymentPromptRow, Error, MetadataView, Reply, Request, Snapshot, Store, TransactError,
+    Transacted, TurnSettings, WorkspaceRow,
+    apply::{self, Write},
+    rows::StoredRequest,
+    transact::{read_error, replay, reply_of, violates},
+};
+
+/// What creating a chat begins with.
+#[derive(Clone, Debug)]
+pub(crate) struct Beginning {
+    /// The database's clock.
+    pub now: DateTime<Utc>,
+    /// The reply of the same request, if it was accepted before.
+    pub replay: Option<Box<Reply>>,
+    /// What every chat of the organization begins with, if that was ever written.
+    pub deployment_prompt: Option<DeploymentPromptRow>,
+    /// What turns of the owner's chats are run with; a new chat's own tools are not known yet.
+    pub turn_settings: TurnSettings,
+}
+
+/// A chat that was just decided.
+pub(crate) struct NewChat<'a> {
+    /// What was decided.
+    pub decision: &'a Decision,
+    /// The request, and the job that writes the title.
+    pub ask: &'a Ask,
+    /// Title and labels.
+    pub metadata: MetadataView,
+    /// Its workspace.
+    pub workspace: Option<WorkspaceRow>,
+    /// What it began with.
+    pub turn_settings: TurnSettings,
+    /// The database's clock.
+    pub now: DateTime<Utc>,
+}
+
+impl Store {
+    /// What creating a chat begins with, in one round trip.
+    ///
+    /// # Errors
+    ///
+    /// `RequestIdReused`, or what the database says.
+    pub(crate) async fn beginning<E>(
+        &self,
+        owner: UserId,
+        organization: OrganizationId,
+        request: Option<&Request>,
+    ) -> Result<Beginning, TransactError<E>> {
+        let row = sqlx::query!(
+            r#"select
+                   clock_timestamp() as "now!",
+                   r.method as "method?",
+                   encode(r.body_sha256, 'hex') as "body_sha256?",
+                   r.result as "reply?: Json<Reply>",
+                   p.text as "text?",
+                   p.default_enabled as "default_enabled?",
+                   p.version as "version?",
+                   p.update_time as "update_time?",
+                   json_build_object(
+                       'user_instructions', (
+                           select u.text
+                           from user_instructions u
+                           where u.user_id = $4
+                       ),
+                       'compaction_thresholds', (
+                           select json_object_agg(t.model, t.percent)
+                           from compaction_thresholds t
+                           where t.user_id = $4
+                           and t.organization_id = $3
+                       )
+                   ) as "turn_settings!: Json<TurnSettings>"
+               from (select 1) as one
+               left join requests r on r.actor_id = $1 and r.request_id = $2
+               left join deployment_prompts p on p.organization_id = $3"#,
+            request.map(|request| request.actor),
+            request.map(|request| request.id.0),
+            organization.0,
+            owner.0,
+        )
+        .fetch_one(&self.connections)
+        .await
+        .map_err(read_error)?;
+        let mut beginning = Beginning {
+            now: row.now,
+            replay: None,
+            deployment_prompt: None,
+            turn_settings: row.turn_settings.0,
+        };
+        if let (Some(text), Some(default_enabled), Some(version), Some(update_time)) =
+            (row.text, row.default_enabled, row.version, row.update_time)
+        {
+            let prompt = DeploymentPromptRow { text, default_enabled, version, update_time };
+            beginning.deployment_prompt = Some(prompt);
+        }
+        if let (Some(request), Some(method), Some(body_sha256), Some(reply)) =
+            (request, row.method, row.body_sha256, row.reply)
+            && let Transacted::Replayed(reply) =
+                replay(StoredRequest { method, body_sha256, reply: reply.0 }, request)?
+        {
+            beginning.replay = Some(reply);
+        }
+        Ok(beginning)
+    }
+
+    /// Stores a chat that was just decided. A repeat gets the reply of then.
+    ///
+    /// # Errors
+    ///
+    /// `RequestIdReused`, or what the database says.
+    pub(crate) async fn create<E>(&self, new: NewChat<'_>) -> Result<Transacted, TransactError<E>> {
+        let NewChat { decision, ask, metadata, workspace, turn_settings, now } = new;
+        let snapshot = Snapshot {
+            chat: decision.chat.clone(),
+            now,
+            create_time: now,
+            update_time: now,
+            metadata,
+            turn_input: Some(Vec::new()),
+            turn_settings: Some(turn_settings),
+            workspace,
+            queued: None,
+            history_ends: None,
+            target: None,
+            covered: None,
+            fork: None,
+        };
+        let reply = reply_of(&snapshot, decision);
+        let write = Write { snapshot: &snapshot, decision, ask, reply: &reply };
+        match apply::create(&self.connections, &write).await {
+            Ok(()) => {
+                Ok(Transacted::Applied(Box::new(Applied { snapshot, decision: decision.clone(), reply })))
+            }
+            Err(error) => match &ask.request {
+                Some(request) if violates(&error, "requests_pkey") => {
+                    let stored = self.stored_request(request).await?;
+                    replay(stored.ok_or(Error::RowInvalid)?, request)
+                }
+                Some(_) | None => Err(Error::from(error).into()),
+            },
+        }
+    }
+
+    async fn stored_request(&self, request: &Request) -> Result<Option<StoredRequest>, Error> {
+        let row = sqlx::query!(
+            r#"select method, encode(body_sha256, 'hex') as "body_sha256!", result as "reply: Json<Reply>"
+               from requests
+               where actor_id = $1
+               and request_id = $2"#,
+            request.actor,
+            request.id.0,
+        )
+        .fetch_optional(&self.connections)
+        .await?;
+        Ok(row.map(|row| StoredRequest {
+            method: row.method,
+            body_sha256: row.body_sha256,
+            reply: row.reply.0,
+        }))
+    }
+}
