@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{
     ClientError,
-    awaited::{Awaited, Ours, Phase},
+    awaited::{Awaited, Ours, Phase, Waited},
     connection::{ChatClient, new_request_id},
     json,
     notes::Notes,
@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the line is drawn that says what is going on and for how long.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an interrupt may take while everything is about to stop.
-const ABANDON_TIME_MAX: Duration = Duration::from_secs(2);
+pub(crate) const ABANDON_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long the end of the answer's last line may take to be written then.
 const LAST_LINE_TIME_MAX: Duration = Duration::from_millis(500);
 
@@ -125,9 +125,10 @@ impl Exchange {
         let _ = timeout(LAST_LINE_TIME_MAX, self.printer.end_line()).await;
     }
 
-    /// Sends the message and waits for nothing more. The reply is printed for programs.
-    pub(crate) async fn send_only(&mut self) -> Result<(), ClientError> {
-        let delivered = self.deliver_and_note(&CancellationToken::new()).await?;
+    /// Sends the message and waits for nothing more. The reply is printed for programs. When `stop` is
+    /// cancelled first this is left at once: a message that has arrived goes on, as it was meant to.
+    pub(crate) async fn send_only(&mut self, stop: &CancellationToken) -> Result<(), ClientError> {
+        let delivered = self.deliver_and_note(stop).await?;
         if self.format == Format::Json {
             self.printer.line(&delivered.line).await.map_err(ClientError::Output)?;
         }
@@ -244,10 +245,7 @@ impl Exchange {
         };
         let had_entered = awaited.has_entered();
         let transcript = &self.transcript;
-        let is_steering = |id: &str| {
-            transcript.queue().any(|waiting| waiting.queued_message_id == id && waiting.is_steering)
-        };
-        let phase = awaited.see(&event, is_steering);
+        let phase = awaited.see(&event, |id| Waited::of(id, transcript));
         match phase {
             Phase::Over => return Ok(Some(End::Turn(self.transcript.outcome_so_far()))),
             Phase::Removed => return Ok(Some(End::Removed)),

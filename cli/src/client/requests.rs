@@ -4,7 +4,8 @@ use chatplane_proto::chat::v1::{
     ClearContextRequest, ClearContextResponse, CompactChatRequest, CompactChatResponse, CreateChatRequest,
     CreateChatResponse, DeleteQueuedMessageRequest, DeleteQueuedMessageResponse, ForkChatRequest,
     ForkChatResponse, InterruptChatRequest, InterruptChatResponse, ListMessagesRequest, ListMessagesResponse,
-    ListPromptsRequest, ListPromptsResponse, SendMessageRequest, SendMessageResponse,
+    ListPromptsRequest, ListPromptsResponse, ListQueuedMessagesRequest, ListQueuedMessagesResponse,
+    SendMessageRequest, SendMessageResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -61,6 +62,7 @@ impl Caller {
         clear_context(ClearContextRequest) -> ClearContextResponse, "clear the context";
         list_messages(ListMessagesRequest) -> ListMessagesResponse, "list messages";
         list_prompts(ListPromptsRequest) -> ListPromptsResponse, "list prompts";
+        list_queued_messages(ListQueuedMessagesRequest) -> ListQueuedMessagesResponse, "list queued messages";
     }
 
     async fn repeat<T: Clone, R, F: Future<Output = Result<Response<R>, Status>>>(

@@ -39,6 +39,16 @@ pub(crate) enum Output {
     Note(String),
 }
 
+impl Output {
+    /// The line, if it is one.
+    pub(crate) fn into_note(self) -> Option<String> {
+        match self {
+            Self::Note(note) => Some(note),
+            Self::Answer(_) | Self::NewLine | Self::Message(_) => None,
+        }
+    }
+}
+
 /// How a turn ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {

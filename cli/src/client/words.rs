@@ -45,6 +45,8 @@ pub(crate) const TAKEN_BACK: &str = "The message was taken back before it was it
 pub(crate) const REMOVED: &str = "The message was removed, or replaced, before it was answered.";
 /// The control plane would not, or could not.
 pub(crate) const NOT_INTERRUPTED: &str = "The turn could not be interrupted; Ctrl-C once more leaves.";
+/// The same, to somebody who has left already.
+pub(crate) const NOT_INTERRUPTED_AT_LAST: &str = "The turn could not be interrupted.";
 /// Follows a turn that was interrupted.
 pub(crate) const INTERRUPTED: &str = "Interrupted. What was said so far is kept.";
 
@@ -134,6 +136,11 @@ pub(crate) fn not_done(reason: &str, is_message: bool) -> String {
     format!("{}{advice}", quote(reason, ERROR_CHARACTERS_MAX))
 }
 
+/// The same, to somebody who has left already.
+pub(crate) fn not_done_at_last(reason: &str) -> String {
+    quote(reason, ERROR_CHARACTERS_MAX)
+}
+
 /// The line after a word that looks like a command.
 pub(crate) fn unknown_command(word: &str) -> String {
     let word = quote_name(word);
@@ -156,6 +163,12 @@ pub(crate) fn left(unsent: usize, chat_id: Option<&str>, is_busy: bool) -> Optio
     };
     let line = lost + &rest;
     (!line.is_empty()).then_some(line)
+}
+
+/// The last line where more chats were left in the middle of a turn than are remembered.
+pub(crate) fn not_stopped(chats: usize) -> String {
+    let chats = if chats == 1 { "the chat".to_owned() } else { format!("the {chats} chats") };
+    format!("What runs in {chats} left first is not stopped: it goes on when this is started again.")
 }
 
 /// Where the rest can be seen.

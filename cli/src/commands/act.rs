@@ -4,7 +4,7 @@ use chatplane_proto::chat::v1::{
     Chat, ChatState, ClearContextRequest, CompactChatRequest, ForkChatRequest, InterruptChatRequest,
     ListMessagesRequest, WatchChatRequest,
 };
-use tokio::select;
+use tokio::{select, time::timeout};
 
 use super::{CommandError, credentials, observation::Observation, report};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     client::{
         ClientError,
         connection::new_request_id,
-        exchange::{self, Format},
+        exchange::{self, ABANDON_TIME_MAX, Format},
         json,
         notes::Notes,
         printer::Printer,
@@ -33,7 +33,8 @@ pub(crate) async fn interrupt(command: OneChat, signals: &Signals) -> Exit {
         let words = match response.chat.as_ref().map(Chat::state) {
             Some(ChatState::Interrupting) => "The turn is being interrupted.",
             Some(ChatState::Running) => "The turn was interrupted; the next message is being answered.",
-            _ => "Nothing runs in the chat.",
+            // It may have been at rest before, or a turn was ended on the spot: the reply does not tell which.
+            _ => "Nothing runs in the chat now.",
         };
         match command.output.format() {
             Format::Json => print(&json::line("InterruptChatResponse", &response)).await,
@@ -104,21 +105,17 @@ async fn run_compact(command: Compact, signals: &Signals) -> Result<Exit, Comman
     let chat_id = command.chat.chat;
     let request = CompactChatRequest { chat_id: chat_id.clone(), request_id: new_request_id() };
     if command.no_wait {
-        let response = Caller::new(client, Notes::StandardError).compact_chat(&request).await?;
-        match format {
-            Format::Json => print(&json::line("CompactChatResponse", &response)).await?,
-            Format::Text => say(&words::watch_it(&chat_id)),
-        }
-        return Ok(Exit::Done);
+        let caller = Caller::new(client, Notes::StandardError);
+        return unless_stopped(ask_for_summary(&caller, &request, format), signals).await;
     }
-    let watched = WatchChatRequest { chat_id: chat_id.clone(), history_limit: Some(0), ..Default::default() };
+    let watched = WatchChatRequest { chat_id, history_limit: Some(0), ..Default::default() };
     let mut observation = Observation::begin(client, watched, format);
     let shutdown = signals.shutdown();
+    let mut asked = Asked::NotYet;
     let outcome = select! {
-        outcome = summarize(&mut observation, &request, format) => outcome?,
+        outcome = summarize(&mut observation, &request, format, &mut asked) => outcome?,
         () = shutdown.cancelled() => {
-            // It was asked for here, and nobody is left to read it.
-            exchange::interrupt(observation.caller(), chat_id).await?;
+            abandon(observation.caller(), &request, asked).await;
             return Err(ClientError::Interrupted.into());
         }
     };
@@ -141,15 +138,45 @@ async fn run_compact(command: Compact, signals: &Signals) -> Result<Exit, Comman
     }
 }
 
+/// Asks for the summary, and waits for nothing more.
+async fn ask_for_summary(
+    caller: &Caller,
+    request: &CompactChatRequest,
+    format: Format,
+) -> Result<(), CommandError> {
+    let response = caller.compact_chat(request).await?;
+    match format {
+        Format::Json => print(&json::line("CompactChatResponse", &response)).await,
+        Format::Text => {
+            say(&words::watch_it(&request.chat_id));
+            Ok(())
+        }
+    }
+}
+
+/// How far the request for a summary has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// What runs in the chat is somebody else's.
+    NotYet,
+    /// It may have arrived.
+    Perhaps,
+    /// It was accepted: what runs in the chat is the summary.
+    Accepted,
+}
+
 /// Asks for the summary, and prints what happens until the chat is at rest again.
 async fn summarize(
     observation: &mut Observation,
     request: &CompactChatRequest,
     format: Format,
+    asked: &mut Asked,
 ) -> Result<Outcome, ClientError> {
     // What comes after this picture is not missed.
     observation.next_picture().await?;
+    *asked = Asked::Perhaps;
     let response = observation.caller().compact_chat(request).await?;
+    *asked = Asked::Accepted;
     if format == Format::Json {
         let line = json::line("CompactChatResponse", &response);
         observation.printer().line(&line).await.map_err(ClientError::Output)?;
@@ -161,6 +188,29 @@ async fn summarize(
         if let Some(outcome) = observation.next_picture().await? {
             return Ok(outcome);
         }
+    }
+}
+
+/// Stops the summary, for nobody is left to read it. Before it was asked for, what runs is somebody else's.
+async fn abandon(caller: &Caller, request: &CompactChatRequest, asked: Asked) {
+    let stopped = async {
+        match asked {
+            Asked::NotYet => return Ok(()),
+            // Repeated under its request id it has no second effect, and the reply tells whether it had a first:
+            // or has it now, which is undone at once.
+            Asked::Perhaps => match caller.compact_chat(request).await {
+                Ok(_) => {}
+                Err(ClientError::Refused { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            },
+            Asked::Accepted => {}
+        }
+        exchange::interrupt(caller, request.chat_id.clone()).await
+    };
+    match timeout(ABANDON_TIME_MAX, stopped).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the summary could not be interrupted"),
+        Err(_) => tracing::warn!("the summary could not be interrupted in time"),
     }
 }
 

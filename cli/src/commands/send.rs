@@ -37,7 +37,7 @@ async fn run(send: Send, signals: &Signals) -> Result<Exit, CommandError> {
     let is_new = send.chat.chat.is_none();
     let mut exchange = Exchange::new(client, delivery(&send, text), Advice::Operator, format);
     if send.no_wait {
-        exchange.send_only().await?;
+        exchange.send_only(&signals.shutdown()).await?;
         if let (Format::Text, Some(chat_id)) = (format, exchange.chat_id().map(str::to_owned)) {
             if is_new {
                 exchange.print_line(&chat_id).await?;

@@ -44,7 +44,6 @@ pub(super) struct Lines {
     lines: mpsc::Receiver<String>,
     has_ended: bool,
     in_turn: InTurn,
-    was_halted: bool,
     /// The error that the last turn ended in, if it did.
     has_failed: bool,
 }
@@ -58,7 +57,6 @@ impl Lines {
             lines: keyboard::lines().map_err(ClientError::Terminal)?,
             has_ended: false,
             in_turn: InTurn::default(),
-            was_halted: false,
             has_failed: false,
         })
     }
@@ -122,7 +120,7 @@ impl Lines {
         if news.enters {
             self.in_turn = InTurn::default();
         }
-        if news.follows_interruption && std::mem::take(&mut self.was_halted) {
+        if news.follows_interruption {
             self.printer.note(words::INTERRUPTED).await;
         }
         if let Some(outcome) = &news.outcome {
@@ -151,14 +149,10 @@ impl Lines {
     async fn tell(&mut self, outcome: Option<Outcome>) -> Result<(), ClientError> {
         let Some(outcome) = outcome else { return Ok(()) };
         self.printer.end_line().await.map_err(ClientError::Output)?;
-        match (outcome, std::mem::take(&mut self.was_halted)) {
-            (Outcome::Failed(error), _) => {
-                self.printer.note(&words::failure(&error, self.talk.advice())).await;
-            }
-            (Outcome::Interrupted, _) | (Outcome::Answered, true) => {
-                self.printer.note(words::INTERRUPTED).await;
-            }
-            (Outcome::Answered, false) => {}
+        match outcome {
+            Outcome::Failed(error) => self.printer.note(&words::failure(&error, self.talk.advice())).await,
+            Outcome::Interrupted => self.printer.note(words::INTERRUPTED).await,
+            Outcome::Answered => {}
         }
         Ok(())
     }
@@ -192,7 +186,6 @@ impl Lines {
         match self.in_turn.press() {
             TurnAction::Interrupt => {
                 self.talk.interrupt();
-                self.was_halted = true;
                 self.printer.note(words::INTERRUPTING).await;
                 None
             }

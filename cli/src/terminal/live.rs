@@ -71,7 +71,6 @@ pub(super) struct Live {
     at_prompt: AtPrompt,
     in_turn: InTurn,
     since: Since,
-    was_halted: bool,
 }
 
 impl Live {
@@ -91,7 +90,6 @@ impl Live {
             at_prompt: AtPrompt::default(),
             in_turn: InTurn::default(),
             since: Since::default(),
-            was_halted: false,
         })
     }
 
@@ -172,7 +170,7 @@ impl Live {
     }
 
     fn show(&mut self, news: News) {
-        if news.follows_interruption && std::mem::take(&mut self.was_halted) {
+        if news.follows_interruption {
             self.screen.note(words::INTERRUPTED);
         }
         for output in news.outputs {
@@ -198,13 +196,13 @@ impl Live {
     fn turn_is_over(&mut self, outcome: Outcome) {
         self.screen.end_line();
         self.in_turn = InTurn::default();
-        match (outcome, std::mem::take(&mut self.was_halted)) {
-            (Outcome::Failed(error), _) => {
+        match outcome {
+            Outcome::Failed(error) => {
                 self.screen.note(&words::failure(&error, self.talk.advice()));
                 self.screen.note("The next message tries again.");
             }
-            (Outcome::Interrupted, _) | (Outcome::Answered, true) => self.screen.note(words::INTERRUPTED),
-            (Outcome::Answered, false) => {}
+            Outcome::Interrupted => self.screen.note(words::INTERRUPTED),
+            Outcome::Answered => {}
         }
     }
 
@@ -281,7 +279,6 @@ impl Live {
             return match self.in_turn.press() {
                 TurnAction::Interrupt => {
                     self.talk.interrupt();
-                    self.was_halted = true;
                     self.screen.note(words::INTERRUPTING);
                     None
                 }

@@ -109,9 +109,16 @@ pub(crate) async fn converse<E: From<ClientError>>(
         say("Leaving.");
     }
     match leaving {
-        Leaving::StopsTurn => talk.stop().await,
+        Leaving::StopsTurn => {
+            let not_stopped = talk.stop().await;
+            if not_stopped > 0 {
+                say(&words::not_stopped(not_stopped));
+            }
+        }
         Leaving::LetsTurnRun => {
-            if let Some(line) = words::left(talk.let_go().await, talk.chat_id(), talk.is_busy()) {
+            let parting = talk.let_go().await;
+            parting.notes.iter().for_each(|note| say(note));
+            if let Some(line) = words::left(parting.unsent, talk.chat_id(), talk.is_busy()) {
                 say(&line);
             }
         }

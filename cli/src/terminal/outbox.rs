@@ -87,6 +87,11 @@ impl Outbox {
         self.waiting.is_empty() && self.in_flight.is_none()
     }
 
+    /// Whether what is under way begins a turn, or changes the chat as one does. A copy leaves it as it is.
+    pub(super) fn may_begin_turn(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|(item, _)| !matches!(item, Item::Fork { .. }))
+    }
+
     /// Forgets what has not been begun.
     pub(super) fn drop_waiting(&mut self) -> usize {
         std::mem::take(&mut self.waiting).len()

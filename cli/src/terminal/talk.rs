@@ -3,24 +3,29 @@
 use std::time::{Duration, SystemTime};
 
 use chatplane_proto::chat::v1::{
-    BusyBehavior, DeleteQueuedMessageRequest, Role, WatchChatRequest, WatchChatResponse,
-    watch_chat_response::Event,
+    BusyBehavior, Role, WatchChatRequest, WatchChatResponse, watch_chat_response::Event,
 };
 use futures::future::BoxFuture;
 use tokio::{select, sync::mpsc, time::timeout};
 
+use self::stop::{LeftChats, stop_all};
 use super::outbox::{Done, Item, Outbox, Reply, Settings};
-use crate::client::{
-    ClientError,
-    connection::{ChatClient, new_request_id},
-    exchange::interrupt,
-    json,
-    notes::Notes,
-    requests::Caller,
-    transcript::{Activity, Outcome, Output, Transcript},
-    watch::Watch,
-    words::{self, Advice},
+use crate::{
+    client::{
+        ClientError,
+        connection::ChatClient,
+        exchange::interrupt,
+        json,
+        notes::Notes,
+        requests::Caller,
+        transcript::{Activity, Outcome, Output, Transcript},
+        watch::Watch,
+        words::{self, Advice},
+    },
+    exit::chain,
 };
+
+mod stop;
 
 /// How long leaving may take while something is still on its way.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
@@ -39,6 +44,10 @@ pub(super) struct Talk {
     outbox: Outbox,
     halt: Option<BoxFuture<'static, Result<(), ClientError>>>,
     is_halt_wanted: bool,
+    /// True while the turn that runs here has been told to end, and nobody has seen its end.
+    was_halted: bool,
+    /// The chats before this one that were busy when they were left.
+    left: LeftChats,
 }
 
 /// Something has happened.
@@ -52,8 +61,24 @@ pub(super) struct News {
     pub(super) outcome: Option<Outcome>,
     /// A message has entered, with which a turn begins or goes on.
     pub(super) enters: bool,
-    /// The turn before it was interrupted, and nothing else will tell.
+    /// The turn before it was interrupted from here, and nothing else will tell.
     pub(super) follows_interruption: bool,
+}
+
+/// What somebody is told who has left.
+pub(super) struct Parting {
+    /// How many messages may not have arrived.
+    pub(super) unsent: usize,
+    /// What else did not go as it was meant to, or did in the last moment.
+    pub(super) notes: Vec<String>,
+}
+
+/// What is waited for.
+enum Happened {
+    Event(Box<WatchChatResponse>),
+    Done(Done),
+    Halted(Result<(), ClientError>),
+    Note(String),
 }
 
 impl News {
@@ -82,6 +107,8 @@ impl Talk {
             outbox: Outbox::default(),
             halt: None,
             is_halt_wanted: false,
+            was_halted: false,
+            left: LeftChats::default(),
         };
         talk.watch_from(None);
         talk
@@ -155,42 +182,64 @@ impl Talk {
     /// Interrupts what runs, or what the message on its way will begin.
     pub(super) fn interrupt(&mut self) {
         self.is_halt_wanted = true;
+        self.was_halted = true;
     }
 
     /// The next that happens. Dropping the wait loses nothing.
     pub(super) async fn news(&mut self) -> Result<News, ClientError> {
         loop {
-            self.begin_what_can_begin();
-            select! {
-                response = next_event(&mut self.watch) => return Ok(self.see(response?)),
-                done = self.outbox.done() => {
+            match self.next().await? {
+                Happened::Event(response) => return Ok(self.see(*response)),
+                Happened::Done(done) => {
                     if let Some(news) = self.done(done)? {
                         return Ok(news);
                     }
                 }
-                halted = halted(&mut self.halt) => {
-                    self.halt = None;
-                    if halted.is_err() {
-                        return Ok(News::note(words::NOT_INTERRUPTED));
-                    }
+                Happened::Halted(Ok(())) => {}
+                Happened::Halted(Err(_)) => {
+                    self.is_not_halted();
+                    return Ok(News::note(words::NOT_INTERRUPTED));
                 }
-                Some(note) = self.notes.recv() => return Ok(News::note(note)),
+                Happened::Note(note) => return Ok(News::note(note)),
             }
         }
     }
 
+    async fn next(&mut self) -> Result<Happened, ClientError> {
+        self.begin_what_can_begin();
+        select! {
+            response = next_event(&mut self.watch) => Ok(Happened::Event(Box::new(response?))),
+            done = self.outbox.done() => Ok(Happened::Done(done)),
+            halted = halted(&mut self.halt) => {
+                self.halt = None;
+                Ok(Happened::Halted(halted))
+            }
+            Some(note) = self.notes.recv() => Ok(Happened::Note(note)),
+        }
+    }
+
     fn begin_what_can_begin(&mut self) {
-        if !self.outbox.is_empty() && self.activity() == Activity::Idle {
+        self.outbox.begin_next(&self.caller, self.chat_id.as_deref(), &self.settings);
+        if self.outbox.may_begin_turn() && self.activity() == Activity::Idle {
             self.transcript.begin_turn();
         }
-        self.outbox.begin_next(&self.caller, self.chat_id.as_deref(), &self.settings);
-        if let (true, true, None, Some(chat_id)) =
-            (self.is_halt_wanted, self.outbox.is_empty(), &self.halt, &self.chat_id)
-        {
+        if self.outbox.is_empty() {
+            self.begin_halt();
+        }
+    }
+
+    /// Begins to interrupt what runs in the chat, where that is wanted.
+    fn begin_halt(&mut self) {
+        if let (true, None, Some(chat_id)) = (self.is_halt_wanted, &self.halt, &self.chat_id) {
             self.is_halt_wanted = false;
             let (caller, chat_id) = (self.caller.clone(), chat_id.clone());
             self.halt = Some(Box::pin(async move { interrupt(&caller, chat_id).await }));
         }
+    }
+
+    /// What was asked for has not interrupted the turn. A later wish may still.
+    fn is_not_halted(&mut self) {
+        self.was_halted = self.is_halt_wanted;
     }
 
     fn see(&mut self, response: WatchChatResponse) -> News {
@@ -210,9 +259,18 @@ impl Talk {
             Event::HistoryReset(_) => self.last_message_id = None,
             _ => {}
         }
+        let follows_interruption = enters && was_interrupted && std::mem::take(&mut self.was_halted);
         let outputs = self.transcript.apply(event, SystemTime::now());
-        let outcome = self.transcript.take_outcome();
-        News { outputs, line, outcome, enters, follows_interruption: enters && was_interrupted }
+        let outcome = self.transcript.take_outcome().map(|outcome| self.told(outcome));
+        News { outputs, line, outcome, enters, follows_interruption }
+    }
+
+    /// How a turn ended: one that was stopped before it had said a word looks as if it had nothing to say.
+    fn told(&mut self, outcome: Outcome) -> Outcome {
+        match (outcome, std::mem::take(&mut self.was_halted)) {
+            (Outcome::Answered, true) => Outcome::Interrupted,
+            (outcome, _) => outcome,
+        }
     }
 
     /// A call was answered. Those that concern the whole connection end the talk.
@@ -220,9 +278,9 @@ impl Talk {
         let reply = match done.result {
             Ok(reply) => reply,
             Err(error) if error.is_of_one_call() => {
-                self.transcript.begins_not();
+                self.is_refused();
                 let is_message = matches!(done.item, Item::Message { .. });
-                return Ok(Some(News::note(words::not_done(&crate::exit::chain(&error), is_message))));
+                return Ok(Some(News::note(words::not_done(&chain(&error), is_message))));
             }
             Err(error) => return Err(error),
         };
@@ -248,11 +306,28 @@ impl Talk {
         Ok(Some(News { line: Some(line), ..News::default() }))
     }
 
+    /// A call was refused, with which a turn was expected to begin.
+    fn is_refused(&mut self) {
+        self.transcript.begins_not();
+        if !self.is_busy() {
+            // The turn that was to be interrupted never was; the next one is another.
+            self.is_halt_wanted = false;
+            self.was_halted = false;
+        }
+    }
+
     /// From here on it is this chat, whose messages have been seen, or a new one.
     fn go_to(&mut self, chat_id: Option<String>) {
-        self.transcript = Transcript::new(self.advice);
-        self.chat_id = chat_id;
+        // It is the chat before that was meant.
+        self.begin_halt();
         self.is_halt_wanted = false;
+        self.was_halted = false;
+        if let Some(left) = std::mem::replace(&mut self.chat_id, chat_id)
+            && self.activity() != Activity::Idle
+        {
+            self.left.remember(left);
+        }
+        self.transcript = Transcript::new(self.advice);
         if self.chat_id.is_none() {
             self.last_message_id = None;
         }
@@ -268,53 +343,66 @@ impl Talk {
         self.watch = self.chat_id.as_ref().map(|chat_id| Watch::open(&self.caller, request(chat_id)));
     }
 
-    /// Waits a moment for what is on its way; how many messages have not arrived.
-    pub(super) async fn let_go(&mut self) -> usize {
-        let all_done = async {
-            while !self.outbox.is_empty() || self.is_halt_wanted || self.halt.is_some() {
-                if self.news().await.is_err() {
-                    return;
-                }
-            }
-        };
+    /// Waits a moment for what is on its way.
+    pub(super) async fn let_go(&mut self) -> Parting {
+        let mut notes = Vec::new();
         // What takes longer is told as not done.
-        let _ = timeout(LEAVE_TIME_MAX, all_done).await;
-        self.outbox.texts().count()
+        let _ = timeout(LEAVE_TIME_MAX, self.finish(&mut notes)).await;
+        Parting { unsent: self.outbox.texts().count(), notes }
     }
 
-    /// Stops what runs, and takes back what waits, so that nobody goes on with it unasked.
-    pub(super) async fn stop(&mut self) {
-        self.outbox.drop_waiting();
-        if !self.is_busy() {
-            return;
+    /// Waits for what is on its way. Nobody follows the chat any more, but what was asked for is told.
+    async fn finish(&mut self, notes: &mut Vec<String>) {
+        while !self.outbox.is_empty() || self.is_halt_wanted || self.halt.is_some() {
+            match self.next().await {
+                Ok(Happened::Event(response)) => drop(self.see(*response)),
+                Ok(Happened::Done(Done { result: Err(error), .. })) => {
+                    self.is_refused();
+                    notes.push(words::not_done_at_last(&chain(&error)));
+                    if !error.is_of_one_call() {
+                        return;
+                    }
+                }
+                Ok(Happened::Done(done)) => {
+                    let news = self.done(done).ok().flatten().unwrap_or_default();
+                    notes.extend(news.outputs.into_iter().filter_map(Output::into_note));
+                }
+                Ok(Happened::Halted(Ok(()))) => {}
+                Ok(Happened::Halted(Err(_))) => {
+                    self.is_not_halted();
+                    notes.push(words::NOT_INTERRUPTED_AT_LAST.to_owned());
+                }
+                // That nobody answers shows in what has not arrived.
+                Ok(Happened::Note(_)) => {}
+                // Nobody needs to see more of the chat.
+                Err(_) => self.watch = None,
+            }
         }
+    }
+
+    /// Stops what runs here and in the chats that were left, and takes back what waits, so that nobody goes on
+    /// with it unasked. Says in how many chats more something may run, because too many were left.
+    pub(super) async fn stop(&mut self) -> usize {
+        self.outbox.drop_waiting();
+        let was_busy = self.is_busy();
         let stopped = async {
             // Only a message that has arrived makes a turn that can be interrupted.
             while !self.outbox.is_empty() {
-                self.news().await?;
-            }
-            let Some(chat_id) = self.chat_id.clone() else { return Ok(()) };
-            let queued: Vec<String> =
-                self.transcript.queue().map(|waiting| waiting.queued_message_id.clone()).collect();
-            for queued_message_id in queued {
-                let request = DeleteQueuedMessageRequest {
-                    chat_id: chat_id.clone(),
-                    request_id: new_request_id(),
-                    queued_message_id,
-                };
-                match self.caller.delete_queued_message(&request).await {
-                    // It has entered the history meanwhile.
-                    Ok(_) | Err(ClientError::Refused { .. }) => {}
-                    Err(error) => return Err(error),
+                let done = self.outbox.done().await;
+                if let Err(error) = self.done(done) {
+                    tracing::warn!(%error, "the last message may have begun a turn");
                 }
             }
-            interrupt(&self.caller, chat_id).await
+            let mut chat_ids = self.left.take();
+            if was_busy {
+                chat_ids.extend(self.chat_id.clone());
+            }
+            stop_all(&self.caller, chat_ids).await;
         };
-        match timeout(LEAVE_TIME_MAX, stopped).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the running turn could not be interrupted"),
-            Err(_) => tracing::warn!("the running turn could not be interrupted in time"),
+        if timeout(LEAVE_TIME_MAX, stopped).await.is_err() {
+            tracing::warn!("the running turn could not be interrupted in time");
         }
+        self.left.forgotten()
     }
 }
 
@@ -331,3 +419,6 @@ async fn halted(halt: &mut Option<BoxFuture<'static, Result<(), ClientError>>>) 
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,10 @@
 //! `chatplane fork`, `compact` and `clear`.
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    fixture::{finish, wait_until},
+    fixture::{Running, finish, wait_until},
     provider::{Answer, Provider, last_words},
     pty::{CTRL_D, ENTER, Terminal},
     system::System,
@@ -73,6 +74,42 @@ fn a_summary_is_waited_for_and_printed_and_takes_the_place_of_what_was_said() {
     assert_eq!(json.code, Some(0), "{json:?}");
     let is_reply = |line: &&str| line.contains("compactRequested") && !line.contains("cursor");
     assert_eq!(json.stdout.lines().filter(is_reply).count(), 1, "{json:?}");
+}
+
+#[test]
+fn ctrl_c_stops_a_summary_that_was_begun() {
+    let provider = Provider::start(|_, request| match last_words(request).as_str() {
+        "Hello?" => Answer::Say("I see one."),
+        _ => Answer::Nothing,
+    });
+    let system = System::start(&provider);
+    let chat = chat_at_rest(&system);
+    let mut compact = Running::start(&mut system.client(&["compact", "--json", "--chat", &chat]));
+    compact.wait_for_line("compactRequested\":true");
+
+    compact.signal(Signal::INT);
+    let run = compact.finish();
+
+    assert_eq!(run.code, Some(130), "{run:?}");
+    assert_eq!(system.texts_at_rest(&chat), ["Hello?", "I see one."]);
+}
+
+#[test]
+fn ctrl_c_before_a_summary_was_asked_for_leaves_at_once_and_asks_for_nothing() {
+    let mut system = System::start(&counter());
+    let chat = chat_at_rest(&system);
+    system.kill_serve();
+
+    for words in [&["compact", "--chat", &chat] as &[&str], &["compact", "--no-wait", "--chat", &chat]] {
+        let mut compact = Running::start(&mut system.client(words));
+        compact.wait_for_note("The control plane does not answer");
+        compact.signal(Signal::INT);
+        let run = compact.finish();
+        assert_eq!((run.code, run.stdout.as_str()), (Some(130), ""), "{run:?}");
+    }
+    system.serve();
+
+    assert_eq!(system.texts_at_rest(&chat), ["Hello?", "I see one."]);
 }
 
 #[test]

@@ -185,13 +185,17 @@ fn ctrl_c_before_a_message_has_arrived_leaves_and_nothing_is_sent() {
     system.texts_at_rest(&chat);
     system.kill_serve();
 
-    let mut send = Running::start(&mut system.client(&["send", "--chat", &chat, "Again?"]));
-    send.wait_for_note("The control plane does not answer");
-    send.signal(Signal::INT);
-    let run = send.finish();
+    for words in
+        [&["send", "--chat", &chat, "Again?"] as &[&str], &["send", "--no-wait", "--chat", &chat, "x"]]
+    {
+        let mut send = Running::start(&mut system.client(words));
+        send.wait_for_note("The control plane does not answer");
+        send.signal(Signal::INT);
+        let run = send.finish();
+        assert_eq!(run.code, Some(130), "{run:?}");
+    }
     system.serve();
 
-    assert_eq!(run.code, Some(130), "{run:?}");
     assert_eq!(system.texts_at_rest(&chat), ["Hello?", "Hello, **you**."]);
 }
 
@@ -307,7 +311,11 @@ fn interrupt_stops_a_turn_that_somebody_else_waits_for() {
     assert_eq!(lines(&interrupt.stdout)[0]["chat"]["state"].as_str(), Some("CHAT_STATE_INTERRUPTING"));
     assert_eq!(send.code, Some(1), "{send:?}");
     assert!(send.stderr.contains("Interrupted."), "{send:?}");
-    assert_eq!((again.code, again.stderr.as_str()), (Some(0), "Nothing runs in the chat.\n"), "{again:?}");
+    assert_eq!(
+        (again.code, again.stderr.as_str()),
+        (Some(0), "Nothing runs in the chat now.\n"),
+        "{again:?}"
+    );
 }
 
 #[test]

@@ -174,6 +174,27 @@ fn sigterm_during_a_turn_interrupts_it_and_nobody_goes_on_with_it() {
 }
 
 #[test]
+fn a_turn_that_was_left_for_a_new_chat_is_stopped_with_everything_else() {
+    let places = Places::new();
+    let provider = storyteller();
+    let mut terminal = Terminal::start(&mut dev_with(&places, &provider));
+    terminal.wait_until_idle();
+
+    terminal.press(&format!("Tell me a story.{ENTER}"));
+    terminal.wait_for("Once upon a time");
+    terminal.press(&format!("/new{ENTER}"));
+    terminal.wait_for("begins a new chat");
+    terminal.press(&format!("Hello?{ENTER}"));
+    terminal.wait_for("Hello, you.");
+    terminal.wait_until_idle();
+    terminal.press(CTRL_D);
+
+    assert_eq!(terminal.code(), Some(0), "{}", terminal.shown());
+    assert_eq!(provider.calls(), 2);
+    require_that_nobody_goes_on(&places, &provider);
+}
+
+#[test]
 fn a_message_that_may_have_arrived_when_its_person_leaves_is_stopped_too() {
     let places = Places::new();
     let provider = storyteller();
