@@ -100,6 +100,13 @@ impl Fold {
         self.has_stale_previews = true;
     }
 
+    /// Whether the previews are still those of an earlier stream: the reset that follows a
+    /// reconnect comes behind the first complete picture.
+    #[must_use]
+    pub fn has_stale_previews(&self) -> bool {
+        self.has_stale_previews
+    }
+
     /// Takes an event.
     ///
     /// # Errors

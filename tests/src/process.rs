@@ -70,9 +70,12 @@ impl Role {
         let _ = kill_process(pid, signal);
     }
 
-    /// `kill -9`, and waits until it is gone.
+    /// `kill -9`, and waits until it is gone. One that is gone already has no pid any more:
+    /// by now it may be somebody else's.
     pub fn kill(&mut self) {
-        self.signal(Signal::KILL);
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::KILL);
+        }
         let _ = self.child.wait();
     }
 

@@ -1,6 +1,6 @@
 //! Watchers that stay, are cut and go on with their cursor, or forget everything.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, fmt, mem, rc::Rc};
 
 use chatplane_proto::chat::v1 as proto;
 use chatplane_tests::{
@@ -9,7 +9,12 @@ use chatplane_tests::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
-use tonic::Code;
+use tonic::{Code, Status};
+
+use crate::{records::Tally, storm::reason};
+
+/// Counted when a watch that goes on with a cursor has told something.
+pub(crate) const RESUMED: &str = "a watch went on with its cursor";
 
 /// Cursors of a chat at which its watchers are compared: they are not far from each other,
 /// and each picture is a whole history.
@@ -45,6 +50,7 @@ struct Watcher {
     manner: Manner,
     random: StdRng,
     seed: u64,
+    tally: Rc<Tally>,
     fold: Fold,
 }
 
@@ -62,7 +68,7 @@ impl Watched {
         &self.chat
     }
 
-    pub(crate) fn add(&mut self, client: Client, seed: u64) {
+    pub(crate) fn add(&mut self, client: Client, seed: u64, tally: &Rc<Tally>) {
         let mut random = StdRng::seed_from_u64(seed);
         let manners = [Manner::Steady, Manner::Cut, Manner::Cut, Manner::Forgetful];
         let manner = manners[random.random_range(0..manners.len())];
@@ -74,6 +80,7 @@ impl Watched {
             manner,
             random,
             seed,
+            tally: Rc::clone(tally),
             fold: Fold::default(),
         };
         self.watchers.spawn_local(watcher.watch());
@@ -98,6 +105,7 @@ impl Watched {
 impl Watcher {
     async fn watch(mut self) -> Fold {
         loop {
+            let mut goes_on = !self.fold.cursor.is_empty();
             let mut stream = self.open().await;
             let events = match self.manner {
                 Manner::Steady => usize::MAX,
@@ -111,8 +119,11 @@ impl Watcher {
                     event = stream.message() => event,
                     Ok(()) = self.rest.changed() => continue,
                 };
-                let Ok(Some(event)) = event else { break };
+                let Some(event) = self.told(event) else { break };
                 self.take(&event);
+                if mem::take(&mut goes_on) {
+                    self.tally.count(RESUMED);
+                }
             }
             drop(stream);
             match self.manner {
@@ -135,19 +146,44 @@ impl Watcher {
                 opened => Some(opened),
             }
         });
-        opened.await.expect("the cursor is good").into_inner()
+        match opened.await {
+            Ok(stream) => stream.into_inner(),
+            Err(status) => panic!("{self} is not let in for {:?}: {status:?}", reason(&status)),
+        }
+    }
+
+    /// The next event; none when the control plane says that it cannot go on just now. A watch
+    /// ends for no other reason.
+    fn told(
+        &self,
+        event: Result<Option<proto::WatchChatResponse>, Status>,
+    ) -> Option<proto::WatchChatResponse> {
+        match event {
+            Ok(Some(event)) => Some(event),
+            Ok(None) => panic!("{self}: the watch ends, and nobody says why"),
+            Err(status) if status.code() == Code::Unavailable => {
+                self.tally.count(&format!("a watch ended: {}", status.message()));
+                None
+            }
+            Err(status) => panic!("{self}: the watch ends for {:?}: {status:?}", reason(&status)),
+        }
     }
 
     fn take(&mut self, event: &proto::WatchChatResponse) {
         let folded = self.fold.apply(event).and_then(|()| self.pictures.borrow_mut().compare(&self.fold));
-        folded.unwrap_or_else(|wrong| {
-            panic!("chat {}, watcher {:?} with seed {}: {wrong}", self.chat, self.manner, self.seed)
-        });
+        folded.unwrap_or_else(|wrong| panic!("{self}: {wrong}"));
     }
 
+    /// It knows the chat at rest, and has heard all that comes with that.
     fn is_done(&self) -> bool {
         let rest = *self.rest.borrow();
         let known = self.fold.durable.state.map(|state| state.snapshot_version);
-        rest.is_some() && known >= rest
+        rest.is_some() && known >= rest && !self.fold.has_stale_previews()
+    }
+}
+
+impl fmt::Display for Watcher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "watcher {:?} of chat {} with seed {}", self.manner, self.chat, self.seed)
     }
 }

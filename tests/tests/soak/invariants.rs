@@ -1,31 +1,52 @@
-//! What must hold of all rows when everything is at rest.
+//! The invariants of the state machine, under its numbers, and where each is looked for.
+//!
+//! 1. A history is acceptable to a provider: `rows`, of every live history at rest. After each
+//!    single write, the domain's property `the_invariants_hold_after_every_write` proves it.
+//! 2. Versions: `trace`, at each write; `rows`, for what rows and versions say of each other.
+//! 3. States: CHECK constraints of the schema refuse each write that breaks one; `rows` looks
+//!    that everything at rest is waiting or in error, with nothing left over.
+//! 4. Content stays, nothing is deleted: `trace`, at each write; `copies`, for what a copy
+//!    takes from its source. Retention does not exist yet.
+//! 5. A queued message enters once or is deleted: `promises`, against what each user was told
+//!    of each message, and `trace`, for what has left the queue.
+//! 6. Only the later fence commits: `trace`, that fences and writes follow each other and a
+//!    holder only writes while it has the lease, with workers that die in the middle of it.
+//!    That a late or strange holder is refused leaves no row behind; `tests/dispatch` proves it
+//!    (`of_two_holders_only_the_later_fence_commits`,
+//!    `only_the_session_that_was_given_a_lease_may_write_under_it`), and `tests/crashes.rs` with
+//!    a real worker that comes back.
+//! 7. Accepted requests are there: `promises`; that a repeat gets the same reply, the storm
+//!    looks itself, each time it repeats a call.
+//! 8. Usage: `accounts`, against the model server's journal.
+//!
+//! `rows` also has what the state machine's page says of boundaries, and `activity` looks that
+//! all of this was put to the test at all.
 
+pub(crate) mod accounts;
+mod activity;
+mod copies;
 mod promises;
 mod rows;
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use chatplane_tests::{DEADLINE, Database, model_server::Call};
-use sqlx::PgConnection;
-use tokio::time::{Instant, sleep};
+use chatplane_tests::{Database, model_server::Call};
 
-use crate::{model, records::Recorded};
+use crate::storm::Storm;
 
-/// Between two looks at what is reported late.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// So many lines of one rule are shown: enough to see what is wrong.
 const SHOWN_MAX: usize = 10;
 
-/// Every rule that is broken, with the rows that break it.
-pub(crate) async fn broken(database: &Database, recorded: &Recorded, calls: &[Call]) -> Vec<String> {
+/// Every rule that is broken, with what breaks it. `unreported` are the model calls whose
+/// worker may have died before it could account for them.
+pub(crate) async fn broken(
+    database: &Database,
+    storm: &Storm,
+    calls: &[Call],
+    unreported: &BTreeSet<usize>,
+) -> Vec<String> {
     let mut connection = database.connection().await;
     let mut found = Vec::new();
-    let deleted = recorded.deleted.iter().map(String::as_str).collect::<Vec<_>>().join(",");
-    sqlx::query("select set_config('soak.deleted', $1, false)")
-        .bind(deleted)
-        .execute(&mut connection)
-        .await
-        .expect("the setting can be made");
     for (rule, query) in rows::RULES {
         let lines: Vec<String> = sqlx::query_scalar(query)
             .fetch_all(&mut connection)
@@ -33,67 +54,25 @@ pub(crate) async fn broken(database: &Database, recorded: &Recorded, calls: &[Ca
             .unwrap_or_else(|error| panic!("the query of {rule:?} is right: {error}"));
         found.extend(lines.into_iter().take(SHOWN_MAX).map(|line| format!("{rule}: {line}")));
     }
-    found.extend(promises::broken(&mut connection, recorded).await);
-    found.extend(accounts(&mut connection, calls).await);
+    let recorded = storm.records.recorded();
+    found.extend(promises::broken(&mut connection, &recorded).await);
+    found.extend(copies::broken(&mut connection, &recorded.forks).await);
+    found.extend(accounts::broken(&mut connection, calls, unreported).await);
     found
 }
 
-/// Each model call is accounted for at most once, and once if its answer came to its end.
-/// Workers report beside everything else what no commit has stored: that is waited for.
-async fn accounts(connection: &mut PgConnection, calls: &[Call]) -> Vec<String> {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let wrong = wrong_accounts(connection, calls).await;
-        if wrong.is_empty() || Instant::now() > deadline {
-            return wrong;
-        }
-        sleep(LOOK_AGAIN).await;
-    }
-}
-
-async fn wrong_accounts(connection: &mut PgConnection, calls: &[Call]) -> Vec<String> {
-    // A call that was stopped before the model had said anything has no tokens.
-    let accounted: Vec<i64> =
-        sqlx::query_scalar("select input_tokens from model_calls where input_tokens > 0")
-            .fetch_all(connection)
-            .await
-            .expect("the accounts can be read");
-    let mut times = vec![0_usize; calls.len()];
-    for input_tokens in accounted {
-        let number = usize::try_from(model::number_of(input_tokens)).expect("the model counts from 0");
-        times[number] += 1;
-    }
-    let wrong = calls.iter().zip(times).filter(|(call, times)| {
-        let least = usize::from(model::must_be_accounted(call));
-        !(least..=1).contains(times)
-    });
-    let lines = wrong.map(|(call, times)| {
-        let Call { request, end, .. } = call;
-        format!("8: model call {} ({end:?}) is accounted for {times} times", request.number)
-    });
-    lines.take(SHOWN_MAX).collect()
+/// What a run must be made of, and has not come to pass.
+pub(crate) async fn missing(database: &Database, storm: &Storm) -> Vec<String> {
+    let counted = activity::counted(&mut database.connection().await, &storm.tally).await;
+    let missing = counted.into_iter().filter(|(_, count)| *count == 0);
+    missing.map(|(what, _)| format!("nothing is proven, this never came to pass: {what}")).collect()
 }
 
 /// What a run was made of.
-pub(crate) async fn summary(database: &Database) -> String {
-    const COUNTS: &str = r#"
-select format(
-    '%s chats, %s writes, %s messages of which %s deleted; %s summaries by themselves, %s asked for, %s contexts '
-        'cleared; %s queued; %s calls of which %s of clients; %s model calls; %s chats in error',
-    (select count(*) from chats),
-    (select sum(snapshot_version) from chats),
-    count(*),
-    count(*) filter (where m.deleted),
-    count(*) filter (where m.content #>> '{parts,0,arguments_json}' like '{"source":"automatic"%'),
-    count(*) filter (where m.content #>> '{parts,0,arguments_json}' like '{"source":"manual"%'),
-    count(*) filter (where m.role = 'assistant' and m.content #>> '{parts,0,tool_name}' = 'context_cleared'),
-    (select count(*) from queued_messages),
-    (select count(*) from calls),
-    (select count(*) from calls where kind = 'client'),
-    (select count(*) from model_calls),
-    (select count(*) from chats where state = 'error')
-)
-from messages m"#;
+pub(crate) async fn summary(database: &Database, storm: &Storm) -> String {
     let mut connection = database.connection().await;
-    sqlx::query_scalar(COUNTS).fetch_one(&mut connection).await.expect("the rows can be counted")
+    let totals = activity::totals(&mut connection).await;
+    let counted = activity::counted(&mut connection, &storm.tally).await;
+    let counted: Vec<String> = counted.iter().map(|(what, count)| format!("{count:8} {what}")).collect();
+    format!("{totals}\n{}\n{:?}", counted.join("\n"), storm.tally.counted())
 }

@@ -3,8 +3,11 @@
 use chatplane_proto::chat::v1 as proto;
 use rand::{Rng, seq::IndexedRandom as _};
 
-use super::{FORKS_MAX, User};
-use crate::{CHATS, CLIENT_TOOL};
+use super::{FORKS_MAX, Operation, Outcome, User};
+use crate::{CHATS, CLIENT_TOOL, records::Fork};
+
+/// Counted when an interrupt finds somebody at work.
+pub(crate) const INTERRUPTED_WORK: &str = "an interrupt stopped what ran";
 
 impl User {
     /// Begins a chat, as `number` says: with a workspace, a tool of the client, both, or none.
@@ -26,18 +29,14 @@ impl User {
             ..Default::default()
         };
         let created = self
-            .ask(
-                &request_id,
-                |reply: &proto::CreateChatResponse| reply.chat.as_ref(),
-                async |client| client.chats.create_chat(request.clone()).await,
-            )
+            .ask(Operation::CreateChat, &request_id, async |client| {
+                client.chats.create_chat(request.clone()).await
+            })
             .await;
-        let chat = created
-            .and_then(|created| created.chat)
-            .expect("nothing stands in the way of a new chat")
-            .chat_id;
-        self.storm.records.wrote(&chat, &words);
-        self.storm.add(&chat);
+        let created = created.accepted().and_then(|created| created.chat);
+        let chat = created.expect("nothing stands in the way of a new chat").chat_id;
+        self.storm.records.entered(&chat, words);
+        self.add(&chat);
         chat
     }
 
@@ -54,15 +53,28 @@ impl User {
             ..Default::default()
         };
         let sent = self
-            .ask(
-                &request_id,
-                |reply: &proto::SendMessageResponse| reply.chat.as_ref(),
-                async |client| client.chats.send_message(request.clone()).await,
-            )
+            .ask(Operation::SendMessage, &request_id, async |client| {
+                client.chats.send_message(request.clone()).await
+            })
             .await;
-        let Some(sent) = sent else { return };
-        assert!(!sent.messages.is_empty() || sent.queued_message.is_some(), "a message goes somewhere");
-        self.storm.records.wrote(chat, &words);
+        let records = &self.storm.records;
+        match sent {
+            Outcome::Accepted(proto::SendMessageResponse {
+                chat: after,
+                queued_message: Some(queued),
+                ..
+            }) => {
+                let snapshot = after.expect("a chat").snapshot_version;
+                records.queued(&queued.queued_message_id, snapshot, words);
+            }
+            Outcome::Accepted(sent) => {
+                let said = sent.messages.iter().filter(|message| message.parts == request.parts);
+                assert_eq!(said.count(), 1, "a message goes somewhere: {:?}", sent.messages);
+                records.entered(chat, words);
+            }
+            Outcome::Unknown => records.may_be_said(chat, words),
+            Outcome::Refused => {}
+        }
     }
 
     pub(super) async fn edit(&mut self, chat: &str) {
@@ -79,14 +91,21 @@ impl User {
             ..Default::default()
         };
         let edited = self
-            .ask(
-                &request_id,
-                |reply: &proto::EditMessageResponse| reply.chat.as_ref(),
-                async |client| client.chats.edit_message(request.clone()).await,
-            )
+            .ask(Operation::EditMessage, &request_id, async |client| {
+                client.chats.edit_message(request.clone()).await
+            })
             .await;
-        if edited.is_some() {
-            self.storm.records.wrote(chat, &words);
+        let records = &self.storm.records;
+        match edited {
+            Outcome::Accepted(edited) => {
+                records.edited(chat, edited.chat.expect("a chat").snapshot_version);
+                records.entered(chat, words);
+            }
+            Outcome::Unknown => {
+                records.may_be_edited(chat);
+                records.may_be_said(chat, words);
+            }
+            Outcome::Refused => {}
         }
     }
 
@@ -94,18 +113,22 @@ impl User {
         let request_id = self.request_id();
         let request =
             proto::InterruptChatRequest { chat_id: chat.to_owned(), request_id: request_id.clone() };
-        self.ask(
-            &request_id,
-            |reply: &proto::InterruptChatResponse| reply.chat.as_ref(),
-            async |client| client.chats.interrupt_chat(request.clone()).await,
-        )
-        .await;
+        let interrupted = self
+            .ask(Operation::InterruptChat, &request_id, async |client| {
+                client.chats.interrupt_chat(request.clone()).await
+            })
+            .await;
+        let after = interrupted.accepted().and_then(|interrupted| interrupted.chat);
+        if after.is_some_and(|after| after.state() == proto::ChatState::Interrupting) {
+            self.storm.tally.count(INTERRUPTED_WORK);
+        }
     }
 
     pub(super) async fn fork(&mut self, chat: &str) {
         if self.storm.chats.borrow().len() >= CHATS + FORKS_MAX {
             return;
         }
+        let history_before = self.history_version(chat).await;
         let listed = self.newest(chat).await;
         let Some(target) = listed.choose(&mut self.random) else { return };
         let request_id = self.request_id();
@@ -115,38 +138,42 @@ impl User {
             message_id: target.message_id,
         };
         let forked = self
-            .ask(
-                &request_id,
-                |reply: &proto::ForkChatResponse| reply.chat.as_ref(),
-                async |client| client.chats.fork_chat(request.clone()).await,
-            )
+            .ask(Operation::ForkChat, &request_id, async |client| {
+                client.chats.fork_chat(request.clone()).await
+            })
             .await;
-        if let Some(copy) = forked.and_then(|forked| forked.chat) {
-            assert_eq!(copy.state(), proto::ChatState::Waiting);
-            self.storm.records.forked(&copy.chat_id);
-            self.storm.add(&copy.chat_id);
-        }
+        let Some(copy) = forked.accepted().and_then(|forked| forked.chat) else { return };
+        assert_eq!(
+            (copy.state(), copy.snapshot_version, copy.history_version, copy.queue_length),
+            (proto::ChatState::Waiting, 1, 1, 0),
+            "a copy waits for its user"
+        );
+        self.add(&copy.chat_id);
+        let history_after = self.history_version(chat).await;
+        self.storm.records.forked(Fork {
+            copy: copy.chat_id,
+            source: chat.to_owned(),
+            target: target.message_id,
+            history_before,
+            history_after,
+        });
     }
 
     pub(super) async fn compact(&mut self, chat: &str) {
         let request_id = self.request_id();
         let request = proto::CompactChatRequest { chat_id: chat.to_owned(), request_id: request_id.clone() };
-        self.ask(
-            &request_id,
-            |reply: &proto::CompactChatResponse| reply.chat.as_ref(),
-            async |client| client.chats.compact_chat(request.clone()).await,
-        )
+        self.ask(Operation::CompactChat, &request_id, async |client| {
+            client.chats.compact_chat(request.clone()).await
+        })
         .await;
     }
 
     pub(super) async fn clear(&mut self, chat: &str) {
         let request_id = self.request_id();
         let request = proto::ClearContextRequest { chat_id: chat.to_owned(), request_id: request_id.clone() };
-        self.ask(
-            &request_id,
-            |reply: &proto::ClearContextResponse| reply.chat.as_ref(),
-            async |client| client.chats.clear_context(request.clone()).await,
-        )
+        self.ask(Operation::ClearContext, &request_id, async |client| {
+            client.chats.clear_context(request.clone()).await
+        })
         .await;
     }
 
@@ -157,5 +184,15 @@ impl User {
             proto::ListMessagesRequest { chat_id: chat.to_owned(), page_size, ..Default::default() };
         let listed = self.client.chats.list_messages(request).await.expect("a chat can always be read");
         listed.into_inner().messages
+    }
+
+    async fn history_version(&mut self, chat: &str) -> i64 {
+        self.client.chat(chat).await.expect("a chat can always be read").history_version
+    }
+
+    /// From now on, everybody uses a chat, and somebody watches it.
+    fn add(&mut self, chat: &str) {
+        let seed = self.random.random();
+        self.storm.add(chat, self.client.clone(), seed);
     }
 }

@@ -3,7 +3,7 @@
 use chatplane_proto::chat::v1 as proto;
 use rand::{Rng, seq::IndexedRandom as _};
 
-use super::User;
+use super::{Operation, Outcome, User};
 
 impl User {
     pub(super) async fn change_queue(&mut self, chat: &str) {
@@ -22,7 +22,7 @@ impl User {
     }
 
     async fn edit_queued(&mut self, chat: &str, queued_message_id: String) {
-        let (_, part) = self.words("edit queued");
+        let (words, part) = self.words("edit queued");
         let request_id = self.request_id();
         let request = proto::EditQueuedMessageRequest {
             chat_id: chat.to_owned(),
@@ -31,14 +31,18 @@ impl User {
             parts: vec![part],
         };
         let edited = self
-            .ask(
-                &request_id,
-                |reply: &proto::EditQueuedMessageResponse| reply.chat.as_ref(),
-                async |client| client.chats.edit_queued_message(request.clone()).await,
-            )
+            .ask(Operation::EditQueuedMessage, &request_id, async |client| {
+                client.chats.edit_queued_message(request.clone()).await
+            })
             .await;
-        if edited.is_some() {
-            self.storm.records.rewrote(&queued_message_id);
+        let records = &self.storm.records;
+        match edited {
+            Outcome::Accepted(edited) => {
+                let snapshot = edited.chat.expect("a chat").snapshot_version;
+                records.queued(&queued_message_id, snapshot, words);
+            }
+            Outcome::Unknown => records.may_be_queued(&queued_message_id, words),
+            Outcome::Refused => {}
         }
     }
 
@@ -50,14 +54,17 @@ impl User {
             queued_message_id: queued_message_id.clone(),
         };
         let deleted = self
-            .ask(
-                &request_id,
-                |reply: &proto::DeleteQueuedMessageResponse| reply.chat.as_ref(),
-                async |client| client.chats.delete_queued_message(request.clone()).await,
-            )
+            .ask(Operation::DeleteQueuedMessage, &request_id, async |client| {
+                client.chats.delete_queued_message(request.clone()).await
+            })
             .await;
-        if deleted.is_some() {
-            self.storm.records.deleted(&queued_message_id);
+        let records = &self.storm.records;
+        match deleted {
+            Outcome::Accepted(deleted) => {
+                records.deleted(&queued_message_id, deleted.chat.expect("a chat").snapshot_version);
+            }
+            Outcome::Unknown => records.may_be_deleted(&queued_message_id),
+            Outcome::Refused => {}
         }
     }
 
@@ -69,13 +76,11 @@ impl User {
             queued_message_id,
         };
         let promoted = self
-            .ask(
-                &request_id,
-                |reply: &proto::PromoteQueuedMessageResponse| reply.chat.as_ref(),
-                async |client| client.chats.promote_queued_message(request.clone()).await,
-            )
+            .ask(Operation::PromoteQueuedMessage, &request_id, async |client| {
+                client.chats.promote_queued_message(request.clone()).await
+            })
             .await;
-        if let Some(promoted) = promoted {
+        if let Some(promoted) = promoted.accepted() {
             let entered = !promoted.messages.is_empty();
             assert_ne!(entered, promoted.queued_message.is_some(), "it has entered, or it waits");
         }
@@ -89,11 +94,9 @@ impl User {
             queued_message_id,
             index: self.random.random_range(0..6),
         };
-        self.ask(
-            &request_id,
-            |reply: &proto::MoveQueuedMessageResponse| reply.chat.as_ref(),
-            async |client| client.chats.move_queued_message(request.clone()).await,
-        )
+        self.ask(Operation::MoveQueuedMessage, &request_id, async |client| {
+            client.chats.move_queued_message(request.clone()).await
+        })
         .await;
     }
 }

@@ -4,7 +4,7 @@ use chatplane_proto::chat::v1 as proto;
 use prost_types::FieldMask;
 use rand::{Rng, seq::IndexedRandom as _};
 
-use super::User;
+use super::{Operation, User};
 use crate::CLIENT_TOOL;
 
 impl User {
@@ -31,11 +31,9 @@ impl User {
             system_prompt: if is_on { "Be brief.".to_owned() } else { String::new() },
             ..Default::default()
         };
-        self.ask(
-            &request_id,
-            |reply: &proto::ConfigureChatResponse| reply.chat.as_ref(),
-            async |client| client.chats.configure_chat(request.clone()).await,
-        )
+        self.ask(Operation::ConfigureChat, &request_id, async |client| {
+            client.chats.configure_chat(request.clone()).await
+        })
         .await;
     }
 
@@ -57,34 +55,39 @@ impl User {
             request_id: request_id.clone(),
             results,
         };
-        self.ask(
-            &request_id,
-            |reply: &proto::SubmitToolResultsResponse| reply.chat.as_ref(),
-            async |client| client.chats.submit_tool_results(request.clone()).await,
-        )
+        self.ask(Operation::SubmitToolResults, &request_id, async |client| {
+            client.chats.submit_tool_results(request.clone()).await
+        })
         .await;
     }
 
+    /// Archives a chat, or brings it back.
     pub(super) async fn archive(&mut self, chat: &str) {
-        let request_id = self.request_id();
-        let chat_id = chat.to_owned();
-        let is_back = self.random.random_bool(0.6);
-        if is_back {
-            let request = proto::UnarchiveChatRequest { chat_id, request_id: request_id.clone() };
-            self.ask(
-                &request_id,
-                |reply: &proto::UnarchiveChatResponse| reply.chat.as_ref(),
-                async |client| client.chats.unarchive_chat(request.clone()).await,
-            )
-            .await;
-        } else {
-            let request = proto::ArchiveChatRequest { chat_id, request_id: request_id.clone() };
-            self.ask(
-                &request_id,
-                |reply: &proto::ArchiveChatResponse| reply.chat.as_ref(),
-                async |client| client.chats.archive_chat(request.clone()).await,
-            )
-            .await;
+        let is_archived = self.client.chat(chat).await.expect("a chat can always be read").archived;
+        // Sometimes it is refused.
+        if is_archived != self.random.random_ratio(1, 8) {
+            return self.unarchive(chat).await;
         }
+        let request_id = self.request_id();
+        let request = proto::ArchiveChatRequest { chat_id: chat.to_owned(), request_id: request_id.clone() };
+        let archived = self
+            .ask(Operation::ArchiveChat, &request_id, async |client| {
+                client.chats.archive_chat(request.clone()).await
+            })
+            .await;
+        // Some did not mean it.
+        if archived.accepted().is_some() && self.random.random_bool(0.5) {
+            self.unarchive(chat).await;
+        }
+    }
+
+    async fn unarchive(&mut self, chat: &str) {
+        let request_id = self.request_id();
+        let request =
+            proto::UnarchiveChatRequest { chat_id: chat.to_owned(), request_id: request_id.clone() };
+        self.ask(Operation::UnarchiveChat, &request_id, async |client| {
+            client.chats.unarchive_chat(request.clone()).await
+        })
+        .await;
     }
 }
