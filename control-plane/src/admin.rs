@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     app::hash_token,
+    limits::Limits,
     store::{self, DEFAULT_ORGANIZATION, Store},
 };
 
@@ -56,7 +57,7 @@ impl From<store::Error> for AdminError {
 ///
 /// What the database says.
 pub async fn connect(database_url: &str) -> Result<Admin, AdminError> {
-    let store = Store::connect(database_url, CONNECTIONS).await?;
+    let store = Store::connect(database_url, CONNECTIONS, Limits::default().database_use_max).await?;
     Store::migrate(database_url).await?;
     Ok(Admin { store })
 }

@@ -15,6 +15,12 @@ pub struct Limits {
     pub lease_input_bytes_max: i64,
     /// How long streams may take to end when the replica stops.
     pub drain: Duration,
+    /// How long one use of a connection to the database may take, whatever the server says: a statement's
+    /// 10 s, and as much for the way there and back as a network in trouble may take.
+    pub database_use_max: Duration,
+    /// How long a call may take until its answer begins, its request's arrival included: 3 MiB over a slow
+    /// line, and a write that waits for its row a few times.
+    pub answer_begins: Duration,
     /// A watcher that got nothing for this long gets a progress event: proxies cut silent streams.
     pub progress_interval: Duration,
     /// All watched chats are looked at this often, whatever hints were lost.
@@ -32,6 +38,8 @@ impl Default for Limits {
             model_cache_ttl: Duration::from_secs(1),
             lease_input_bytes_max: 256 * 1024,
             drain: Duration::from_secs(10),
+            database_use_max: Duration::from_secs(15),
+            answer_begins: Duration::from_secs(60),
             progress_interval: Duration::from_secs(15),
             watch_poll_interval: Duration::from_secs(5),
             workspace_return: Duration::from_secs(8),

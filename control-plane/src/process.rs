@@ -3,7 +3,10 @@
 use std::{io, time::Duration};
 
 use chatplane_domain::ReplicaId;
-use tokio::{net::TcpListener, time};
+use tokio::{
+    net::TcpListener,
+    time::{self, Instant},
+};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use uuid::Uuid;
@@ -18,6 +21,9 @@ use crate::{
     scheduler::{Scheduler, SchedulerLimits},
     store::{self, DEFAULT_ORGANIZATION, Store},
 };
+
+/// Tasks have this long to end, also where calls have used up the time to drain.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Why a replica ended.
 #[derive(Debug, thiserror::Error)]
@@ -69,14 +75,15 @@ pub async fn run_with(
     let address = listener.local_addr().map_err(RunError::Socket)?;
     let tls = config.identity(address)?;
     let model = config.model()?;
-    let store = Store::connect(&config.database_url, config.database_connections).await?;
+    let connections_max = config.database_connections;
+    let store = Store::connect(&config.database_url, connections_max, limits.database_use_max).await?;
     Store::migrate(&config.database_url).await?;
     if let Some(model) = &model {
         store.put_model(DEFAULT_ORGANIZATION, model).await?;
     }
     let replica = ReplicaId(Uuid::now_v7());
     let streams_end = CancellationToken::new();
-    let drain = limits.drain;
+    let (drain, answer_begins) = (limits.drain, limits.answer_begins);
     let app = App::new(AppParts {
         replica,
         store: store.clone(),
@@ -93,28 +100,29 @@ pub async fn run_with(
     grpc::set_health(&health, ServingStatus::Serving).await;
     let stop = CancellationToken::new();
     tracing::info!(%address, replica = %replica, "the control plane takes calls");
-    let serving = Serving { listener, tls, stop: stop.clone() };
+    let serving = Serving { listener, tls, answer_begins, stop: stop.clone() };
     let serve = grpc::serve(app.clone(), serving, &health);
     tokio::pin!(serve);
-    let served = tokio::select! {
-        served = &mut serve => served,
+    let (served, leave_by) = tokio::select! {
+        served = &mut serve => (served, Instant::now() + drain),
         () = shutdown.cancelled() => {
+            let leave_by = Instant::now() + drain;
             // First act: nobody is sent here any more, workers are asked to leave, streams end.
             grpc::set_health(&health, ServingStatus::NotServing).await;
             app.drain();
             streams_end.cancel();
             stop.cancel();
             // Second act: what is open gets a moment.
-            if let Ok(served) = time::timeout(drain, &mut serve).await {
-                served
-            } else {
+            let served = time::timeout_at(leave_by, &mut serve).await.unwrap_or_else(|_| {
                 tracing::warn!("calls were still open when the drain timeout ended");
                 Ok(())
-            }
+            });
+            (served, leave_by)
         }
     };
     streams_end.cancel();
-    background.stop().await;
+    background.stop(leave_by.max(Instant::now() + LAST_MOMENT)).await;
+    // It has a deadline of its own: connections may be silent for ever.
     store.close().await;
     tracing::info!("the control plane has stopped");
     Ok(served?)

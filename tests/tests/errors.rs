@@ -98,6 +98,20 @@ struct Raw {
 }
 
 #[tokio::test]
+async fn a_method_or_a_service_that_there_is_not_is_refused_with_a_sentence() {
+    let cluster = Cluster::start(Options::default()).await;
+
+    for method in
+        ["/chatplane.chat.v1.ChatService/Nothing", "/nothing.v1.Nothing/Get", "/grpc.health.v1.Health/No"]
+    {
+        let refused = refusal_of(&cluster, method, Vec::new()).await;
+
+        assert_eq!(refused.code(), Code::Unimplemented, "{method}");
+        assert!(refused.message().contains("no such method"), "{method}: {}", refused.message());
+    }
+}
+
+#[tokio::test]
 async fn messages_that_cannot_be_decoded_are_refused_with_a_reason() {
     let cluster = Cluster::start(Options::default()).await;
 

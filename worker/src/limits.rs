@@ -32,8 +32,8 @@ pub(crate) struct Limits {
     /// Tries of one model call, over all leases; the control plane ends a chat that has more.
     pub(crate) attempts_max: i32,
     /// Tries of one model call under a lease that may be paid for and come to nothing one after
-    /// the other: calls that time out, and summaries without a word. A model that is too slow
-    /// stays so.
+    /// the other: calls that time out, answers that break off or cannot be read, and summaries
+    /// without a word. A model that is too slow stays so.
     pub(crate) wasted_max: u32,
     /// Model calls of one turn.
     pub(crate) model_calls_max: usize,
@@ -47,7 +47,9 @@ pub(crate) struct Limits {
     /// being killed, and what they wrote is worth keeping.
     pub(crate) interrupt_grace: Duration,
     /// How long a complete answer that ends the turn waits for a summary on its way: no later
-    /// answer could take it, and the next turn would pay for another one.
+    /// answer could take it, and the next turn would pay for another one. A summary of some
+    /// thousand tokens takes 10 to 20 s to write, and the answer beside it is often short; the
+    /// user has read it long before that, and a message sent meanwhile is queued.
     pub(crate) summary_grace: Duration,
     /// How long a tool call is tried again while it cannot be reached.
     pub(crate) call_patience: Duration,
@@ -77,7 +79,7 @@ impl Default for Limits {
             parallel_calls_max: 16,
             tool_duration_max: Duration::from_secs(3600),
             interrupt_grace: Duration::from_secs(5),
-            summary_grace: Duration::from_secs(5),
+            summary_grace: Duration::from_secs(20),
             call_patience: Duration::from_secs(10),
             usage_tries_max: 5,
             release_grace: Duration::from_secs(2),

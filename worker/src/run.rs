@@ -17,7 +17,7 @@ use crate::{
     link::{Client, Command, Dial, Holder, LeaseInput, LiveStreams, SessionStream, Timeouts, Worker},
     llm,
     session::{Control, LeaseKey, RunEnd, Session, Timing},
-    turn::{self, Context, Providers, UsageReports},
+    turn::{self, Context, Providers, UsageReports, VainSummaries},
 };
 
 /// Why a worker could not go on.
@@ -63,7 +63,8 @@ pub(crate) async fn run_with(
     let core = Session::new(timing(config, &limits), config.slots as usize, client.addresses());
     let worker = Worker { name, slots_total: config.slots };
     let session = SessionStream::new(client.clone(), live.clone(), worker, core);
-    let context = Context { client, live, providers, limits: limits.clone(), usage };
+    let vain_summaries = VainSummaries::default();
+    let context = Context { client, live, providers, limits: limits.clone(), usage, vain_summaries };
     let ended = Box::pin(Runs::new(context, session).run(shutdown)).await;
     // All senders are gone: what is still queued gets a moment.
     if timeout(limits.release_grace, reporting.join_next()).await.is_err() {

@@ -81,6 +81,12 @@ pub(crate) fn tool_output_line(line: &str) -> String {
     format!("  │ {}", cut(plain.trim_end(), QUOTE_CHARACTERS_MAX))
 }
 
+/// Whether a terminal obeys the character instead of showing it. Overrides and isolates of the writing's
+/// direction count: with them a line reads otherwise than what it says.
+fn is_obeyed(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Leaves out control characters, and the whole sequence of those that colour and move (`ESC [ 31 m`). A tab
 /// is a space.
 struct WithoutEscapes<'a>(std::str::Chars<'a>);
@@ -96,7 +102,7 @@ impl Iterator for WithoutEscapes<'_> {
                     self.0.by_ref().find(|character| ('\u{40}'..='\u{7e}').contains(character));
                 }
                 '\t' => return Some(' '),
-                character if character.is_control() => {}
+                character if is_obeyed(character) => {}
                 character => return Some(character),
             }
         }
@@ -256,7 +262,7 @@ fn quote(text: &str, characters_max: usize) -> String {
     let mut line = String::new();
     let mut is_blank = true;
     for character in text.chars().take(characters_max * 2) {
-        let is_space = character.is_whitespace() || character.is_control();
+        let is_space = character.is_whitespace() || is_obeyed(character);
         if !is_space {
             line.push(character);
         } else if !is_blank {
@@ -359,11 +365,13 @@ mod tests {
         assert_eq!(tool_output_line("10 %\r20 %\r\n"), "  │ 20 %");
         assert_eq!(tool_output_line(&"ü".repeat(500)).chars().count(), 4 + 161);
         assert_eq!(tool_output_line("\u{1b}[never ends"), "  │ ever ends");
+        assert_eq!(tool_output_line("a\u{202e}b\u{2066}c\u{2069}"), "  │ abc");
     }
 
     #[test]
     fn foreign_text_is_one_short_line_that_no_terminal_obeys() {
         assert_eq!(quote("a\u{1b}[2Jb\r\n\n\u{9b}c", 160), "a [2Jb c");
         assert_eq!(quote(&"ü".repeat(500), 160).chars().count(), 161);
+        assert_eq!(quote("rm \u{202a}a\u{202e}\u{2067}b", 160), "rm a b");
     }
 }

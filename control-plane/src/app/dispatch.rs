@@ -10,10 +10,10 @@ mod reads;
 mod session;
 mod sweeps;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use chatplane_domain::{Lease, SessionId};
-use tokio::time;
+use tokio::time::{self, Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::App;
@@ -42,18 +42,16 @@ pub(crate) struct Background {
     stop: CancellationToken,
     tasks: TaskTracker,
     sessions: TaskTracker,
-    /// How long the tasks may take to end.
-    patience: Duration,
 }
 
 impl Background {
-    /// Ends the tasks, and waits for them and for those of the sessions.
-    pub(crate) async fn stop(self) {
+    /// Ends the tasks, and waits for them and for those of the sessions, until `leave_by`.
+    pub(crate) async fn stop(self, leave_by: Instant) {
         self.stop.cancel();
         self.tasks.close();
         self.sessions.close();
         let ended = async { tokio::join!(self.tasks.wait(), self.sessions.wait()) };
-        if time::timeout(self.patience, ended).await.is_err() {
+        if time::timeout_at(leave_by, ended).await.is_err() {
             tracing::warn!("tasks of dispatch were still running when the drain timeout ended");
         }
     }
@@ -71,12 +69,7 @@ impl App {
         tasks.spawn(self.clone().claim_jobs(stop.clone()));
         let watching = self.clone();
         tasks.spawn(async move { watching.poll_watched().await });
-        Background {
-            stop,
-            tasks,
-            sessions: self.inner.scheduler.tasks().clone(),
-            patience: self.inner.limits.drain,
-        }
+        Background { stop, tasks, sessions: self.inner.scheduler.tasks().clone() }
     }
 
     /// Sends the workers to other replicas: this one is leaving.

@@ -72,7 +72,7 @@ where
         Box::pin(async move {
             let path = request.uri().path();
             if ANONYMOUS.iter().any(|prefix| path.starts_with(prefix)) {
-                return inner.call(request).await;
+                return inner.call(request).await.map(status::with_sentence);
             }
             let action = action_of(path);
             let token = bearer(&request);

@@ -4,6 +4,7 @@ mod auth;
 mod chat_service;
 mod convert;
 mod convert_worker;
+mod deadline;
 mod page_token;
 mod settings_service;
 mod status;
@@ -27,6 +28,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::app::App;
 use auth::Authenticate;
 use chat_service::ChatHandlers;
+use deadline::Deadline;
 use settings_service::SettingsHandlers;
 use worker_service::WorkerHandlers;
 use workspace_service::WorkspaceHandlers;
@@ -48,6 +50,8 @@ const RESET_STREAMS_MAX: usize = STREAMS_PER_CONNECTION_MAX as usize;
 pub(crate) struct Serving {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<Identity>,
+    /// How long a call may take until its answer begins.
+    pub(crate) answer_begins: Duration,
     /// Cancelled when the server shall take no more calls and end.
     pub(crate) stop: CancellationToken,
 }
@@ -58,13 +62,14 @@ pub(crate) async fn serve(
     serving: Serving,
     health: &HealthReporter,
 ) -> Result<(), tonic::transport::Error> {
-    let Serving { listener, tls, stop } = serving;
+    let Serving { listener, tls, answer_begins, stop } = serving;
     let authenticate = Authenticate::new(app.clone());
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
         .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
+        .layer(Deadline::new(answer_begins))
         .layer(authenticate);
     if let Some(identity) = tls {
         server = server.tls_config(ServerTlsConfig::new().identity(identity))?;

@@ -20,6 +20,9 @@ const DOMAIN: &str = "chatplane";
 const VIOLATIONS_MAX: usize = 20;
 /// A database that restarts is back within seconds; more callers at once would not help it.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Said of a service or a method that there is not, which is all that the code says.
+const UNKNOWN_METHOD: &str = "there is no such method: check the names of service and method, which reflection \
+                              lists, and whether this replica is older than its client";
 
 impl From<app::Error> for Status {
     fn from(error: app::Error) -> Self {
@@ -142,11 +145,33 @@ pub(crate) fn with_reason(response: Response<Body>) -> Response<Body> {
     if headers.contains_key("grpc-status-details-bin") {
         return response;
     }
-    let code = headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()));
-    match code.and_then(undecodable) {
+    match code_of(&response).and_then(undecodable) {
         Some(error) => Status::from(error).into_http(),
-        None => response,
+        None => with_sentence(response),
     }
+}
+
+/// Gives the transport's refusal of a method that it does not know a sentence: it says nothing.
+pub(crate) fn with_sentence(response: Response<Body>) -> Response<Body> {
+    let is_unknown = code_of(&response) == Some(Code::Unimplemented);
+    if is_unknown && !response.headers().contains_key("grpc-message") {
+        return Status::unimplemented(UNKNOWN_METHOD).into_http();
+    }
+    response
+}
+
+fn code_of(response: &Response<Body>) -> Option<Code> {
+    response.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
+}
+
+/// A call whose answer did not begin in time: its request never ended, or its handler did not.
+pub(crate) fn too_late(limit: Duration) -> Status {
+    let message = format!(
+        "the call had no answer within {} s, its request's arrival included; send it without a pause, and try \
+         again",
+        limit.as_secs()
+    );
+    retry(ErrorReason::Unavailable, &message)
 }
 
 fn info(reason: ErrorReason, metadata: HashMap<String, String>) -> ErrorDetails {

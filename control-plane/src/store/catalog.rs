@@ -3,7 +3,7 @@
 use chatplane_domain::{JournalId, OrganizationId, UserId, WorkspaceId};
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::{Connection as _, types::Json};
+use sqlx::{Connection as _, PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{Error, Store, ToolDefinition, WorkspaceRow};
@@ -84,62 +84,8 @@ impl Store {
         organization: OrganizationId,
         model: &ModelRow,
     ) -> Result<(), Error> {
-        let mut connection = self.connections.acquire().await?;
-        let mut transaction = connection.begin().await?;
-        // Replicas that start together write the same default; one after the other.
-        sqlx::query!("select pg_advisory_xact_lock(hashtext('chatplane.models')) as \"locked!: ()\"")
-            .fetch_one(&mut *transaction)
-            .await?;
-        if model.is_default {
-            sqlx::query!(
-                "update models \
-                 set is_default = false \
-                 where organization_id = $1 \
-                 and is_default \
-                 and name <> $2",
-                organization.0,
-                model.name,
-            )
-            .execute(&mut *transaction)
-            .await?;
-        }
-        sqlx::query!(
-            "insert into models ( \
-                 organization_id, name, provider, endpoint, provider_model, is_default, \
-                 context_tokens_max, output_tokens_max, first_token_timeout_ms, silence_timeout_ms, \
-                 compaction_threshold_percent \
-             ) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-             on conflict (organization_id, name) do update \
-             set provider = excluded.provider, \
-                 endpoint = excluded.endpoint, \
-                 provider_model = excluded.provider_model, \
-                 is_default = excluded.is_default, \
-                 context_tokens_max = excluded.context_tokens_max, \
-                 output_tokens_max = excluded.output_tokens_max, \
-                 first_token_timeout_ms = excluded.first_token_timeout_ms, \
-                 silence_timeout_ms = excluded.silence_timeout_ms, \
-                 compaction_threshold_percent = coalesce( \
-                     excluded.compaction_threshold_percent, models.compaction_threshold_percent \
-                 ), \
-                 update_time = now()",
-            organization.0,
-            model.name,
-            model.provider,
-            model.endpoint,
-            model.provider_model,
-            model.is_default,
-            model.context_tokens_max,
-            model.output_tokens_max,
-            model.first_token_timeout_ms,
-            model.silence_timeout_ms,
-            model.compaction_threshold_percent,
-        )
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        connection.keep();
-        Ok(())
+        let put = self.connections.with(async |connection| put_model(connection, organization, model).await);
+        Ok(put.await?)
     }
 
     /// The models of an organization that chats can use, by name. Operators configure few.
@@ -251,3 +197,64 @@ impl Store {
 }
 
 type WorkspaceListingRow = (Uuid, String, Vec<ToolDefinition>, DateTime<Utc>);
+
+/// In one transaction.
+async fn put_model(
+    connection: &mut PgConnection,
+    organization: OrganizationId,
+    model: &ModelRow,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    // Replicas that start together write the same default; one after the other.
+    sqlx::query!("select pg_advisory_xact_lock(hashtext('chatplane.models')) as \"locked!: ()\"")
+        .fetch_one(&mut *transaction)
+        .await?;
+    if model.is_default {
+        sqlx::query!(
+            "update models \
+             set is_default = false \
+             where organization_id = $1 \
+             and is_default \
+             and name <> $2",
+            organization.0,
+            model.name,
+        )
+        .execute(&mut *transaction)
+        .await?;
+    }
+    sqlx::query!(
+        "insert into models ( \
+             organization_id, name, provider, endpoint, provider_model, is_default, \
+             context_tokens_max, output_tokens_max, first_token_timeout_ms, silence_timeout_ms, \
+             compaction_threshold_percent \
+         ) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+         on conflict (organization_id, name) do update \
+         set provider = excluded.provider, \
+             endpoint = excluded.endpoint, \
+             provider_model = excluded.provider_model, \
+             is_default = excluded.is_default, \
+             context_tokens_max = excluded.context_tokens_max, \
+             output_tokens_max = excluded.output_tokens_max, \
+             first_token_timeout_ms = excluded.first_token_timeout_ms, \
+             silence_timeout_ms = excluded.silence_timeout_ms, \
+             compaction_threshold_percent = coalesce( \
+                 excluded.compaction_threshold_percent, models.compaction_threshold_percent \
+             ), \
+             update_time = now()",
+        organization.0,
+        model.name,
+        model.provider,
+        model.endpoint,
+        model.provider_model,
+        model.is_default,
+        model.context_tokens_max,
+        model.output_tokens_max,
+        model.first_token_timeout_ms,
+        model.silence_timeout_ms,
+        model.compaction_threshold_percent,
+    )
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
+}

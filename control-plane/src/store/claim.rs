@@ -31,6 +31,12 @@ pub(crate) struct ClaimError<E> {
     pub error: TransactError<E>,
 }
 
+impl<E> From<sqlx::Error> for ClaimError<E> {
+    fn from(error: sqlx::Error) -> Self {
+        Self { chat: None, error: Error::from(error).into() }
+    }
+}
+
 impl Store {
     /// Takes the chat that has been runnable for the longest time, that nobody else is
     /// taking and that is none of `but`, and leases it to a session.
@@ -45,41 +51,48 @@ impl Store {
         but: &[ChatId],
         decide: impl Fn(&Snapshot) -> Result<Decision, E>,
     ) -> Result<Claim, ClaimError<E>> {
-        let of_none = |error: sqlx::Error| ClaimError { chat: None, error: Error::from(error).into() };
         let but: Vec<Uuid> = but.iter().map(|chat| chat.0).collect();
-        let mut connection = self.connections.acquire().await.map_err(of_none)?;
-        let mut transaction = connection.begin().await.map_err(of_none)?;
-        // Only the locked row's own columns may be used: after a wait PostgreSQL
-        // re-checks no other row.
-        let claimed = sqlx::query_scalar!(
-            "select c.chat_id \
+        self.connections
+            .with(async |connection| claim(connection, turn_bytes_max, &but, decide).await)
+            .await?
+    }
+}
+
+/// Claims, and says it in vain only where the connection may be to blame.
+async fn claim<E>(
+    connection: &mut PgConnection,
+    turn_bytes_max: i64,
+    but: &[Uuid],
+    decide: impl Fn(&Snapshot) -> Result<Decision, E>,
+) -> Result<Result<Claim, ClaimError<E>>, ClaimError<E>> {
+    let mut transaction = connection.begin().await?;
+    // Only the locked row's own columns may be used: after a wait PostgreSQL
+    // re-checks no other row.
+    let claimed = sqlx::query_scalar!(
+        "select c.chat_id \
              from chats c \
              where c.runnable_since is not null \
              and c.chat_id <> all($1) \
              order by c.runnable_since, c.chat_id \
              limit 1 \
              for update skip locked",
-            &but,
-        )
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(of_none)?;
-        let Some(chat) = claimed.map(ChatId) else {
-            transaction.rollback().await.map_err(of_none)?;
-            connection.keep();
-            return Ok(Claim::Nothing);
-        };
-        let of_chat = |error| ClaimError { chat: Some(chat), error };
-        let ask = Ask { turn_bytes_max: Some(turn_bytes_max), ..Ask::default() };
-        let claim = lease_locked(&mut transaction, chat, &ask, decide).await;
-        let ended = match &claim {
-            Ok(Claim::Leased(_)) => transaction.commit().await,
-            Ok(Claim::Lost | Claim::Nothing) | Err(_) => transaction.rollback().await,
-        };
-        ended.map_err(|error| of_chat(Error::from(error).into()))?;
-        connection.keep();
-        claim.map_err(of_chat)
-    }
+        but,
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let Some(chat) = claimed.map(ChatId) else {
+        transaction.rollback().await?;
+        return Ok(Ok(Claim::Nothing));
+    };
+    let of_chat = |error| ClaimError { chat: Some(chat), error };
+    let ask = Ask { turn_bytes_max: Some(turn_bytes_max), ..Ask::default() };
+    let claim = lease_locked(&mut transaction, chat, &ask, decide).await;
+    let ended = match &claim {
+        Ok(Claim::Leased(_)) => transaction.commit().await,
+        Ok(Claim::Lost | Claim::Nothing) | Err(_) => transaction.rollback().await,
+    };
+    ended.map_err(|error| of_chat(Error::from(error).into()))?;
+    Ok(claim.map_err(of_chat))
 }
 
 /// Leases a chat whose row the transaction has locked.

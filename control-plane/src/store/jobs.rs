@@ -17,7 +17,7 @@ use super::{
     Ask, Error, Reply, Request, Snapshot, Store, TransactError, Transacted,
     apply::storable,
     content,
-    transact::{is_deadlock, read, replay, reply_of_none, violates},
+    transact::{is_deadlock, read, replay, reply_of_none, unless_broken, violates},
 };
 
 /// So many times a statement is tried that others are in the way of.
@@ -253,29 +253,40 @@ impl Store {
     ) -> Result<Reply, TransactError<E>> {
         let ask = Ask { request: request.cloned(), ..Ask::default() };
         for _ in 0..LOSSES_MAX {
-            let mut connection = self.connections.acquire().await.map_err(Error::from)?;
-            let (snapshot, stored) =
-                read(&mut connection, chat, &ask).await?.ok_or(TransactError::ChatNotFound)?;
-            authorize(&snapshot).map_err(TransactError::Refused)?;
-            if let (Some(stored), Some(request)) = (stored, request) {
-                connection.keep();
-                if let Transacted::Replayed(reply) = replay(stored, request)? {
-                    return Ok(*reply);
-                }
-                continue;
-            }
-            let reply = reply_of_none(&snapshot);
-            match insert_title_job(&mut connection, chat, job, request, &reply).await {
-                Ok(()) => {
-                    connection.keep();
-                    return Ok(reply);
-                }
-                // The same request was stored in between: its reply is there now.
-                Err(error) if violates(&error, "requests_pkey") || is_deadlock(&error) => {}
-                Err(error) => return Err(Error::from(error).into()),
+            let tried = self.connections.with(async |connection| {
+                unless_broken(try_to_ask(connection, chat, job, &ask, &authorize).await)
+            });
+            if let Some(reply) = tried.await?? {
+                return Ok(reply);
             }
         }
         Err(Error::Unavailable(sqlx::Error::PoolTimedOut).into())
+    }
+}
+
+/// One try. None: another write came in between.
+async fn try_to_ask<E>(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    job: JobId,
+    ask: &Ask,
+    authorize: &impl Fn(&Snapshot) -> Result<(), E>,
+) -> Result<Option<Reply>, TransactError<E>> {
+    let request = ask.request.as_ref();
+    let (snapshot, stored) = read(connection, chat, ask).await?.ok_or(TransactError::ChatNotFound)?;
+    authorize(&snapshot).map_err(TransactError::Refused)?;
+    if let (Some(stored), Some(request)) = (stored, request) {
+        return Ok(match replay(stored, request)? {
+            Transacted::Replayed(reply) => Some(*reply),
+            Transacted::Applied(_) => None,
+        });
+    }
+    let reply = reply_of_none(&snapshot);
+    match insert_title_job(connection, chat, job, request, &reply).await {
+        Ok(()) => Ok(Some(reply)),
+        // The same request was stored in between: its reply is there now.
+        Err(error) if violates(&error, "requests_pkey") || is_deadlock(&error) => Ok(None),
+        Err(error) => Err(Error::from(error).into()),
     }
 }
 

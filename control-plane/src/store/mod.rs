@@ -27,6 +27,8 @@ mod transact;
 mod turn;
 mod views;
 
+use std::time::Duration;
+
 use chatplane_domain::OrganizationId;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
@@ -133,14 +135,15 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Connects and checks that the database can hold every text.
+    /// Connects and checks that the database can hold every text. One use of a connection
+    /// takes `use_max` at most.
     ///
     /// # Errors
     ///
     /// `Unavailable`, or `Unusable` with a sentence.
-    pub(crate) async fn connect(url: &str, connections_max: u32) -> Result<Self, Error> {
+    pub(crate) async fn connect(url: &str, connections_max: u32, use_max: Duration) -> Result<Self, Error> {
         let options = url.parse::<PgConnectOptions>()?.options(SETTINGS);
-        let store = Self { connections: Connections::open(options, connections_max).await? };
+        let store = Self { connections: Connections::open(options, connections_max, use_max).await? };
         let encoding = sqlx::query_scalar!("select current_setting('server_encoding') as \"encoding!\"")
             .fetch_one(&store.connections)
             .await?;
@@ -165,7 +168,7 @@ impl Store {
         migrated
     }
 
-    /// Closes every connection.
+    /// Closes every connection, also where some are silent: within 2 s.
     pub(crate) async fn close(&self) {
         self.connections.close().await;
     }

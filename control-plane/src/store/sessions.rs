@@ -455,7 +455,7 @@ fn slots(slots_total: usize) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::{Duration, ReplicaId, Resumed, SessionId, SessionOpening, Store, Uuid};
-    use crate::testing::database;
+    use crate::{limits::Limits, testing::database};
 
     const TTL: Duration = Duration::from_secs(8);
 
@@ -471,7 +471,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_that_comes_back_too_late_is_told_from_one_that_was_given_up() {
-        let store = Store::connect(&database().await, 2).await.expect("the database answers");
+        let store = Store::connect(&database().await, 2, Limits::default().database_use_max)
+            .await
+            .expect("the database answers");
         let replica = ReplicaId(Uuid::max());
         let within = opened(&store, TTL).await;
         let past = opened(&store, Duration::ZERO).await;

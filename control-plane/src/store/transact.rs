@@ -206,16 +206,15 @@ impl Store {
     ) -> Result<Transacted, TransactError<E>> {
         let deciding = Deciding { chat, ask, subject, authorize, decide };
         for losses in 0..LOSSES_MAX {
-            let mut connection = self.connections.acquire().await.map_err(Error::from)?;
-            let transacted = if losses < LOSSES_BEFORE_LOCK {
-                deciding.try_once(&mut connection).await
-            } else {
-                deciding.try_locked(&mut connection).await
-            };
-            if !matches!(transacted, Err(TransactError::Store(_))) {
-                connection.keep();
-            }
-            if let Some(transacted) = transacted? {
+            let tried = self.connections.with(async |connection| {
+                let tried = if losses < LOSSES_BEFORE_LOCK {
+                    deciding.try_once(connection).await
+                } else {
+                    deciding.try_locked(connection).await
+                };
+                unless_broken(tried)
+            });
+            if let Some(transacted) = tried.await?? {
                 return Ok(transacted);
             }
         }
@@ -230,10 +229,11 @@ impl Store {
         decision: &Decision,
         ask: &Ask,
     ) -> Result<bool, Error> {
-        let mut connection = self.connections.acquire().await?;
         let reply = reply_of(snapshot, decision);
         let write = Write { snapshot, decision, ask, reply: &reply };
-        Ok(matches!(attempt(&mut connection, Subject::Chat, &write).await?, Attempt::Applied))
+        let attempted =
+            self.connections.with(async |connection| attempt(connection, Subject::Chat, &write).await);
+        Ok(matches!(attempted.await?, Attempt::Applied))
     }
 
     /// The same of a copy.
@@ -244,10 +244,11 @@ impl Store {
         decision: &Decision,
         ask: &Ask,
     ) -> Result<bool, Error> {
-        let mut connection = self.connections.acquire().await?;
         let reply = reply_of_copy(snapshot, decision);
         let write = Write { snapshot, decision, ask, reply: &reply };
-        Ok(matches!(attempt(&mut connection, Subject::Copy, &write).await?, Attempt::Applied))
+        let attempted =
+            self.connections.with(async |connection| attempt(connection, Subject::Copy, &write).await);
+        Ok(matches!(attempted.await?, Attempt::Applied))
     }
 
     /// Reads a chat as a decision would, without changing it. What is asked for beside it is
@@ -257,13 +258,25 @@ impl Store {
     ///
     /// What the database says.
     pub(crate) async fn read(&self, chat: ChatId, ask: &Ask) -> Result<Option<Snapshot>, Error> {
-        let mut connection = self.connections.acquire().await?;
-        let mut read = read(&mut connection, chat, ask).await?;
-        if let Some((snapshot, _)) = &mut read {
-            read_facts(&mut connection, ask, snapshot).await?;
-        }
-        connection.keep();
-        Ok(read.map(|(snapshot, _)| snapshot))
+        let both = self.connections.with(async |connection| {
+            let mut read = read(connection, chat, ask).await?;
+            if let Some((snapshot, _)) = &mut read {
+                read_facts(connection, ask, snapshot).await?;
+            }
+            Ok(read.map(|(snapshot, _)| snapshot))
+        });
+        both.await
+    }
+}
+
+/// Tells what the database says from what is said of the command, which leaves the
+/// connection as good as it was.
+pub(super) fn unless_broken<T, E>(
+    done: Result<T, TransactError<E>>,
+) -> Result<Result<T, TransactError<E>>, Error> {
+    match done {
+        Err(TransactError::Store(error)) => Err(error),
+        done => Ok(done),
     }
 }
 

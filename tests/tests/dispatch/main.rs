@@ -11,6 +11,7 @@ mod races;
 mod replica;
 mod sessions;
 mod settings;
+mod slow_calls;
 mod summaries;
 mod suspensions;
 mod worker;

@@ -42,10 +42,15 @@ impl World {
     }
 
     pub(crate) async fn replica(&self, limits: SchedulerLimits) -> Replica {
+        self.replica_within(Limits::default(), limits).await
+    }
+
+    /// The same with other limits of calls.
+    pub(crate) async fn replica_within(&self, calls: Limits, limits: SchedulerLimits) -> Replica {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let stop = CancellationToken::new();
-        let limits_of_calls = Limits { drain: Duration::from_secs(2), ..Limits::default() };
+        let limits_of_calls = Limits { drain: Duration::from_secs(2), ..calls };
         let config = self.config(address);
         let running = run_with(config, limits_of_calls, limits, listener, stop.clone());
         let task = tokio::spawn(async move {

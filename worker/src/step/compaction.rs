@@ -28,7 +28,8 @@ const HARD_PERCENT: i64 = 95;
 /// A threshold that is never reached: nothing is summarized unless somebody asks for it.
 const NEVER_PERCENT: i32 = 100;
 /// A context that stays above its threshold although it was summarized is summarized again
-/// when it has grown by so much, and not beside every step.
+/// when it has grown by so much, and not beside every step. So is one whose summary beside
+/// the turn has come to nothing.
 const GROWTH_PERCENT_MIN: i64 = 5;
 
 /// Asks for the summary.
@@ -39,6 +40,15 @@ const REQUEST: &str = "Write a summary of this conversation. It will take the co
     what is left to do, and what was about to be done next. Leave out what no longer matters. Write in the \
     language of the conversation. Answer with the summary alone: do not call tools, and do not go on with the \
     work.";
+
+/// When a summary was begun beside the turn that came to nothing: it was late, or it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InVain {
+    /// Percent of the context at that time.
+    pub(crate) context_percent: i32,
+    /// The newest summary of that time, if there was one.
+    pub(crate) summary: Option<i64>,
+}
 
 /// What a summary depends on beside the history.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +61,9 @@ pub(crate) struct Compaction {
     pub(crate) context_tokens_max: i64,
     /// A summary may begin beside the turn: none is on its way, and none has just failed.
     pub(crate) may_begin: bool,
+    /// The last one beside a turn of this chat that came to nothing. What made it late or fail
+    /// is likely to do so again: the next one has to wait until the context has changed.
+    pub(crate) in_vain: Option<InVain>,
     /// The provider has refused this very history for its length.
     pub(crate) is_refused: bool,
     /// The provider has also refused to summarize it up to this row, for its length.
@@ -66,6 +79,8 @@ pub(crate) struct SummaryPlan {
     pub(crate) context_tokens: i64,
     /// The same as percent of what fits, rounded down.
     pub(crate) context_percent: i32,
+    /// The newest summary so far, if there is one.
+    pub(crate) summary_before: Option<i64>,
     /// What the model is asked.
     pub(crate) prompt: Prompt,
 }
@@ -89,7 +104,9 @@ pub(super) fn due(
 ) -> Result<Due, ChatError> {
     let fullness = Fullness::of(rows, state);
     let must_wait = state.is_requested || state.is_refused || fullness.is_hard(state);
-    let may_begin = state.may_begin && fullness.is_soft(state);
+    let summary_before = rows.summary.map(|summary| summary.id);
+    let is_hopeful = state.in_vain.is_none_or(|last| fullness.has_changed_since(last, summary_before));
+    let may_begin = state.may_begin && is_hopeful && fullness.is_soft(state);
     if !must_wait && !may_begin {
         return Ok(Due::No);
     }
@@ -99,7 +116,13 @@ pub(super) fn due(
             prompt.messages.push(PromptMessage::User { texts: vec![REQUEST.to_owned()] });
             let Fullness { tokens, percent, .. } = fullness;
             let context_percent = i32::try_from(percent).unwrap_or(i32::MAX);
-            let plan = SummaryPlan { covers_through, context_tokens: tokens, context_percent, prompt };
+            let plan = SummaryPlan {
+                covers_through,
+                context_tokens: tokens,
+                context_percent,
+                summary_before,
+                prompt,
+            };
             Ok(if must_wait { Due::Now(plan) } else { Due::Beside(plan) })
         }
         None if state.is_refused => Err(too_long()),
@@ -160,6 +183,13 @@ impl Fullness {
     fn is_soft(self, state: &Compaction) -> bool {
         let threshold = state.threshold_percent;
         threshold < NEVER_PERCENT && self.passes(threshold.into())
+    }
+
+    /// Whether a summary beside the turn is worth another try: the context has grown, or it is
+    /// another one since a boundary, an edit or the choice of a model.
+    fn has_changed_since(self, last: InVain, summary: Option<i64>) -> bool {
+        let before = i64::from(last.context_percent);
+        last.summary != summary || self.percent < before || self.percent >= before + GROWTH_PERCENT_MIN
     }
 
     /// Whether a summary may help that is due from this percentage on.

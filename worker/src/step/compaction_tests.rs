@@ -12,6 +12,7 @@ const STATE: Compaction = Compaction {
     threshold_percent: 70,
     context_tokens_max: 1000,
     may_begin: true,
+    in_vain: None,
     is_refused: false,
     refused_through: None,
 };
@@ -421,4 +422,23 @@ proptest! {
             prop_assert!(tries <= 40);
         }
     }
+}
+
+#[test]
+fn a_summary_beside_the_turn_that_came_to_nothing_is_due_again_when_the_context_is_another() {
+    let is_due = |tokens, in_vain| {
+        let history = history([user("go"), said(tokens), user("on")]);
+        let due = due_in(&history, Compaction { in_vain: Some(in_vain), ..STATE });
+        matches!(due.unwrap(), Due::Beside(_))
+    };
+    let at_80 = InVain { context_percent: 80, summary: None };
+
+    assert!(!is_due(800, at_80) && !is_due(849, at_80));
+    assert!(is_due(850, at_80), "it has grown");
+    assert!(is_due(790, at_80), "an edit, or a model with a larger context");
+    assert!(is_due(800, InVain { summary: Some(2), ..at_80 }), "a boundary has gone");
+    let full = history([user("go"), said(960), user("on")]);
+    let at_96 = InVain { context_percent: 96, ..at_80 };
+    let hard = due_in(&full, Compaction { in_vain: Some(at_96), ..STATE });
+    assert!(matches!(hard.unwrap(), Due::Now(_)), "the turn waits all the same");
 }

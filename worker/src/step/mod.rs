@@ -11,7 +11,7 @@ use chatplane_domain::{ChatError, ErrorKind};
 
 pub(crate) use answer::{After, after, check, partial};
 use compaction::Due;
-pub(crate) use compaction::{Compaction, SummaryPlan, not_accepted, refused, summary_text};
+pub(crate) use compaction::{Compaction, InVain, SummaryPlan, not_accepted, refused, summary_text};
 pub(crate) use history::{CallId, Content, History, Message, OpenCall, PastAnswer};
 pub(crate) use prompt::{Instructions, Prompt};
 

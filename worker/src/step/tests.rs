@@ -40,6 +40,7 @@ fn situation(model_calls_max: usize) -> Situation<'static> {
         threshold_percent: 70,
         context_tokens_max: 1000,
         may_begin: true,
+        in_vain: None,
         is_refused: false,
         refused_through: None,
     };

@@ -7,6 +7,9 @@
 //! moment for the one beside it: in a chat whose turns are single steps, none would ever be
 //! ready for a later one.
 //!
+//! One that was late or has failed is remembered beyond the lease, so that the next turns do not
+//! pay for the same ([`super::vain`]).
+//!
 //! A summary that no write has taken is dropped with its tokens reported: when rows that it
 //! may cover are gone, when the user stops the turn, and when the turn ends before it does.
 
@@ -28,7 +31,7 @@ use super::{
 use crate::{
     link::{Disposition, LivePartKind, LiveStream, NewStep, NewSummary, Outcome, Write},
     llm::{Answer, CallFailure, ModelEvent, PartKind, StopReason},
-    step::{self, After, SummaryPlan},
+    step::{self, After, InVain, SummaryPlan},
 };
 
 /// Tokens that a summary may have, as part of the model's context: so much is usually left
@@ -56,6 +59,8 @@ pub(super) struct Summaries {
     needs_room: bool,
     /// How many in a row were not taken.
     ignored: u32,
+    /// When the one beside the turn was begun, until it is known what became of it.
+    beside: Option<InVain>,
 }
 
 impl Summaries {
@@ -72,12 +77,6 @@ impl Summaries {
     /// A new turn begins.
     pub(super) fn begin_turn(&mut self) {
         *self = Summaries::default();
-    }
-
-    /// The summary, if it is ready.
-    pub(super) fn ready(&mut self) -> Option<Summarized> {
-        let ended = joined(self.task.try_join_next()?);
-        self.if_made(ended)
     }
 
     /// One that was made beside the turn, if it did not fail.
@@ -195,7 +194,7 @@ impl Turn {
         let provider = (self.context.providers)(&model.provider);
         let provider = provider.ok_or_else(|| unknown_provider(&model.provider))?;
         let name = model.name.clone();
-        let SummaryPlan { covers_through, context_tokens, context_percent, prompt } = plan;
+        let SummaryPlan { covers_through, context_tokens, context_percent, prompt, .. } = plan;
         let mut call = self.model_call(prompt);
         let answer_tokens_max = call.output_tokens_max;
         call.output_tokens_max = answer_tokens_max.min(self.summary_tokens_max());
@@ -234,6 +233,23 @@ impl Turn {
         if self.summaries.needs_room { room * 2 } else { room }
     }
 
+    /// Begins a summary beside the turn.
+    pub(super) fn start_summary_beside(&mut self, plan: SummaryPlan) -> Result<(), ChatError> {
+        let SummaryPlan { context_percent, summary_before, .. } = plan;
+        self.summaries.beside = Some(InVain { context_percent, summary: summary_before });
+        self.start_summary(plan, Instant::now())
+    }
+
+    /// The summary beside the turn, if it is ready.
+    pub(super) fn summary_if_ready(&mut self) -> Option<Summarized> {
+        let ended = joined(self.summaries.task.try_join_next()?);
+        let made = self.summaries.if_made(ended);
+        if self.summaries.has_failed {
+            self.summary_was_in_vain();
+        }
+        made
+    }
+
     /// The summary on its way, for which the last answer of a turn waits a moment. Whatever is
     /// wanted meanwhile ends the wait.
     pub(super) async fn summary_in_time(&mut self) -> Option<Summarized> {
@@ -241,11 +257,25 @@ impl Turn {
         let mut summaries = mem::take(&mut self.summaries);
         let ended = tokio::select! {
             biased;
-            ended = timeout(grace, summaries.ended()) => ended.ok().flatten(),
+            ended = timeout(grace, summaries.ended()) => Some(ended),
             _ = self.next_signal_but(None) => None,
         };
         self.summaries = summaries;
-        self.summaries.if_made(ended?)
+        let made = match ended? {
+            Ok(ended) => self.summaries.if_made(ended?),
+            Err(_) => None,
+        };
+        if made.is_none() {
+            self.summary_was_in_vain();
+        }
+        made
+    }
+
+    /// Later turns need not pay for the same.
+    fn summary_was_in_vain(&mut self) {
+        if let Some(summary) = self.summaries.beside.take() {
+            self.context.vain_summaries.remember(self.holder.key.chat_id, summary);
+        }
     }
 
     /// Summarizes while the turn waits, and hands the summary in.

@@ -23,6 +23,7 @@ mod retry;
 mod tests;
 mod tools;
 mod usage;
+mod vain;
 mod versions;
 mod write;
 
@@ -51,6 +52,7 @@ use crate::{
 use compaction::Summaries;
 use control::Signal;
 pub(crate) use usage::{UsageReports, report_all};
+pub(crate) use vain::VainSummaries;
 use versions::Versions;
 pub(crate) use write::give_back;
 
@@ -72,6 +74,7 @@ pub(crate) struct Context {
     pub(crate) providers: Providers,
     pub(crate) limits: Arc<Limits>,
     pub(crate) usage: UsageReports,
+    pub(crate) vain_summaries: VainSummaries,
 }
 
 impl Context {
@@ -243,6 +246,7 @@ impl Turn {
                 threshold_percent: self.settings.compaction_threshold_percent,
                 context_tokens_max: self.settings.model.context_tokens_max,
                 may_begin: self.summaries.may_begin(),
+                in_vain: self.context.vain_summaries.last_of(self.holder.key.chat_id),
                 is_refused: self.tries.is_refused,
                 refused_through: self.tries.summary_refused_through,
             },

@@ -61,7 +61,7 @@ impl Turn {
         if !self.may_start().await {
             return Ok(());
         }
-        if let Some(Err(error)) = beside.map(|plan| self.start_summary(plan, Instant::now())) {
+        if let Some(Err(error)) = beside.map(|plan| self.start_summary_beside(plan)) {
             return self.fail(error).await;
         }
         self.model_calls += 1;
@@ -171,7 +171,7 @@ impl Turn {
         let past = PastAnswer { parts: answer.parts.clone(), client_calls, usage };
         let after = step::after(&progress.answer, &answer.client_calls);
         let summarized = match after {
-            After::Continue => self.summaries.ready(),
+            After::Continue => self.summary_if_ready(),
             After::Finish | After::Suspend => self.summary_in_time().await,
         };
         let summary = summarized.as_ref().map(|summarized| summarized.summary.clone());

@@ -18,7 +18,10 @@ impl Turn {
         if !error.retryable || asked > limits.retry_after_max {
             return self.fail(error).await;
         }
-        let is_wasted = matches!(error.kind, ErrorKind::Timeout | ErrorKind::CompactionFailed);
+        let is_wasted = matches!(
+            error.kind,
+            ErrorKind::Timeout | ErrorKind::MalformedResponse | ErrorKind::CompactionFailed
+        );
         self.tries.wasted = if is_wasted { self.tries.wasted + 1 } else { 0 };
         if self.attempt >= limits.attempts_max || self.tries.wasted >= limits.wasted_max {
             return self.fail(exhausted(error, self.attempt)).await;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{QueuePosition, QueueThrough, RowPosition, SyncFrom};
 use crate::{
+    limits::Limits,
     store::{
         Ask, DEFAULT_ORGANIZATION, MessageChange, MetadataView, NewChat, PendingCall, QueueChange, Store,
         SyncPage, Transacted,
@@ -28,7 +29,9 @@ struct World {
 }
 
 async fn world() -> World {
-    let store = Store::connect(&database().await, 2).await.expect("the database answers");
+    let store = Store::connect(&database().await, 2, Limits::default().database_use_max)
+        .await
+        .expect("the database answers");
     let user = UserId(Uuid::now_v7());
     store.create_user(user, DEFAULT_ORGANIZATION, "user", false).await.expect("the user is new");
     let beginning = store.beginning::<Rejection>(user, DEFAULT_ORGANIZATION, None).await;

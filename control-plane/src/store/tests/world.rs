@@ -13,6 +13,7 @@ use sqlx::{PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
 
 use crate::{
+    limits::Limits,
     store::{
         Applied, Ask, Claim, ClaimError, DEFAULT_ORGANIZATION, MessageView, MetadataView, NewChat, Request,
         Snapshot, Store, TransactError, Transacted,
@@ -30,7 +31,8 @@ pub(super) struct World {
 
 pub(super) async fn world() -> World {
     let url = database().await;
-    let store = Store::connect(&url, 4).await.expect("the database answers");
+    let store =
+        Store::connect(&url, 4, Limits::default().database_use_max).await.expect("the database answers");
     let user = UserId(Uuid::now_v7());
     store.create_user(user, DEFAULT_ORGANIZATION, "user", false).await.expect("the user is new");
     // The store keeps its connections to itself.

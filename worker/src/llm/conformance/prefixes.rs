@@ -52,6 +52,7 @@ fn decided(history: &History, is_requested: bool) -> Next {
         threshold_percent: 70,
         context_tokens_max: 1000,
         may_begin: true,
+        in_vain: None,
         is_refused: false,
         refused_through: None,
     };

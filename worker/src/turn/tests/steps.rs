@@ -221,18 +221,20 @@ async fn a_call_that_keeps_failing_ends_with_what_it_met_last() {
 }
 
 #[tokio::test]
-async fn a_call_that_keeps_running_out_of_time_has_fewer_tries() {
-    let control_plane = ControlPlane::start().await;
-    let model = ScriptedModel::new((0..2).map(|_| fail(ErrorKind::Timeout, true)));
-    let _worker = RunningWorker::start(&control_plane, &model);
+async fn a_call_that_may_be_paid_for_and_comes_to_nothing_again_and_again_has_fewer_tries() {
+    for kinds in [[ErrorKind::Timeout; 2], [ErrorKind::MalformedResponse, ErrorKind::Timeout]] {
+        let control_plane = ControlPlane::start().await;
+        let model = ScriptedModel::new(kinds.map(|kind| fail(kind, true)));
+        let _worker = RunningWorker::start(&control_plane, &model);
 
-    control_plane.lease().await;
-    control_plane.until("the end", |state| state.fence == 1 && !state.leased).await;
+        control_plane.lease().await;
+        control_plane.until("the end", |state| state.fence == 1 && !state.leased).await;
 
-    assert_eq!(control_plane.state().writes, [("RecordRetry", 1), ("Fail", 2)]);
-    let error = control_plane.state().error.clone().unwrap();
-    assert_eq!(error.kind(), chat::ErrorKind::AttemptsExhausted);
-    assert!(error.message.contains("failed 2 times"), "{}", error.message);
+        assert_eq!(control_plane.state().writes, [("RecordRetry", 1), ("Fail", 2)]);
+        let error = control_plane.state().error.clone().unwrap();
+        assert_eq!(error.kind(), chat::ErrorKind::AttemptsExhausted);
+        assert!(error.message.contains("failed 2 times"), "{}", error.message);
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::{
     ControlPlane, RunningWorker, ScriptedModel,
     compaction::{asked_for, gate, is_summary_request, start, step_at, waiting},
     control_plane::TOKEN,
-    model::{Beat, answer, call, end, fail, say},
+    model::{Beat, answer, begin, call, end, end_at, fail, say, used},
 };
 use crate::llm::StopReason;
 
@@ -85,6 +85,50 @@ async fn a_stop_ends_the_wait_of_the_last_answer_for_its_summary() {
     assert_eq!(control_plane.state().told().last().unwrap(), "done", "it was complete");
     assert_eq!(control_plane.state().summaries, []);
     control_plane.until("nothing is open", |_| model.open_streams() == 0).await;
+}
+
+/// An answer that ends its turn, whose prompt had so many tokens of 1000.
+fn answer_at(input_tokens: i64) -> Vec<Beat> {
+    [say("said"), end_at(input_tokens, StopReason::EndTurn)].concat()
+}
+
+#[tokio::test]
+async fn a_summary_beside_a_turn_that_came_to_nothing_is_not_begun_again_until_the_context_has_grown() {
+    let late = || [used(), begin("too slow"), vec![Beat::Hang]].concat();
+    for in_vain in [late(), fail(ErrorKind::Overloaded, true), cut_off()] {
+        let control_plane = start().await;
+        control_plane.state().queue.extend(["two", "three", "four"].map(str::to_owned));
+        let turns = [answer_at(800), in_vain, answer_at(810), answer_at(849), answer_at(850)];
+        let model = ScriptedModel::new(turns.into_iter().chain([answer("in short"), answer_at(860)]));
+        let _worker = RunningWorker::start(&control_plane, &model);
+
+        control_plane.lease().await;
+        control_plane.until("the first turns", |state| state.fence == 1 && !state.leased).await;
+        let of_first = model.calls().iter().filter(|call| is_summary_request(call)).count();
+        // Another lease of the same chat.
+        control_plane.state().user("five");
+        control_plane.lease().await;
+        control_plane.until("the end", |state| state.fence == 2 && !state.leased).await;
+
+        assert_eq!(of_first, 1);
+        let asked: Vec<bool> = model.calls().iter().map(is_summary_request).collect();
+        assert_eq!(asked, [false, true, false, false, false, true, false]);
+    }
+}
+
+#[tokio::test]
+async fn the_hard_limit_makes_the_turn_wait_for_a_summary_also_where_one_came_to_nothing() {
+    let control_plane = start().await;
+    control_plane.state().queue.extend(["two", "three"].map(str::to_owned));
+    let failing = fail(ErrorKind::Overloaded, true);
+    let model =
+        ScriptedModel::new([answer_at(940), failing, answer_at(950), answer("in short"), answer_at(100)]);
+    let _worker = RunningWorker::start(&control_plane, &model);
+
+    control_plane.lease().await;
+    control_plane.until("the end", |state| state.fence == 1 && !state.leased).await;
+
+    assert_eq!(control_plane.state().summaries[0].text, "in short");
 }
 
 /// A summary that reached the limit of its tokens.
