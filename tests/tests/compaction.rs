@@ -132,6 +132,19 @@ fn slow_summary(gate: &Gate) -> Vec<Action> {
     vec![Action::text("All of it, "), gate.wait(), Action::text("in short."), Action::stop()]
 }
 
+/// Makes step after step until a summary has come with one of them. All steps but the first
+/// wait at the gate, like the summary.
+async fn steps_until_a_summary_comes(gate: &Gate) -> ModelServer {
+    let held = gate.clone();
+    ModelServer::start(move |request| match request.purpose() {
+        Purpose::Summary => slow_summary(&held),
+        _ if request.first_user_text() != "Go." => say("Done."),
+        _ if request.messages().len() == 1 => step(800),
+        _ => [vec![held.wait()], step(810)].concat(),
+    })
+    .await
+}
+
 /// What summaries a model was asked for.
 fn summaries(model: &ModelServer) -> usize {
     model.calls_for(Purpose::Summary).len()
@@ -140,16 +153,7 @@ fn summaries(model: &ModelServer) -> usize {
 #[tokio::test]
 async fn a_summary_is_made_beside_the_turn_and_rides_on_a_commit() {
     let gate = Gate::new();
-    let held = gate.clone();
-    let model = ModelServer::start(move |request| match request.purpose() {
-        Purpose::Summary => slow_summary(&held),
-        _ if request.first_user_text() != "Go." => say("Done."),
-        _ if request.messages().len() == 1 => step(800),
-        // Steps until the summary has come with one of them.
-        _ => [vec![held.wait()], step(810)].concat(),
-    })
-    .await;
-    let mut world = World::start(model).await;
+    let mut world = World::start(steps_until_a_summary_comes(&gate).await).await;
     let chat = world.client.create_chat("Go.").await.chat_id;
 
     world.summary_seen(&chat, "All of it, ").await;
@@ -443,16 +447,7 @@ async fn a_worker_killed_in_a_summary_that_was_asked_for_is_replaced_too() {
 #[tokio::test]
 async fn a_worker_killed_with_a_summary_beside_its_turn_is_replaced_and_the_turn_goes_on() {
     let gate = Gate::new();
-    let held = gate.clone();
-    let model = ModelServer::start(move |request| match request.purpose() {
-        Purpose::Summary => slow_summary(&held),
-        _ if request.first_user_text() != "Go." => say("Done."),
-        _ if request.messages().len() == 1 => step(800),
-        // The second step hangs at the same gate, so that the worker dies in both.
-        _ => [vec![held.wait()], step(800)].concat(),
-    })
-    .await;
-    let mut world = World::start(model).await;
+    let mut world = World::start(steps_until_a_summary_comes(&gate).await).await;
     let chat = world.client.create_chat("Go.").await.chat_id;
     world.summary_seen(&chat, "All of it, ").await;
     gate.reached_times(2).await;
