@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use tokio::try_join;
 
+use super::turns::one_by_one;
 use crate::{
     bench::Bench,
     client::{Client, Watch},
@@ -24,8 +25,6 @@ use crate::{
     wait::milliseconds,
 };
 
-/// Turns of a chat before the next one, so that no history grows long.
-const TURNS: usize = 20;
 const SLOTS: u32 = 16;
 const CHUNKS: u32 = 1;
 /// Marks of the floor's own calls begin here, far from those of the turns.
@@ -41,17 +40,9 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
     let mut stack = Stack::start(bench, Some(&model)).await?;
     stack.add_worker(SLOTS).await?;
     let mut client = stack.client().await?;
-    let mut figures = Vec::with_capacity(bench.scale.events);
-    let mut chat = client.idle_chat("Hello.").await?;
-    for event in 0..bench.scale.warm_up + bench.scale.events {
-        if event % TURNS == TURNS - 1 {
-            chat = client.idle_chat("Hello.").await?;
-        }
-        let figure = turn(&mut client, &mut chat, &model, event as u64).await?;
-        if event >= bench.scale.warm_up {
-            figures.push(figure);
-        }
-    }
+    let figures =
+        one_by_one(bench, &mut client, async |client, chat, event| turn(client, chat, &model, event).await);
+    let figures = figures.await?;
     let calls = http::Calls { warm_up: bench.scale.warm_up, counted: bench.scale.floor_events };
     let hop = http::hop(&model, calls, FLOOR_MARKS).await?;
     let streamed = grpc::streamed_ms(bench).await?;

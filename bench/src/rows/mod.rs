@@ -10,6 +10,7 @@ mod round_trips;
 mod start;
 mod takeover;
 mod throughput;
+mod turns;
 
 use crate::{arguments::Row, bench::Bench, error::Result, summary::Reading};
 
