@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::{dev::Options, logging};
 
 pub(crate) mod client;
+pub(crate) mod library;
 
 /// A self-hosted control plane for AI-agent chats.
 ///
@@ -32,9 +33,14 @@ pub(crate) struct Arguments {
     pub(crate) role: Role,
 }
 
+/// The command line as a shell completes it.
+pub(crate) fn command() -> Command {
+    without_empty_variables(Arguments::command())
+}
+
 /// Reads the command line and the environment; what cannot be understood ends the process.
 pub(crate) fn read() -> Arguments {
-    let matches = without_empty_variables(Arguments::command()).get_matches();
+    let matches = command().get_matches();
     Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
@@ -159,7 +165,7 @@ pub(crate) enum Role {
 
     /// Chat in the terminal with a control plane that runs elsewhere.
     ///
-    /// Begins a new chat, or goes on with one (`--chat`). What the agent does is shown while you type: Enter
+    /// Begins a new chat, or goes on with one (`--chat`); `--file` goes with the first message. What the agent does is shown while you type: Enter
     /// sends, and queues while a turn runs; Ctrl-S (or Alt-Enter) joins the running turn at its next step;
     /// Ctrl-C interrupts it, and a second one leaves; Ctrl-D leaves. `/help` shows the rest. A turn that runs
     /// goes on when you leave, and `chatplane chat --chat ID` comes back to it. A connection that breaks is
@@ -177,7 +183,7 @@ pub(crate) enum Role {
 
     /// Send one message, and print its answer.
     ///
-    /// To a new chat, or to one that there is (`--chat`). The answer goes to standard output as it comes, with
+    /// To a new chat, or to one that there is (`--chat`), with files if there are (`--file`). The answer goes to standard output as it comes, with
     /// its Markdown rendered on a terminal and as it is elsewhere; everything else goes to standard error. It
     /// ends with the message's turn, also where others use the chat before and after it. A connection that
     /// breaks is made again, for up to two minutes; the message is never sent twice.
@@ -242,6 +248,9 @@ pub(crate) enum Role {
     ///
     /// Security: nothing is deleted.
     Clear(client::OneChat),
+
+    #[command(flatten)]
+    Library(library::LibraryCommand),
 
     /// Create users, workspaces and tokens, straight in the database.
     ///

@@ -20,7 +20,8 @@ pub(crate) fn start(arguments: &Arguments) {
         | Role::Interrupt(_)
         | Role::Fork(_)
         | Role::Compact(_)
-        | Role::Clear(_) => "warn",
+        | Role::Clear(_)
+        | Role::Library(_) => "warn",
         Role::Serve(_) | Role::Worker(_) | Role::WorkspaceAgent(_) => "info",
     };
     let filter = EnvFilter::new(arguments.log.as_deref().unwrap_or(default));

@@ -2,6 +2,7 @@
 //!
 //! - `arguments`: what can be typed;
 //! - `roles`, `admin`, `dev`, `commands`: what is then done;
+//! - `completion`: what a shell offers while a command is typed;
 //! - `client`, `terminal`: a client of the control plane, and a chat in the terminal;
 //! - `demo_model`: the model that answers in `dev` when there is no key;
 //! - `exit`, `signals`, `lifeline`, `logging`, `files`, `system`: what every process needs.
@@ -18,6 +19,7 @@ mod admin;
 mod arguments;
 mod client;
 mod commands;
+mod completion;
 mod demo_model;
 mod dev;
 mod exit;
@@ -32,6 +34,8 @@ mod terminal;
 
 fn main() -> ExitCode {
     system::keep_memory_to_ourselves();
+    // Asked by a shell: answers and ends. It must come before anything else is written or started.
+    completion::answer();
     let arguments = arguments::read();
     if matches!(arguments.role, Role::ToolGuard) {
         return roles::tool_guard().into();
@@ -73,5 +77,6 @@ async fn run(arguments: Arguments) -> Exit {
         Role::Fork(fork) => commands::fork(fork, &signals).await,
         Role::Compact(compact) => commands::compact(compact, &signals).await,
         Role::Clear(chat) => commands::clear(chat, &signals).await,
+        Role::Library(command) => commands::library(command, &signals).await,
     }
 }

@@ -33,6 +33,10 @@ pub(crate) enum Action {
     ReadChat,
     /// `chat:write`
     WriteChat,
+    /// `file:create`
+    CreateFile,
+    /// `file:read`
+    ReadFile,
     /// `model:list`
     ListModels,
     /// `workspace:list`
@@ -45,6 +49,10 @@ pub(crate) enum Action {
     WriteSettings,
     /// `deployment_prompt:write`
     WriteDeploymentPrompt,
+    /// `retention:write`
+    WriteRetention,
+    /// `debug_policy:write`
+    WriteDebugPolicy,
     /// `worker:dispatch`
     Dispatch,
     /// `workspace:attach`
@@ -60,6 +68,8 @@ pub(crate) enum Resource {
     Chat(UserId),
     /// A workspace of this owner.
     Workspace(UserId),
+    /// A file of this owner.
+    File(UserId),
 }
 
 /// Why not.
@@ -103,6 +113,8 @@ pub(crate) fn may(actor: &Actor, action: Action, resource: Resource) -> Result<(
         Action::CreateChat
         | Action::ReadChat
         | Action::WriteChat
+        | Action::CreateFile
+        | Action::ReadFile
         | Action::ListModels
         | Action::ListWorkspaces
         | Action::UseWorkspace
@@ -111,7 +123,7 @@ pub(crate) fn may(actor: &Actor, action: Action, resource: Resource) -> Result<(
             Actor::User { id, .. } => owns(*id, resource),
             Actor::Worker | Actor::WorkspaceAgent(_) => Err(Denial::WrongKind),
         },
-        Action::WriteDeploymentPrompt => match actor {
+        Action::WriteDeploymentPrompt | Action::WriteRetention | Action::WriteDebugPolicy => match actor {
             Actor::User { is_owner: true, .. } => Ok(()),
             Actor::User { is_owner: false, .. } => Err(Denial::Forbidden),
             Actor::Worker | Actor::WorkspaceAgent(_) => Err(Denial::WrongKind),
@@ -123,7 +135,7 @@ pub(crate) fn may(actor: &Actor, action: Action, resource: Resource) -> Result<(
 fn owns(user: UserId, resource: Resource) -> Result<(), Denial> {
     match resource {
         Resource::Deployment => Ok(()),
-        Resource::Chat(owner) | Resource::Workspace(owner) if owner == user => Ok(()),
-        Resource::Chat(_) | Resource::Workspace(_) => Err(Denial::NotFound),
+        Resource::Chat(owner) | Resource::Workspace(owner) | Resource::File(owner) if owner == user => Ok(()),
+        Resource::Chat(_) | Resource::Workspace(_) | Resource::File(_) => Err(Denial::NotFound),
     }
 }

@@ -99,6 +99,16 @@ pub struct Config {
           value_parser = clap::value_parser!(u16).range(1..=200))]
     pub queue_max: u16,
 
+    /// Bytes that a file may have which a user uploads.
+    #[arg(long, env = "CHATPLANE_FILE_BYTES_MAX", default_value_t = 10_485_760, value_name = "BYTES",
+          value_parser = clap::value_parser!(u32).range(1..=104_857_600))]
+    pub file_bytes_max: u32,
+
+    /// Files that the messages of a chat may refer to.
+    #[arg(long, env = "CHATPLANE_FILES_PER_CHAT_MAX", default_value_t = 100, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub files_per_chat_max: u16,
+
     /// Listen without TLS on an address that is not loopback: tokens and chats cross the network readable.
     #[arg(long, env = "CHATPLANE_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new(),
           action = clap::ArgAction::SetTrue)]

@@ -6,6 +6,7 @@
 pub mod admin;
 mod app;
 mod authz;
+mod chat_filter;
 mod config;
 mod grpc;
 mod limits;

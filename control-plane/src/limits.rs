@@ -28,6 +28,17 @@ pub struct Limits {
     /// How long a tool call waits for its workspace agent to come back: longer than an agent waits between two
     /// tries to connect, which is 5 s at most.
     pub workspace_return: Duration,
+    /// Bytes that a file may have.
+    pub file_bytes_max: usize,
+    /// Files that the messages of a chat may refer to.
+    pub files_per_chat_max: usize,
+    /// A client that uploads a file sends its next piece within this time.
+    pub upload_idle: Duration,
+    /// How long an upload waits for others to end.
+    pub upload_wait: Duration,
+    /// What was kept for long enough is looked for this often. It is counted in days; a short look costs three
+    /// statements.
+    pub retention_sweep_interval: Duration,
 }
 
 impl Default for Limits {
@@ -43,6 +54,11 @@ impl Default for Limits {
             progress_interval: Duration::from_secs(15),
             watch_poll_interval: Duration::from_secs(5),
             workspace_return: Duration::from_secs(8),
+            file_bytes_max: 10 * 1024 * 1024,
+            files_per_chat_max: 100,
+            upload_idle: Duration::from_secs(30),
+            upload_wait: Duration::from_secs(30),
+            retention_sweep_interval: Duration::from_secs(10 * 60),
         }
     }
 }
@@ -57,6 +73,8 @@ pub(crate) mod pages {
     pub(crate) const CHATS_DEFAULT: usize = 25;
     /// Chats of a page at most: a chat with its labels has up to 20 KiB.
     pub(crate) const CHATS_MAX: usize = 100;
+    /// Workspaces whose latest chats are asked for at once.
+    pub(crate) const WORKSPACE_IDS_MAX: usize = 100;
     /// Queued messages of a page when the client names no number.
     pub(crate) const QUEUE_DEFAULT: usize = 50;
     /// Queued messages of a page at most.
@@ -69,6 +87,14 @@ pub(crate) mod pages {
     pub(crate) const CATALOG_DEFAULT: usize = 50;
     /// Models and workspaces of a page at most.
     pub(crate) const CATALOG_MAX: usize = 200;
+    /// Debug runs of a page when the client names no number.
+    pub(crate) const DEBUG_RUNS_DEFAULT: usize = 25;
+    /// Debug runs of a page at most.
+    pub(crate) const DEBUG_RUNS_MAX: usize = 100;
+    /// Steps of a debug run of a page when the client names no number.
+    pub(crate) const DEBUG_STEPS_DEFAULT: usize = 10;
+    /// Steps of a debug run of a page at most; their bytes are bounded, too.
+    pub(crate) const DEBUG_STEPS_MAX: usize = 50;
 }
 
 /// Labels of a chat.
@@ -81,6 +107,14 @@ pub(crate) mod labels {
     pub(crate) const VALUE_CHARS_MAX: usize = 256;
 }
 
+/// What a chat is called, and where its reader keeps it.
+pub(crate) mod metadata {
+    /// Characters of a title that a user gives: a list shows it in one line.
+    pub(crate) const TITLE_CHARS_MAX: usize = 200;
+    /// Chats that a user has pinned: each new place may write them all.
+    pub(crate) const PINS_MAX: usize = 100;
+}
+
 /// Tools that a client declares, and their results. Their number and sizes are the domain's.
 pub(crate) mod client_tools {
     /// Characters of a name: what every provider takes.
@@ -89,6 +123,27 @@ pub(crate) mod client_tools {
     pub(crate) const DESCRIPTION_BYTES_MAX: usize = 16 * 1024;
     /// Results of one submission: an answer has no more calls than parts.
     pub(crate) const RESULTS_MAX: usize = 100;
+}
+
+/// Files.
+pub(crate) mod files {
+    use std::time::Duration;
+
+    /// Characters of a name.
+    pub(crate) const NAME_CHARS_MAX: usize = 255;
+    /// Bytes of a piece of an upload.
+    pub(crate) const UPLOAD_PIECE_BYTES_MAX: usize = 1024 * 1024;
+    /// Bytes of a piece that is read: enough to be quick, little enough to wait for a slow reader.
+    pub(crate) const PIECE_BYTES: i64 = 256 * 1024;
+    /// Bytes of all uploads that are in memory at the same time, if each file is as large as it may be;
+    /// more of them wait. On its way into the database each is there twice.
+    pub(crate) const UPLOADS_BYTES_MAX: usize = 96 * 1024 * 1024;
+    /// Uploads at the same time, however small: each has a stream, and soon a connection to the database.
+    pub(crate) const UPLOADS_MAX: usize = 16;
+    /// An upload has ended by then: at the default size that is 34 KiB/s, which any network has.
+    pub(crate) const UPLOAD_TIME_MAX: Duration = Duration::from_secs(300);
+    /// Bytes of a path that a message points at: what Linux takes.
+    pub(crate) const PATH_BYTES_MAX: usize = 4096;
 }
 
 /// A chat's title is cut to this many characters.

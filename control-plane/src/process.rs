@@ -50,6 +50,8 @@ pub enum RunError {
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RunError> {
     let limits = Limits {
         queue_max: usize::from(config.queue_max),
+        file_bytes_max: config.file_bytes_max as usize,
+        files_per_chat_max: usize::from(config.files_per_chat_max),
         drain: Duration::from_secs(config.drain_timeout),
         ..Limits::default()
     };
@@ -78,6 +80,7 @@ pub async fn run_with(
     let connections_max = config.database_connections;
     let store = Store::connect(&config.database_url, connections_max, limits.database_use_max).await?;
     Store::migrate(&config.database_url).await?;
+    store.resume_bucket().await?;
     if let Some(model) = &model {
         store.put_model(DEFAULT_ORGANIZATION, model).await?;
     }

@@ -1,61 +1,114 @@
 //! Hints between the tasks of a replica: something has changed, go and look.
 //!
 //! A hint carries no truth; the row does. This is the seam that LISTEN/NOTIFY will
-//! fill between replicas: [`Hub::chat_changed`] is where a notification will come in.
+//! fill between replicas: [`Hub::chat_changed`] and [`Hub::owner_changed`] are where a
+//! notification will come in.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use chatplane_domain::ChatId;
+use chatplane_domain::{ChatId, UserId};
 use tokio::sync::watch;
 
 /// Hands out hints.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hub {
-    chats: Arc<Mutex<HashMap<ChatId, watch::Sender<u64>>>>,
+    chats: Topics<ChatId>,
+    owners: Topics<UserId>,
 }
 
-/// A watcher's interest in one chat. Ends when it is dropped.
+/// What somebody is interested in.
 #[derive(Debug)]
-pub(crate) struct Subscription {
-    hub: Hub,
-    chat: ChatId,
+struct Topics<K>(Arc<Mutex<HashMap<K, watch::Sender<u64>>>>);
+
+/// A watcher's interest in one chat, or in all chats of one owner. Ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Subscription<K: Eq + Hash = ChatId> {
+    topics: Topics<K>,
+    key: K,
     receiver: watch::Receiver<u64>,
 }
 
 impl Hub {
-    /// Registers interest. Do so before you look, or a change in between goes unseen.
+    /// Registers interest in a chat. Do so before you look, or a change in between goes
+    /// unseen.
     #[must_use]
     pub(crate) fn subscribe(&self, chat: ChatId) -> Subscription {
-        let receiver = match self.lock().entry(chat) {
-            Entry::Occupied(entry) => entry.get().subscribe(),
-            Entry::Vacant(entry) => entry.insert(watch::Sender::new(0)).subscribe(),
-        };
-        Subscription { hub: self.clone(), chat, receiver }
+        self.chats.subscribe(chat)
+    }
+
+    /// The same for all chats of an owner.
+    #[must_use]
+    pub(crate) fn subscribe_owner(&self, owner: UserId) -> Subscription<UserId> {
+        self.owners.subscribe(owner)
     }
 
     /// Says that a chat has changed.
     pub(crate) fn chat_changed(&self, chat: ChatId) {
-        if let Some(sender) = self.lock().get(&chat) {
-            sender.send_modify(|hints| *hints = hints.wrapping_add(1));
-        }
+        self.chats.changed(&chat);
+    }
+
+    /// Says that a chat of this owner has changed, or what the owner keeps about it.
+    pub(crate) fn owner_changed(&self, owner: UserId) {
+        self.owners.changed(&owner);
     }
 
     /// The chats that somebody watches.
     #[must_use]
     pub(crate) fn watched(&self) -> Vec<ChatId> {
-        self.lock().keys().copied().collect()
+        self.chats.keys()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ChatId, watch::Sender<u64>>> {
-        // A panic elsewhere leaves the map whole: every change is one call.
-        self.chats.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The owners all of whose chats somebody watches.
+    #[must_use]
+    pub(crate) fn watched_owners(&self) -> Vec<UserId> {
+        self.owners.keys()
     }
 }
 
-impl Subscription {
+impl<K: Copy + Eq + Hash> Topics<K> {
+    fn subscribe(&self, key: K) -> Subscription<K> {
+        let receiver = match self.lock().entry(key) {
+            Entry::Occupied(entry) => entry.get().subscribe(),
+            Entry::Vacant(entry) => entry.insert(watch::Sender::new(0)).subscribe(),
+        };
+        Subscription { topics: self.clone(), key, receiver }
+    }
+
+    fn changed(&self, key: &K) {
+        if let Some(sender) = self.lock().get(key) {
+            sender.send_modify(|hints| *hints = hints.wrapping_add(1));
+        }
+    }
+
+    fn keys(&self) -> Vec<K> {
+        self.lock().keys().copied().collect()
+    }
+}
+
+impl<K> Topics<K> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, watch::Sender<u64>>> {
+        // A panic elsewhere leaves the map whole: every change is one call.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K> Clone for Topics<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K> Default for Topics<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Eq + Hash> Subscription<K> {
     /// Waits for the next hint; several that came in between count as one.
     pub(crate) async fn changed(&mut self) {
         if self.receiver.changed().await.is_err() {
@@ -65,13 +118,11 @@ impl Subscription {
     }
 }
 
-impl Drop for Subscription {
+impl<K: Eq + Hash> Drop for Subscription<K> {
     fn drop(&mut self) {
-        let mut chats = self.hub.lock();
-        if let Entry::Occupied(entry) = chats.entry(self.chat)
-            && entry.get().receiver_count() <= 1
-        {
-            entry.remove();
+        let mut topics = self.topics.lock();
+        if topics.get(&self.key).is_some_and(|sender| sender.receiver_count() <= 1) {
+            topics.remove(&self.key);
         }
     }
 }
@@ -85,13 +136,20 @@ mod tests {
     #[tokio::test]
     async fn a_hint_after_the_subscription_is_seen_and_the_entry_goes_with_it() {
         let hub = Hub::default();
-        let chat = ChatId(Uuid::nil());
+        let (chat, owner) = (ChatId(Uuid::nil()), UserId(Uuid::nil()));
 
-        let mut subscription = hub.subscribe(chat);
+        let mut of_chat = hub.subscribe(chat);
+        let mut of_owner = hub.subscribe_owner(owner);
+        let second = hub.subscribe_owner(owner);
         hub.chat_changed(chat);
-        subscription.changed().await;
-        drop(subscription);
+        of_chat.changed().await;
+        hub.owner_changed(owner);
+        of_owner.changed().await;
+        drop(of_chat);
+        drop(of_owner);
 
-        assert_eq!(hub.watched(), Vec::new());
+        assert_eq!((hub.watched(), hub.watched_owners()), (Vec::new(), vec![owner]));
+        drop(second);
+        assert_eq!(hub.watched_owners(), Vec::new());
     }
 }

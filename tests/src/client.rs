@@ -1,10 +1,10 @@
 //! A client of `ChatService` as a program would write it.
 
 use chatplane_proto::chat::v1::{
-    self as proto, chat_service_client::ChatServiceClient, settings_service_client::SettingsServiceClient,
-    watch_chat_response::Event,
+    self as proto, chat_service_client::ChatServiceClient, file_service_client::FileServiceClient,
+    settings_service_client::SettingsServiceClient, upload_file_request::Piece, watch_chat_response::Event,
 };
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use tonic::{
     Request, Status,
     metadata::MetadataValue,
@@ -13,6 +13,9 @@ use tonic::{
 };
 
 use crate::wait::DEADLINE;
+
+/// An upload is sent in pieces of this size, as a careful client would.
+const UPLOAD_PIECE_BYTES: usize = 256 * 1024;
 
 /// Adds the token to every call.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ impl Interceptor for Bearer {
 pub struct Client {
     /// The generated client.
     pub chats: ChatServiceClient<InterceptedService<Channel, Bearer>>,
+    /// The generated client of files.
+    pub files: FileServiceClient<InterceptedService<Channel, Bearer>>,
     /// The generated client of settings.
     pub settings: SettingsServiceClient<InterceptedService<Channel, Bearer>>,
 }
@@ -58,6 +63,7 @@ impl Client {
         let bearer = Bearer::new(token);
         Self {
             chats: ChatServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            files: FileServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             settings: SettingsServiceClient::with_interceptor(channel, bearer),
         }
     }
@@ -84,6 +90,20 @@ impl Client {
             ..Default::default()
         };
         Ok(self.chats.send_message(request).await?.into_inner())
+    }
+
+    /// Uploads a file.
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    pub async fn upload(&mut self, name: &str, content: &[u8]) -> Result<proto::File, Status> {
+        let header = proto::UploadFileHeader { name: name.to_owned() };
+        let data = content.chunks(UPLOAD_PIECE_BYTES).map(|piece| Piece::Data(piece.to_vec().into()));
+        let pieces: Vec<_> = [Piece::Header(header)].into_iter().chain(data).collect();
+        let requests = pieces.into_iter().map(|piece| proto::UploadFileRequest { piece: Some(piece) });
+        let response = self.files.upload_file(stream::iter(requests)).await?.into_inner();
+        response.file.ok_or_else(|| Status::internal("an answer without a file"))
     }
 
     /// The chat.
@@ -160,6 +180,13 @@ fn is_at_rest(event: &proto::WatchChatResponse) -> bool {
         }
         _ => false,
     }
+}
+
+/// A part that refers to a file.
+#[must_use]
+pub fn file_part(file: &proto::File) -> proto::Part {
+    let part = proto::FilePart { file_id: file.file_id.clone(), ..Default::default() };
+    proto::Part { kind: Some(proto::part::Kind::File(part)) }
 }
 
 /// A text part.

@@ -13,7 +13,7 @@ pub mod peers;
 mod process;
 mod wait;
 
-pub use client::{Client, text};
+pub use client::{Bearer, Client, file_part, text};
 pub use cluster::{Cluster, Options, Tokens};
 pub use database::{Database, crash_postgres, restart_postgres};
 pub use process::{Role, free_port};

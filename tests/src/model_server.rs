@@ -1,5 +1,5 @@
 //! A scripted model server: speaks Anthropic's Messages wire format and does what a
-//! test says.
+//! test says. Of Chat Completions it knows whole answers, [`say_in_chunks`].
 //!
 //! A script answers each call with a list of [`Action`]s. The server keeps a journal
 //! of what it was asked and of exactly what it sent, so that a test can hold what
@@ -50,7 +50,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use action::{Action, call_tools, say, say_with_context};
+pub use action::{Action, call_tools, say, say_in_chunks, say_with_context};
 pub use gate::Gate;
 pub use journal::{Call, End, Part, PartKind};
 pub use request::{Purpose, Request};
@@ -189,7 +189,8 @@ async fn read(request: hyper::Request<Incoming>) -> Request {
     };
     let headers = request.headers().iter().map(header).collect();
     let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
-    Request { number: 0, target, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
+    let json = serde_json::from_slice(&body).unwrap_or_default();
+    Request { number: 0, target, headers, body: json, bytes: body }
 }
 
 #[cfg(test)]

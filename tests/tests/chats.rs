@@ -189,9 +189,9 @@ async fn chats_are_listed_by_their_last_change_page_by_page() {
     let mut listed = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = proto::ListChatsRequest { page_size: 2, page_token, archived: false };
+        let request = proto::ListChatsRequest { page_size: 2, page_token, q: String::new() };
         let page = client.chats.list_chats(request).await.expect("listed").into_inner();
-        listed.extend(page.chats.into_iter().map(|chat| chat.chat_id));
+        listed.extend(page.chats.into_iter().filter_map(|listed| Some(listed.chat?.chat_id)));
         page_token = page.next_page_token;
         if page_token.is_empty() {
             break;

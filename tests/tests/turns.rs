@@ -36,7 +36,7 @@ fn line(message: &proto::Message) -> String {
         Some(Kind::ToolResult(result)) => {
             format!("{}#{}={}", result.tool_name, result.call_index, result.output)
         }
-        None => "?".to_owned(),
+        Some(Kind::File(_) | Kind::FileReference(_) | Kind::DiffComment(_)) | None => "?".to_owned(),
     });
     let parts: Vec<String> = parts.collect();
     let stop = if message.interrupted { " [interrupted]" } else { "" };

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod config;
+mod files;
 mod jobs;
 mod limits;
 mod link;

@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, ConfigError},
+    files::FileCache,
     jobs::Jobs,
     limits::Limits,
     link::{Client, Command, Dial, Holder, LeaseInput, LiveStreams, SessionStream, Timeouts, Worker},
     llm,
     session::{Control, LeaseKey, RunEnd, Session, Timing},
-    turn::{self, Context, Providers, UsageReports, VainSummaries},
+    turn::{self, Context, DebugSteps, Providers, UsageReports, VainSummaries},
 };
 
 /// Why a worker could not go on.
@@ -56,19 +57,24 @@ pub(crate) async fn run_with(
     let client = connect(config, &limits)?;
     let live = LiveStreams::default();
     let (usage, reports) = UsageReports::new();
+    let (debug, steps) = DebugSteps::new();
     let mut reporting = JoinSet::new();
     reporting.spawn(turn::report_all(client.clone(), limits.clone(), reports));
+    reporting.spawn(turn::record_all(client.clone(), steps));
     let name = config.worker_name();
     tracing::info!(name, slots = config.slots, "the worker starts");
     let core = Session::new(timing(config, &limits), config.slots as usize, client.addresses());
     let worker = Worker { name, slots_total: config.slots };
     let session = SessionStream::new(client.clone(), live.clone(), worker, core);
+    let files = Arc::new(FileCache::default());
     let vain_summaries = VainSummaries::default();
-    let context = Context { client, live, providers, limits: limits.clone(), usage, vain_summaries };
+    let context =
+        Context { client, live, providers, limits: limits.clone(), usage, files, debug, vain_summaries };
     let ended = Box::pin(Runs::new(context, session).run(shutdown)).await;
     // All senders are gone: what is still queued gets a moment.
-    if timeout(limits.release_grace, reporting.join_next()).await.is_err() {
-        tracing::warn!("some usage could not be reported before the end");
+    let all_reported = async { while reporting.join_next().await.is_some() {} };
+    if timeout(limits.release_grace, all_reported).await.is_err() {
+        tracing::warn!("some usage or recordings could not be reported before the end");
     }
     ended
 }

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use chatplane_proto::chat::v1::{BusyBehavior, Effort};
-use clap::{ArgAction::SetTrue, Args, ValueEnum, builder::FalseyValueParser};
+use clap::{ArgAction::SetTrue, Args, ValueEnum, ValueHint, builder::FalseyValueParser};
+use clap_complete::engine::ArgValueCandidates;
 use uuid::Uuid;
+
+use crate::completion;
 
 /// Which control plane, and as whom.
 #[derive(Args)]
@@ -48,16 +51,18 @@ pub(crate) struct Output {
 /// A chat that there is.
 #[derive(Args)]
 pub(crate) struct ChatId {
-    /// Id of the chat.
-    #[arg(long, env = "CHATPLANE_CHAT", value_name = "ID", value_parser = uuid)]
-    pub(crate) chat: String,
+    /// Id of the chat. Without it, at a terminal, it is chosen from a list.
+    #[arg(long, env = "CHATPLANE_CHAT", value_name = "ID", value_parser = uuid,
+          add = ArgValueCandidates::new(completion::chats))]
+    pub(crate) chat: Option<String>,
 }
 
 /// A chat that there is, or a new one.
 #[derive(Args)]
 pub(crate) struct AnyChat {
     /// Id of the chat. Without it a new one is made.
-    #[arg(long, env = "CHATPLANE_CHAT", value_name = "ID", value_parser = uuid)]
+    #[arg(long, env = "CHATPLANE_CHAT", value_name = "ID", value_parser = uuid,
+          add = ArgValueCandidates::new(completion::chats))]
     pub(crate) chat: Option<String>,
 
     /// Id of the workspace whose tools the agent of a new chat may use.
@@ -112,6 +117,15 @@ impl From<Busy> for BusyBehavior {
     }
 }
 
+/// Files that go with a message.
+#[derive(Args)]
+pub(crate) struct Attached {
+    /// Attach this file: an image (PNG, JPEG, GIF, WebP), a PDF, or text. May be given several times.
+    #[arg(long = "file", env = "CHATPLANE_FILE", value_name = "PATH", value_hint = ValueHint::FilePath,
+          num_args = 1)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
 /// `chatplane login`.
 #[derive(Args)]
 pub(crate) struct Login {
@@ -132,21 +146,27 @@ pub(crate) struct Chat {
     pub(crate) chat: AnyChat,
 
     #[command(flatten)]
+    pub(crate) attached: Attached,
+
+    #[command(flatten)]
     pub(crate) output: Output,
 }
 
 /// `chatplane send`.
 #[derive(Args)]
 pub(crate) struct Send {
-    /// The message; `-` reads it from standard input, to its end. At most 256 KiB.
-    #[arg(value_name = "TEXT", allow_hyphen_values = false)]
-    pub(crate) text: String,
+    /// The message; `-` reads it from standard input, to its end. At most 256 KiB. Files need none.
+    #[arg(value_name = "TEXT", allow_hyphen_values = false, required_unless_present = "files")]
+    pub(crate) text: Option<String>,
 
     #[command(flatten)]
     pub(crate) connection: Connection,
 
     #[command(flatten)]
     pub(crate) chat: AnyChat,
+
+    #[command(flatten)]
+    pub(crate) attached: Attached,
 
     /// What becomes of the message while a turn runs.
     #[arg(long, env = "CHATPLANE_SEND_BUSY", value_name = "HOW", default_value = "queue")]
@@ -229,6 +249,6 @@ pub(crate) struct Compact {
     pub(crate) output: Output,
 }
 
-fn uuid(text: &str) -> Result<String, uuid::Error> {
+pub(super) fn uuid(text: &str) -> Result<String, uuid::Error> {
     Uuid::try_parse(text).map(|id| id.to_string())
 }

@@ -2,7 +2,9 @@
 
 use std::{error::Error, io, net::IpAddr, path::PathBuf, time::Duration};
 
-use chatplane_proto::chat::v1::chat_service_client::ChatServiceClient;
+use chatplane_proto::chat::v1::{
+    chat_service_client::ChatServiceClient, file_service_client::FileServiceClient,
+};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -21,6 +23,9 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The client of `ChatService`, which sends the user's token.
 pub(crate) type ChatClient = ChatServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// The client of `FileService`, which sends the same token.
+pub(crate) type FileClient = FileServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// A control plane, and how to talk to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +109,11 @@ fn is_loopback(host: &str) -> bool {
 /// The client of a user.
 pub(crate) fn chat_client(channel: Channel, bearer: Bearer) -> ChatClient {
     ChatServiceClient::with_interceptor(channel, bearer)
+}
+
+/// The same user's, for files.
+pub(crate) fn file_client(channel: Channel, bearer: Bearer) -> FileClient {
+    FileServiceClient::with_interceptor(channel, bearer)
 }
 
 /// Adds the token to every request. It has no `Debug`, so that no log can hold it.

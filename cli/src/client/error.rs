@@ -1,6 +1,6 @@
 //! Why a client's work ends early, in words for the person in front of the terminal.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use tonic::{Code, Status};
 
@@ -15,6 +15,10 @@ pub(crate) enum ClientError {
     TextTooLong { origin: &'static str },
     #[error("the {origin} is not text: it must be UTF-8")]
     TextNotUtf8 { origin: &'static str },
+    #[error("the file {path:?} cannot be read")]
+    FileUnread { path: PathBuf, source: io::Error },
+    #[error("the file {path:?} is larger than 64 MiB, more than any control plane takes")]
+    FileTooLarge { path: PathBuf },
     #[error("standard input could not be read")]
     InputUnread(#[source] io::Error),
 
@@ -59,6 +63,8 @@ impl ClientError {
             Self::TextEmpty { .. } | Self::TextTooLong { .. } | Self::TextNotUtf8 { .. } => Exit::Usage,
             Self::Interrupted => Exit::Interrupted,
             Self::InputUnread(_)
+            | Self::FileUnread { .. }
+            | Self::FileTooLarge { .. }
             | Self::TokenRefused
             | Self::Refused { .. }
             | Self::Unanswered { .. }

@@ -74,6 +74,14 @@ mod tests {
             "ForkChatResponse",
             "CompactChatResponse",
             "ClearContextResponse",
+            "ListedChat",
+            "GetChatResponse",
+            "UpdateChatResponse",
+            "ArchiveChatResponse",
+            "UnarchiveChatResponse",
+            "UploadFileResponse",
+            "DownloadFileResponse",
+            "File",
         ] {
             assert!(CONTRACT.get_message_by_name(&format!("chatplane.chat.v1.{name}")).is_some(), "{name}");
         }

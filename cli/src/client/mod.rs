@@ -6,13 +6,18 @@
 //! - `transcript`, `words`: pure: events in, what to print out;
 //! - `style`, `markdown`, `printer`, `progress`: how it is printed;
 //! - `exchange`, `awaited`: one message and the end of its turn;
+//! - `listing`, `details`: pure: chats as rows of a table, and one in full;
+//! - `files`: uploads and downloads;
 //! - `json`: what is printed for programs.
 
 mod awaited;
 pub(crate) mod connection;
+pub(crate) mod details;
 mod error;
 pub(crate) mod exchange;
+pub(crate) mod files;
 pub(crate) mod json;
+pub(crate) mod listing;
 pub(crate) mod markdown;
 pub(crate) mod notes;
 mod outage;

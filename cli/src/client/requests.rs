@@ -1,11 +1,13 @@
 //! Calls of the control plane, each repeated under its request id until it is answered or of no use.
 
 use chatplane_proto::chat::v1::{
-    ClearContextRequest, ClearContextResponse, CompactChatRequest, CompactChatResponse, CreateChatRequest,
-    CreateChatResponse, DeleteQueuedMessageRequest, DeleteQueuedMessageResponse, ForkChatRequest,
-    ForkChatResponse, InterruptChatRequest, InterruptChatResponse, ListMessagesRequest, ListMessagesResponse,
-    ListPromptsRequest, ListPromptsResponse, ListQueuedMessagesRequest, ListQueuedMessagesResponse,
-    SendMessageRequest, SendMessageResponse,
+    ArchiveChatRequest, ArchiveChatResponse, ClearContextRequest, ClearContextResponse, CompactChatRequest,
+    CompactChatResponse, CreateChatRequest, CreateChatResponse, DeleteQueuedMessageRequest,
+    DeleteQueuedMessageResponse, ForkChatRequest, ForkChatResponse, GetChatRequest, GetChatResponse,
+    InterruptChatRequest, InterruptChatResponse, ListChatsRequest, ListChatsResponse, ListMessagesRequest,
+    ListMessagesResponse, ListPromptsRequest, ListPromptsResponse, ListQueuedMessagesRequest,
+    ListQueuedMessagesResponse, SendMessageRequest, SendMessageResponse, UnarchiveChatRequest,
+    UnarchiveChatResponse, UpdateChatRequest, UpdateChatResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -60,6 +62,11 @@ impl Caller {
         fork_chat(ForkChatRequest) -> ForkChatResponse, "fork the chat";
         compact_chat(CompactChatRequest) -> CompactChatResponse, "summarize the chat";
         clear_context(ClearContextRequest) -> ClearContextResponse, "clear the context";
+        list_chats(ListChatsRequest) -> ListChatsResponse, "list the chats";
+        get_chat(GetChatRequest) -> GetChatResponse, "show the chat";
+        update_chat(UpdateChatRequest) -> UpdateChatResponse, "change the chat";
+        archive_chat(ArchiveChatRequest) -> ArchiveChatResponse, "archive the chat";
+        unarchive_chat(UnarchiveChatRequest) -> UnarchiveChatResponse, "bring the chat back";
         list_messages(ListMessagesRequest) -> ListMessagesResponse, "list messages";
         list_prompts(ListPromptsRequest) -> ListPromptsResponse, "list prompts";
         list_queued_messages(ListQueuedMessagesRequest) -> ListQueuedMessagesResponse, "list queued messages";

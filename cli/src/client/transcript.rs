@@ -20,7 +20,10 @@ use self::{
     tool_output::ToolOutput,
     work::Work,
 };
-use crate::client::words::{self, Advice};
+use crate::client::{
+    details,
+    words::{self, Advice},
+};
 
 mod answer;
 mod tool_output;
@@ -221,7 +224,14 @@ impl Transcript {
             match &part.kind {
                 Some(part::Kind::ToolCall(call)) => outputs.push(Output::Note(words::boundary(call))),
                 Some(part::Kind::ToolResult(result)) => self.summary = Some(result.output.clone()),
-                Some(part::Kind::Text(_) | part::Kind::Reasoning(_)) | None => {}
+                Some(
+                    part::Kind::Text(_)
+                    | part::Kind::Reasoning(_)
+                    | part::Kind::File(_)
+                    | part::Kind::FileReference(_)
+                    | part::Kind::DiffComment(_),
+                )
+                | None => {}
             }
         }
         outputs
@@ -232,7 +242,7 @@ impl Transcript {
         self.was_interrupted = false;
         self.answer = Answer::default();
         self.end_streams_before(message.revision);
-        let mut outputs = vec![Output::NewLine, Output::Message(text_of(&message.parts))];
+        let mut outputs = vec![Output::NewLine, Output::Message(message_of(&message.parts))];
         if !message.requested_model.is_empty() {
             let note = words::model_replaced(&message.requested_model, &message.model);
             outputs.push(Output::Note(note));
@@ -354,6 +364,12 @@ impl Transcript {
             self.waits_for_model = false;
         }
     }
+}
+
+/// What a user wrote, and below it what goes with it.
+fn message_of(parts: &[Part]) -> String {
+    let text = Some(text_of(parts)).filter(|text| !text.is_empty());
+    text.into_iter().chain(parts.iter().filter_map(details::attached)).collect::<Vec<_>>().join("\n")
 }
 
 fn text_of(parts: &[Part]) -> String {

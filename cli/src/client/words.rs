@@ -81,10 +81,9 @@ pub(crate) fn tool_output_line(line: &str) -> String {
     format!("  │ {}", cut(plain.trim_end(), QUOTE_CHARACTERS_MAX))
 }
 
-/// Whether a terminal obeys the character instead of showing it. Overrides and isolates of the writing's
-/// direction count: with them a line reads otherwise than what it says.
+/// Whether a terminal obeys the character instead of showing it.
 fn is_obeyed(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    character.is_control() || turns_text(character)
 }
 
 /// Leaves out control characters, and the whole sequence of those that colour and move (`ESC [ 31 m`). A tab
@@ -257,12 +256,18 @@ pub(crate) fn quote_name(name: &str) -> String {
     quote(name, QUOTE_CHARACTERS_MAX)
 }
 
+/// Whether a character turns the text around it to the other direction, which can make one thing look like
+/// another. Letters of scripts that are read from right to left need none of these.
+pub(crate) fn turns_text(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// One line of foreign text, cut after so many characters.
-fn quote(text: &str, characters_max: usize) -> String {
+pub(crate) fn quote(text: &str, characters_max: usize) -> String {
     let mut line = String::new();
     let mut is_blank = true;
-    for character in text.chars().take(characters_max * 2) {
-        let is_space = character.is_whitespace() || is_obeyed(character);
+    for character in text.chars().take(characters_max * 2).filter(|character| !turns_text(*character)) {
+        let is_space = character.is_whitespace() || character.is_control();
         if !is_space {
             line.push(character);
         } else if !is_blank {
@@ -371,7 +376,8 @@ mod tests {
     #[test]
     fn foreign_text_is_one_short_line_that_no_terminal_obeys() {
         assert_eq!(quote("a\u{1b}[2Jb\r\n\n\u{9b}c", 160), "a [2Jb c");
+        assert_eq!(quote("a\u{202e}fdp.exe\u{2066}\u{200f} שלום", 160), "afdp.exe שלום");
         assert_eq!(quote(&"ü".repeat(500), 160).chars().count(), 161);
-        assert_eq!(quote("rm \u{202a}a\u{202e}\u{2067}b", 160), "rm a b");
+        assert_eq!(quote("rm \u{202a}a\u{202e}\u{2067}b", 160), "rm ab");
     }
 }

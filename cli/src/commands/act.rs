@@ -6,7 +6,9 @@ use chatplane_proto::chat::v1::{
 };
 use tokio::{select, time::timeout};
 
-use super::{CommandError, credentials, observation::Observation, report};
+use super::{
+    CommandError, chats::chosen, credentials, observation::Observation, print, report, unless_stopped,
+};
 use crate::{
     arguments::client::{Compact, Fork, OneChat},
     client::{
@@ -15,7 +17,6 @@ use crate::{
         exchange::{self, ABANDON_TIME_MAX, Format},
         json,
         notes::Notes,
-        printer::Printer,
         requests::Caller,
         transcript::Outcome,
         words::{self, Advice},
@@ -27,8 +28,10 @@ use crate::{
 /// Stops the turn that runs.
 pub(crate) async fn interrupt(command: OneChat, signals: &Signals) -> Exit {
     let work = async {
-        let caller = Caller::new(credentials::client(&command.connection)?, Notes::StandardError);
-        let request = InterruptChatRequest { chat_id: command.chat.chat, request_id: new_request_id() };
+        let OneChat { connection, chat, output } = command;
+        let chat_id = chosen(chat.chat, &connection, &output, "", signals).await?;
+        let caller = Caller::new(credentials::client(&connection)?, Notes::StandardError);
+        let request = InterruptChatRequest { chat_id, request_id: new_request_id() };
         let response = caller.interrupt_chat(&request).await?;
         let words = match response.chat.as_ref().map(Chat::state) {
             Some(ChatState::Interrupting) => "The turn is being interrupted.",
@@ -36,7 +39,7 @@ pub(crate) async fn interrupt(command: OneChat, signals: &Signals) -> Exit {
             // It may have been at rest before, or a turn was ended on the spot: the reply does not tell which.
             _ => "Nothing runs in the chat now.",
         };
-        match command.output.format() {
+        match output.format() {
             Format::Json => print(&json::line("InterruptChatResponse", &response)).await,
             Format::Text => {
                 say(words);
@@ -50,8 +53,8 @@ pub(crate) async fn interrupt(command: OneChat, signals: &Signals) -> Exit {
 /// Copies a chat, and prints the id of the copy.
 pub(crate) async fn fork(command: Fork, signals: &Signals) -> Exit {
     let work = async {
+        let chat_id = chosen(command.chat.chat, &command.connection, &command.output, "", signals).await?;
         let caller = Caller::new(credentials::client(&command.connection)?, Notes::StandardError);
-        let chat_id = command.chat.chat;
         let message_id = match command.message {
             Some(message_id) => message_id,
             None => newest_message(&caller, chat_id.clone()).await?,
@@ -68,7 +71,7 @@ pub(crate) async fn fork(command: Fork, signals: &Signals) -> Exit {
             }
         }
     };
-    report("fork", unless_stopped(work, signals)).await
+    report("fork", unless_stopped(Box::pin(work), signals)).await
 }
 
 async fn newest_message(caller: &Caller, chat_id: String) -> Result<i64, CommandError> {
@@ -80,10 +83,12 @@ async fn newest_message(caller: &Caller, chat_id: String) -> Result<i64, Command
 /// Lets the model forget what was said.
 pub(crate) async fn clear(command: OneChat, signals: &Signals) -> Exit {
     let work = async {
-        let caller = Caller::new(credentials::client(&command.connection)?, Notes::StandardError);
-        let request = ClearContextRequest { chat_id: command.chat.chat, request_id: new_request_id() };
+        let OneChat { connection, chat, output } = command;
+        let chat_id = chosen(chat.chat, &connection, &output, "", signals).await?;
+        let caller = Caller::new(credentials::client(&connection)?, Notes::StandardError);
+        let request = ClearContextRequest { chat_id, request_id: new_request_id() };
         let response = caller.clear_context(&request).await?;
-        match command.output.format() {
+        match output.format() {
             Format::Json => print(&json::line("ClearContextResponse", &response)).await,
             Format::Text => {
                 say("The context is clear: the model no longer sees what was said. It stays readable.");
@@ -100,9 +105,9 @@ pub(crate) async fn compact(command: Compact, signals: &Signals) -> Exit {
 }
 
 async fn run_compact(command: Compact, signals: &Signals) -> Result<Exit, CommandError> {
+    let chat_id = chosen(command.chat.chat, &command.connection, &command.output, "", signals).await?;
     let client = credentials::client(&command.connection)?;
     let format = command.output.format();
-    let chat_id = command.chat.chat;
     let request = CompactChatRequest { chat_id: chat_id.clone(), request_id: new_request_id() };
     if command.no_wait {
         let caller = Caller::new(client, Notes::StandardError);
@@ -211,21 +216,5 @@ async fn abandon(caller: &Caller, request: &CompactChatRequest, asked: Asked) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the summary could not be interrupted"),
         Err(_) => tracing::warn!("the summary could not be interrupted in time"),
-    }
-}
-
-async fn print(line: &str) -> Result<(), CommandError> {
-    Printer::standard().line(line).await.map_err(|error| ClientError::Output(error).into())
-}
-
-/// Does the work, unless a signal comes first.
-async fn unless_stopped(
-    work: impl Future<Output = Result<(), CommandError>>,
-    signals: &Signals,
-) -> Result<Exit, CommandError> {
-    let shutdown = signals.shutdown();
-    select! {
-        done = work => done.map(|()| Exit::Done),
-        () = shutdown.cancelled() => Err(ClientError::Interrupted.into()),
     }
 }

@@ -2,10 +2,13 @@
 
 use std::future::pending;
 
+use chatplane_proto::chat::v1::Part;
+use tokio::select;
+
 use super::{CommandError, credentials, report};
 use crate::{
-    arguments::client::{AnyChat, Chat},
-    client::words::Advice,
+    arguments::client::{AnyChat, Attached, Chat},
+    client::{ClientError, connection::FileClient, files, notes::Notes, words::Advice},
     exit::{Exit, say},
     signals::Signals,
     terminal::{Beginning, Leaving, Settings, converse},
@@ -18,8 +21,11 @@ pub(crate) async fn chat(chat: Chat, signals: &Signals) -> Exit {
 
 async fn run(chat: Chat, signals: &Signals) -> Result<Exit, CommandError> {
     tell_of_workspace(&chat.chat);
+    let (client, files) = credentials::clients(&chat.connection)?;
     let beginning = Beginning {
-        client: credentials::client(&chat.connection)?,
+        client,
+        attached: attach(&files, &chat.attached, signals).await?,
+        keyboard: None,
         settings: settings(&chat.chat),
         chat_id: chat.chat.chat,
         advice: Advice::Operator,
@@ -27,6 +33,19 @@ async fn run(chat: Chat, signals: &Signals) -> Result<Exit, CommandError> {
         format: chat.output.format(),
     };
     Box::pin(converse(beginning, signals, pending())).await
+}
+
+/// Uploads what goes with a message, unless a signal comes first.
+pub(super) async fn attach(
+    client: &FileClient,
+    attached: &Attached,
+    signals: &Signals,
+) -> Result<Vec<Part>, ClientError> {
+    let shutdown = signals.shutdown();
+    select! {
+        parts = files::attach(client, &Notes::StandardError, &attached.files) => parts,
+        () = shutdown.cancelled() => Err(ClientError::Interrupted),
+    }
 }
 
 /// A chat has its workspace from its beginning. The variable may be set for other calls, so this is no error.

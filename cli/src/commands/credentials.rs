@@ -13,11 +13,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tonic::transport::Channel;
 
 use super::CommandError;
 use crate::{
     arguments::client::{Address, Connection},
-    client::connection::{Bearer, ChatClient, Plaintext, Server, chat_client},
+    client::connection::{Bearer, ChatClient, FileClient, Plaintext, Server, chat_client, file_client},
     exit::say,
     files::{failed, make_private, write_private},
     system,
@@ -40,7 +41,17 @@ pub(super) struct Kept {
 }
 
 /// The client that the flags, the environment and what is kept lead to, in this order.
-pub(super) fn client(connection: &Connection) -> Result<ChatClient, CommandError> {
+pub(crate) fn client(connection: &Connection) -> Result<ChatClient, CommandError> {
+    clients(connection).map(|(chats, _)| chats)
+}
+
+/// The same, with the client for files: both share a connection.
+pub(super) fn clients(connection: &Connection) -> Result<(ChatClient, FileClient), CommandError> {
+    let (channel, bearer) = connect(connection)?;
+    Ok((chat_client(channel.clone(), bearer.clone()), file_client(channel, bearer)))
+}
+
+fn connect(connection: &Connection) -> Result<(Channel, Bearer), CommandError> {
     let kept = || match file() {
         Some(path) => read(&path),
         None => Ok(None),
@@ -65,7 +76,7 @@ pub(super) fn client(connection: &Connection) -> Result<ChatClient, CommandError
             (server, kept.token, "`chatplane login`")
         }
     };
-    Ok(chat_client(server.channel()?, Bearer::new(&token, origin)?))
+    Ok((server.channel()?, Bearer::new(&token, origin)?))
 }
 
 /// The address that was asked for, or is kept, or is usual. How to talk to it is kept with it.

@@ -48,6 +48,12 @@ pub(crate) enum CommandError {
     LoginUnchecked { server: String, status: Box<tonic::Status> },
     #[error("the chat has no messages to copy")]
     NothingToFork,
+    #[error("which chat? Give its id; `chatplane chats` lists those there are")]
+    ChatMissing,
+    #[error("the label {key:?} is given twice: a key has one value")]
+    LabelTwice { key: String },
+    #[error("the file could not be written to {path:?}")]
+    DownloadUnwritten { path: PathBuf, source: io::Error },
 }
 
 impl CommandError {
@@ -55,6 +61,7 @@ impl CommandError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Client(error) => error.exit(),
+            Self::ChatMissing | Self::LabelTwice { .. } => Exit::Usage,
             Self::Connect(_)
             | Self::File(_)
             | Self::TokenMissing
@@ -67,7 +74,8 @@ impl CommandError {
             | Self::NoTokenGiven
             | Self::LoginRefused
             | Self::LoginUnchecked { .. }
-            | Self::NothingToFork => Exit::Failed,
+            | Self::NothingToFork
+            | Self::DownloadUnwritten { .. } => Exit::Failed,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! `chatplane send`: one message, and its answer.
 
-use chatplane_proto::chat::v1::{BusyBehavior, CreateChatRequest, SendMessageRequest};
+use chatplane_proto::chat::v1::{BusyBehavior, CreateChatRequest, Part, SendMessageRequest};
 use tokio::{pin, select};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     CommandError,
-    chat::{settings, tell_of_workspace},
+    chat::{attach, settings, tell_of_workspace},
     credentials, report,
 };
 use crate::{
@@ -30,12 +30,16 @@ pub(crate) async fn send(send: Send, signals: &Signals) -> Exit {
 }
 
 async fn run(send: Send, signals: &Signals) -> Result<Exit, CommandError> {
-    let client = credentials::client(&send.connection)?;
+    let (client, files) = credentials::clients(&send.connection)?;
     tell_of_workspace(&send.chat);
-    let text = text::read(&send.text, "message", &signals.shutdown()).await?;
+    let mut parts = match &send.text {
+        Some(text) => text::parts(text::read(text, "message", &signals.shutdown()).await?),
+        None => Vec::new(),
+    };
+    parts.extend(attach(&files, &send.attached, signals).await?);
     let format = send.output.format();
     let is_new = send.chat.chat.is_none();
-    let mut exchange = Exchange::new(client, delivery(&send, text), Advice::Operator, format);
+    let mut exchange = Exchange::new(client, delivery(&send, parts), Advice::Operator, format);
     if send.no_wait {
         exchange.send_only(&signals.shutdown()).await?;
         if let (Format::Text, Some(chat_id)) = (format, exchange.chat_id().map(str::to_owned)) {
@@ -53,9 +57,9 @@ async fn run(send: Send, signals: &Signals) -> Result<Exit, CommandError> {
     ended
 }
 
-fn delivery(send: &Send, text: String) -> Delivery {
+fn delivery(send: &Send, parts: Vec<Part>) -> Delivery {
     let Settings { workspace_id, model, effort } = settings(&send.chat);
-    let (request_id, parts, effort) = (new_request_id(), text::parts(text), effort.into());
+    let (request_id, effort) = (new_request_id(), effort.into());
     match send.chat.chat.clone() {
         None => Delivery::New(CreateChatRequest {
             request_id,

@@ -3,7 +3,7 @@
 use chatplane_proto::chat::v1::WatchChatRequest;
 use tokio::select;
 
-use super::{CommandError, credentials, observation::Observation, report};
+use super::{CommandError, chats::chosen, credentials, observation::Observation, report};
 use crate::{
     arguments::client::Watch,
     client::{
@@ -22,10 +22,11 @@ pub(crate) async fn watch(watch: Watch, signals: &Signals) -> Exit {
 }
 
 async fn run(watch: Watch, signals: &Signals) -> Result<Exit, CommandError> {
+    let chat_id = chosen(watch.chat.chat, &watch.connection, &watch.output, "", signals).await?;
     let client = credentials::client(&watch.connection)?;
     let format = watch.output.format();
     let request = WatchChatRequest {
-        chat_id: watch.chat.chat,
+        chat_id,
         cursor: watch.cursor.unwrap_or_default(),
         history_limit: Some(watch.history),
     };

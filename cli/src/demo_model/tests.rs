@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use chatplane_worker::llm::{
     Answer, CallLimits, ModelCall, PartContent, PromptMessage, Providers, StopReason, ToolDefinition,
-    ToolResult,
+    ToolResult, UserPiece,
 };
 use futures::TryStreamExt;
 use tokio::{
@@ -105,7 +105,8 @@ fn run_tool(files: &Files, tool_name: &str, arguments_json: &str) -> String {
 /// Runs a whole turn and returns its answers.
 async fn turn(files: &Files, tool_names: &[&str]) -> Vec<Answer> {
     let demo = demo().await;
-    let mut messages = vec![PromptMessage::User { texts: vec!["What is in this directory?".to_owned()] }];
+    let mut messages =
+        vec![PromptMessage::User { parts: vec![UserPiece::Text("What is in this directory?".to_owned())] }];
     let mut answers = Vec::new();
     loop {
         let answer = ask(call(demo.address, messages.clone(), tool_names)).await;
@@ -207,10 +208,10 @@ async fn a_new_question_begins_a_new_turn() {
     let part = chatplane_worker::llm::AnswerPart { content: listed, provider_state: Bytes::new() };
     let result = ToolResult { call_message_id: 1, call_index: 0, output: "old.txt".into(), is_error: false };
     let messages = vec![
-        PromptMessage::User { texts: vec!["Look.".into()] },
+        PromptMessage::User { parts: vec![UserPiece::Text("Look.".into())] },
         PromptMessage::Assistant { message_id: 1, parts: vec![part] },
         PromptMessage::Tool { results: vec![result] },
-        PromptMessage::User { texts: vec!["Look again.".into()] },
+        PromptMessage::User { parts: vec![UserPiece::Text("Look again.".into())] },
     ];
 
     let answer = ask(call(demo.address, messages, &["list_dir"])).await;
@@ -260,7 +261,8 @@ async fn what_is_no_call_gets_an_error_of_the_providers_shape() {
 #[tokio::test]
 async fn a_client_that_leaves_and_a_stop_in_mid_answer_do_no_harm() {
     let demo = demo().await;
-    let request = call(demo.address, vec![PromptMessage::User { texts: vec!["Hello.".into()] }], &[]);
+    let request =
+        call(demo.address, vec![PromptMessage::User { parts: vec![UserPiece::Text("Hello.".into())] }], &[]);
     let mut events = Providers::default().get("anthropic").unwrap().call(request.clone());
     events.try_next().await.unwrap().unwrap();
     drop(events);

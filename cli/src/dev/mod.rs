@@ -139,6 +139,8 @@ async fn fulfil(
         Purpose::Converse => {
             introduction.write_for_chat(&mut io::stdout()).map_err(ClientError::Output)?;
             let beginning = Beginning {
+                attached: Vec::new(),
+                keyboard: None,
                 client,
                 chat_id: None,
                 settings: Settings { workspace_id: workspace.to_string(), ..Default::default() },

@@ -14,9 +14,20 @@ use crate::client::text::MESSAGE_BYTES_MAX;
 const READINGS_MAX: usize = 16;
 const READ_BYTES: usize = 4 * 1024;
 
-/// Keys as they are pressed. The channel ends when the terminal is gone. The thread ends with the channel's
-/// reader, or with the process when it is waiting for a key just then.
-pub(super) fn keys() -> io::Result<mpsc::Receiver<Vec<Key>>> {
+/// Keys as they are pressed. It is handed on from one who reads them to the next: a second thread would get
+/// keys that are meant for the first.
+pub(crate) struct Keyboard(mpsc::Receiver<Vec<Key>>);
+
+impl Keyboard {
+    /// The next keys; none when the terminal is gone. Dropping the wait loses nothing.
+    pub(super) async fn recv(&mut self) -> Option<Vec<Key>> {
+        self.0.recv().await
+    }
+}
+
+/// Begins to read keys. The thread ends with the reader, or with the process when it is waiting for a key just
+/// then.
+pub(super) fn keys() -> io::Result<Keyboard> {
     let (sender, receiver) = mpsc::channel(READINGS_MAX);
     thread::Builder::new().name("keyboard".to_owned()).spawn(move || {
         let mut keys = Keys::default();
@@ -35,7 +46,7 @@ pub(super) fn keys() -> io::Result<mpsc::Receiver<Vec<Key>>> {
             }
         }
     })?;
-    Ok(receiver)
+    Ok(Keyboard(receiver))
 }
 
 /// Lines without their ends. A line that is too long for a message comes cut, and still too long.

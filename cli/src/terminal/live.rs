@@ -23,7 +23,7 @@ use super::{
     HELP,
     composer::{Action, Composer, Urgency},
     input::{Command, Input},
-    keyboard,
+    keyboard::{self, Keyboard},
     keys::Key,
     mode::KeyMode,
     presses::{AtPrompt, InTurn, PromptAction, TurnAction, Typed},
@@ -62,7 +62,7 @@ pub(super) struct Live {
     talk: Talk,
     screen: Screen,
     composer: Composer,
-    keyboard: mpsc::Receiver<Vec<Key>>,
+    keyboard: Keyboard,
     mode: KeyMode,
     resized: Signal,
     /// What was written in this chat before, on its way here for the Up key.
@@ -74,7 +74,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(talk: Talk) -> Result<Self, ClientError> {
+    pub(super) fn new(talk: Talk, keyboard: Option<Keyboard>) -> Result<Self, ClientError> {
         let looks = if can_style(&io::stdout()) { Looks::Styled } else { Looks::Plain };
         let recalled = recall(&talk);
         let mode = KeyMode::enter().map_err(ClientError::Terminal)?;
@@ -82,7 +82,7 @@ impl Live {
             talk,
             screen: Screen::new(size(), looks),
             composer: Composer::default(),
-            keyboard: keyboard::keys().map_err(ClientError::Terminal)?,
+            keyboard: keyboard.map_or_else(keyboard::keys, Ok).map_err(ClientError::Terminal)?,
             mode,
             resized: signal(SignalKind::window_change()).map_err(ClientError::Terminal)?,
             recalled,
@@ -322,6 +322,6 @@ fn status_interval() -> Interval {
     status
 }
 
-fn size() -> Size {
+pub(super) fn size() -> Size {
     tcgetwinsize(io::stdout()).map_or(Size::told(0, 0), |size| Size::told(size.ws_col, size.ws_row))
 }

@@ -4,6 +4,7 @@
 //! - `rows`, `screen`: pure: what the terminal shows, and the bytes for it;
 //! - `mode`, `keyboard`: the terminal itself, which is left as it was found;
 //! - `outbox`, `talk`: the chat, without a terminal;
+//! - `picker`: pure: a list of chats, and which is chosen; `browse`: the same with a terminal;
 //! - `live`, `lines`: both together: with a person, or line by line.
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     io::{self, IsTerminal as _},
 };
 
+mod browse;
 mod composer;
 mod history;
 mod input;
@@ -20,19 +22,24 @@ mod lines;
 mod live;
 mod mode;
 mod outbox;
+mod picker;
 mod presses;
 mod rows;
 mod screen;
 mod talk;
 
+use chatplane_proto::chat::v1::Part;
+
+pub(crate) use self::{
+    browse::{Picked, pick},
+    keyboard::Keyboard,
+    mode::{Hidden, restore},
+    outbox::Settings,
+};
 use self::{
     lines::Lines,
     live::{Left, Live},
     talk::Talk,
-};
-pub(crate) use self::{
-    mode::{Hidden, restore},
-    outbox::Settings,
 };
 use crate::{
     client::{
@@ -71,6 +78,10 @@ pub(crate) struct Beginning {
     /// None for a new one.
     pub(crate) chat_id: Option<String>,
     pub(crate) settings: Settings,
+    /// Files that go with the first message.
+    pub(crate) attached: Vec<Part>,
+    /// Who reads the keys, if somebody does already: there is one such thread.
+    pub(crate) keyboard: Option<Keyboard>,
     pub(crate) advice: Advice,
     pub(crate) leaving: Leaving,
     pub(crate) format: Format,
@@ -87,12 +98,12 @@ pub(crate) async fn converse<E: From<ClientError>>(
     signals: &Signals,
     failed: impl Future<Output = E>,
 ) -> Result<Exit, E> {
-    let Beginning { client, chat_id, settings, advice, leaving, format } = beginning;
+    let Beginning { client, chat_id, settings, attached, keyboard, advice, leaving, format } = beginning;
     let mut interrupts = signals.claim_interrupts();
     let shutdown = signals.shutdown();
-    let talk = Talk::new(client, chat_id, settings, advice);
+    let talk = Talk::new(client, chat_id, settings, attached, advice);
     let (mut talk, left, has_failed) = if format == Format::Text && is_there() && is_capable() {
-        let mut live = Live::new(talk)?;
+        let mut live = Live::new(talk, keyboard)?;
         let left = live.run(&mut interrupts, &shutdown, failed).await;
         live.leave().await;
         (live.into_talk(), left, false)

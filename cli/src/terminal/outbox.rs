@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use chatplane_proto::chat::v1::{
     BusyBehavior, Chat, ClearContextRequest, CompactChatRequest, CreateChatRequest, CreateChatResponse,
-    Effort, ForkChatRequest, ForkChatResponse, SendMessageRequest, SendMessageResponse,
+    Effort, ForkChatRequest, ForkChatResponse, Part, SendMessageRequest, SendMessageResponse,
 };
 use futures::future::BoxFuture;
 
@@ -28,6 +28,8 @@ pub(super) enum Item {
     /// To the chat, or to a new one where there is none.
     Message {
         text: String,
+        /// Files that go with it.
+        attached: Vec<Part>,
         busy: BusyBehavior,
     },
     Fork {
@@ -138,14 +140,14 @@ async fn call(
     let Settings { workspace_id, model, effort } = settings;
     let effort = effort.into();
     match (item, chat_id) {
-        (Item::Message { text, .. }, None) => {
-            let parts = text::parts(text);
+        (Item::Message { text, attached, .. }, None) => {
+            let parts = [text::parts(text), attached].concat();
             let request =
                 CreateChatRequest { request_id, parts, workspace_id, model, effort, ..Default::default() };
             caller.create_chat(&request).await.map(|response| Reply::Created(Box::new(response)))
         }
-        (Item::Message { text, busy }, Some(chat_id)) => {
-            let (parts, busy_behavior) = (text::parts(text), busy.into());
+        (Item::Message { text, attached, busy }, Some(chat_id)) => {
+            let (parts, busy_behavior) = ([text::parts(text), attached].concat(), busy.into());
             let request = SendMessageRequest { chat_id, request_id, parts, model, effort, busy_behavior };
             caller.send_message(&request).await.map(|response| Reply::Sent(Box::new(response)))
         }

@@ -54,6 +54,11 @@ impl Row {
         paint(&spans)
     }
 
+    /// The same without its looks.
+    pub(super) fn text(&self) -> String {
+        self.cells.iter().map(|cell| cell.text.as_str()).collect()
+    }
+
     fn cell(&self, style: Style, letter: &str) -> Cell {
         if letter == "\t" {
             let columns = TAB_COLUMNS - self.columns % TAB_COLUMNS;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use chatplane_proto::chat::v1::{
-    BusyBehavior, Role, WatchChatRequest, WatchChatResponse, watch_chat_response::Event,
+    BusyBehavior, Part, Role, WatchChatRequest, WatchChatResponse, watch_chat_response::Event,
 };
 use futures::future::BoxFuture;
 use tokio::{select, sync::mpsc, time::timeout};
@@ -36,6 +36,8 @@ pub(super) struct Talk {
     notes: mpsc::Receiver<String>,
     advice: Advice,
     settings: Settings,
+    /// Files that go with the next message.
+    attached: Vec<Part>,
     chat_id: Option<String>,
     watch: Option<Watch>,
     transcript: Transcript,
@@ -92,6 +94,7 @@ impl Talk {
         client: ChatClient,
         chat_id: Option<String>,
         settings: Settings,
+        attached: Vec<Part>,
         advice: Advice,
     ) -> Self {
         let (notes, receiver) = Notes::channel();
@@ -100,6 +103,7 @@ impl Talk {
             notes: receiver,
             advice,
             settings,
+            attached,
             chat_id,
             watch: None,
             transcript: Transcript::new(advice),
@@ -144,7 +148,18 @@ impl Talk {
 
     /// Sends a message, or says why it cannot be sent.
     pub(super) fn send(&mut self, text: String, busy: BusyBehavior) -> Result<(), &'static str> {
-        self.outbox.push(Item::Message { text, busy }).map_err(|_| words::TOO_MANY_ON_THEIR_WAY)
+        let attached = std::mem::take(&mut self.attached);
+        self.outbox.push(Item::Message { text, attached, busy }).map_err(|item| {
+            self.keep_attached(item);
+            words::TOO_MANY_ON_THEIR_WAY
+        })
+    }
+
+    /// A message that does not go leaves its files to the next one.
+    fn keep_attached(&mut self, item: Item) {
+        if let Item::Message { attached, .. } = item {
+            self.attached.splice(..0, attached);
+        }
     }
 
     /// Leaves the chat as it is: the next message makes another.
@@ -280,6 +295,7 @@ impl Talk {
             Err(error) if error.is_of_one_call() => {
                 self.is_refused();
                 let is_message = matches!(done.item, Item::Message { .. });
+                self.keep_attached(done.item);
                 return Ok(Some(News::note(words::not_done(&chain(&error), is_message))));
             }
             Err(error) => return Err(error),

@@ -132,6 +132,16 @@ fn without_a_token_it_is_said_how_to_give_one() {
         &["fork", "--chat", chat],
         &["compact", "--chat", chat],
         &["clear", "--chat", chat],
+        &["chats"],
+        &["show", chat],
+        &["archive", chat],
+        &["unarchive", chat],
+        &["label", chat, "a=b"],
+        &["pin", chat],
+        &["unpin", chat],
+        &["files", "list", chat],
+        &["files", "upload", "a.txt"],
+        &["files", "download", chat],
     ] {
         let run = finish(&mut system.stranger(words));
 

@@ -7,7 +7,11 @@ mod admin;
 mod chat;
 mod dev;
 #[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
+mod files;
+#[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
 mod fixture;
+#[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
+mod library;
 mod life;
 #[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
 mod login;

@@ -63,10 +63,14 @@ fn every_role_prints_help_for_operators() {
     };
 
     let clients = ["login", "chat", "send", "watch", "interrupt", "fork", "compact", "clear"];
-    for role in ["serve", "worker", "workspace-agent", "dev", "admin"].into_iter().chain(clients) {
-        let text = help(&[role]);
+    let library = ["chats", "show", "archive", "unarchive", "label", "pin", "unpin", "completions"];
+    let roles =
+        ["serve", "worker", "workspace-agent", "dev", "admin"].into_iter().chain(clients).chain(library);
+    let files = ["upload", "download", "list"].map(|command| vec!["files", command]);
+    for words in roles.map(|role| vec![role]).chain(files) {
+        let text = help(&words);
         for part in ["Exit codes: ", "Security: "] {
-            assert!(text.contains(part), "{role}: {text}");
+            assert!(text.contains(part), "{words:?}: {text}");
         }
     }
     for command in ["create-user", "create-workspace", "create-token"] {

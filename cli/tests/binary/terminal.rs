@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use chatplane_proto::chat::v1::{ChatState, ListChatsRequest, chat_service_client::ChatServiceClient};
+use chatplane_proto::chat::v1::{Chat, ChatState, ListChatsRequest, chat_service_client::ChatServiceClient};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -222,7 +222,8 @@ fn a_message_that_may_have_arrived_when_its_person_leaves_is_stopped_too() {
     wait_until(|| {
         let request = with_token(ListChatsRequest::default(), token.trim());
         let chats = runtime.block_on(client.list_chats(request)).unwrap().into_inner().chats;
-        let is_so = matches!(chats.as_slice(), [chat] if chat.state() == ChatState::Waiting);
+        let is_at_rest = |chat: &Chat| chat.state() == ChatState::Waiting;
+        let is_so = matches!(chats.as_slice(), [listed] if listed.chat.as_ref().is_some_and(is_at_rest));
         is_so.then_some(()).ok_or_else(|| format!("{chats:?}"))
     });
     assert_eq!(provider.calls(), calls, "the turn went on");

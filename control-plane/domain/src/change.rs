@@ -2,7 +2,7 @@
 
 use crate::{
     CallId, Chat, ClientTool, Fence, Message, MessageId, OpenCall, Queued, QueuedMessageId, SessionId, State,
-    WriteOutcome, chat::Lease,
+    UserPart, WriteOutcome, chat::Lease,
 };
 
 /// What becomes of a command.
@@ -41,6 +41,9 @@ pub struct Change {
     pub calls_closed: Vec<CallId>,
     /// Definitions of the client's tools that take the place of all that were stored.
     pub client_tools: Option<Vec<ClientTool>>,
+    /// The chat is deleted for good: the store erases what was said in it, and keeps what it
+    /// cost. Nothing else is set then.
+    pub erased: bool,
 }
 
 /// A row that enters the history.
@@ -75,8 +78,8 @@ impl Inserted {
 pub struct QueueContent {
     /// The queued message.
     pub id: QueuedMessageId,
-    /// Its text parts.
-    pub texts: Vec<String>,
+    /// Its pieces, in order.
+    pub parts: Vec<UserPart>,
 }
 
 /// What to do after commit. Losing one costs latency, never work.

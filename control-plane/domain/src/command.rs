@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     Answer, CallId, ChatError, ChatId, ClientTool, Effort, Fence, JournalId, MessageId, OpenCall,
-    OrganizationId, QueuedMessageId, Role, SessionId, Usage, UserId, UserMessage, WorkspaceId,
+    OrganizationId, QueuedMessageId, Role, SessionId, Usage, UserId, UserMessage, UserPart, WorkspaceId,
 };
 
 /// What `decide` may know beside the chat and the command.
@@ -114,6 +114,8 @@ pub enum Command {
     ExpireCalls,
     /// Ends a runnable chat whose lease cannot be built.
     FailRunnable(ChatError),
+    /// Deletes an archived chat for good.
+    DeleteChat,
 }
 
 /// Adds a user message.
@@ -170,8 +172,8 @@ pub struct HistoryEnds {
 pub struct EditQueuedMessage {
     /// The message.
     pub id: QueuedMessageId,
-    /// Its new text parts.
-    pub texts: Vec<String>,
+    /// Its new pieces, in order.
+    pub parts: Vec<UserPart>,
 }
 
 /// A result of a call that the client runs.
@@ -364,6 +366,7 @@ impl Command {
             Self::ExpireLease(_) => "ExpireLease",
             Self::ExpireCalls => "ExpireCalls",
             Self::FailRunnable(_) => "FailRunnable",
+            Self::DeleteChat => "DeleteChat",
         }
     }
 }

@@ -43,6 +43,8 @@ uuid_ids! {
     JournalId,
     /// Names a replica of the control plane.
     ReplicaId,
+    /// Names a file that a user uploaded.
+    FileId,
 }
 
 /// Names a message within its chat; stays below 2^53.

@@ -13,6 +13,7 @@ mod failure;
 mod fence;
 mod ids;
 mod message;
+mod part;
 mod queue;
 mod turn_summary;
 
@@ -30,8 +31,8 @@ pub use decide::{CHAT_SUMMARIZED, CONTEXT_CLEARED, INTERRUPTION_MAX, create, dec
 pub use failure::{ChatError, DETAIL_CHARS_MAX, Effort, ErrorKind, Usage};
 pub use fence::Fence;
 pub use ids::{
-    CallId, ChatId, JournalId, MessageId, OrganizationId, QueuedMessageId, ReplicaId, RequestId, SessionId,
-    UserId, WorkspaceId,
+    CallId, ChatId, FileId, JournalId, MessageId, OrganizationId, QueuedMessageId, ReplicaId, RequestId,
+    SessionId, UserId, WorkspaceId,
 };
 pub use message::{
     ANSWER_BYTES_MAX, Answer, AnswerContent, AnswerPart, Body, CLIENT_MESSAGE_BYTES_MAX,
@@ -40,3 +41,4 @@ pub use message::{
     SyntheticReason, TEXT_PART_BYTES_MAX, TOOL_OUTPUT_BYTES_MAX, ToolCall, ToolResult, UserMessage,
     Visibility,
 };
+pub use part::{DiffSide, FileRef, UserPart, content_bytes, file_ids, shown_words, texts};

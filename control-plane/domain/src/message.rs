@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CallId, Effort, MessageId, QueuedMessageId, Usage, UserId, WorkspaceId, ids::JournalId};
+use crate::{
+    CallId, Effort, MessageId, QueuedMessageId, Usage, UserId, UserPart, WorkspaceId, ids::JournalId,
+    part::content_bytes,
+};
 
 /// A user's message may have this many bytes in all: with its envelope it stays
 /// under the 3 MiB that no message on any wire exceeds.
@@ -113,8 +116,8 @@ impl Body {
 pub struct UserMessage {
     /// Who wrote it.
     pub created_by: UserId,
-    /// The text parts, in order.
-    pub texts: Vec<String>,
+    /// Its pieces, in order.
+    pub parts: Vec<UserPart>,
     /// Model that answers from here on; none for the chat's model.
     pub model: Option<String>,
     /// The model that it asked for while it was queued, where `model` took its place.
@@ -126,10 +129,10 @@ pub struct UserMessage {
 }
 
 impl UserMessage {
-    /// Bytes of its texts.
+    /// Bytes of its pieces; those of files are elsewhere.
     #[must_use]
     pub fn content_bytes(&self) -> usize {
-        self.texts.iter().map(String::len).sum()
+        content_bytes(&self.parts)
     }
 }
 

@@ -5,7 +5,7 @@ use chatplane_domain::{ChatId, Command, SubmittedResult, decide};
 use super::{App, Call, Error};
 use crate::{
     authz::{self, Action, Actor, Resource},
-    store::{ChatPage, ChatPosition, ChatView},
+    store::ChatView,
 };
 
 impl App {
@@ -16,28 +16,9 @@ impl App {
     /// `ChatNotFound`.
     pub(crate) async fn get_chat(&self, actor: &Actor, chat: ChatId) -> Result<ChatView, Error> {
         authz::may(actor, Action::ReadChat, Resource::Deployment).map_err(Error::chat_denied)?;
-        let view = self.inner.store.chat(chat).await?.ok_or(Error::ChatNotFound)?;
+        let view = self.inner.store.chat(chat, actor.user()?).await?.ok_or(Error::ChatNotFound)?;
         authz::may(actor, Action::ReadChat, Resource::Chat(view.owner_id)).map_err(Error::chat_denied)?;
         Ok(view)
-    }
-
-    /// Lists the caller's chats.
-    ///
-    /// # Errors
-    ///
-    /// `CredentialsInvalid`, or what the database says.
-    pub(crate) async fn list_chats(
-        &self,
-        actor: &Actor,
-        archived: bool,
-        after: Option<ChatPosition>,
-        limit: usize,
-    ) -> Result<ChatPage, Error> {
-        authz::may(actor, Action::ReadChat, Resource::Deployment).map_err(Error::chat_denied)?;
-        let Actor::User { id, .. } = actor else {
-            return Err(Error::wrong_kind());
-        };
-        Ok(self.inner.store.chats(*id, archived, after, limit).await?)
     }
 
     /// Stops the running turn.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use chatplane_domain::{
     ACTION_TIMEOUT_DEFAULT, ChatId, ClientTool, Context, Effort, OrganizationId, UserId, UserMessage,
-    WorkspaceId, create,
+    UserPart, WorkspaceId, create, file_ids,
 };
 
 use super::{
@@ -22,8 +22,8 @@ use crate::{
 /// A chat that is to be created.
 #[derive(Clone, Debug)]
 pub(crate) struct CreateChat {
-    /// Text parts of the first message.
-    pub texts: Vec<String>,
+    /// Pieces of the first message; of files only the ids are read.
+    pub parts: Vec<UserPart>,
     /// Workspace whose tools the agent may use.
     pub workspace: Option<WorkspaceId>,
     /// Model that answers; none for the default one.
@@ -45,8 +45,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// `ModelNotFound`, `WorkspaceNotFound`, `RequestIdReused`.
-    pub(crate) async fn create_chat(&self, call: &Call, new: CreateChat) -> Result<SentMessage, Error> {
+    /// `ModelNotFound`, `WorkspaceNotFound`, `FileNotFound`, `LimitExceeded`, `RequestIdReused`.
+    pub(crate) async fn create_chat(&self, call: &Call, mut new: CreateChat) -> Result<SentMessage, Error> {
         authz::may(&call.actor, Action::CreateChat, Resource::Deployment).map_err(Error::chat_denied)?;
         let Actor::User { id: owner, organization, .. } = call.actor else {
             return Err(Error::wrong_kind());
@@ -59,20 +59,28 @@ impl App {
         let now = beginning.now;
         let model = self.model(organization, new.model.as_deref()).await?;
         let workspace = self.usable_workspace(&call.actor, new.workspace).await?;
+        let files = self.linkable(owner, &file_ids(&new.parts)).await?;
+        new.parts = self.resolved(owner, &new.parts).await?.ok_or(Error::FileNotFound)?;
         let promise = self.inner.scheduler.promise(None);
         let context = Context {
             now,
             queue_max: self.inner.limits.queue_max,
             lease_offer: promise.as_ref().map(Promise::session),
         };
-        let title = fallback_title(&new.texts);
+        let title = fallback_title(&new.parts);
         let metadata = MetadataView { metadata_version: 1, title, labels: new.labels.clone() };
         let deployment_prompt = DeploymentPrompt::of(beginning.deployment_prompt).effective();
         let decision = create(unborn((owner, organization), new, model.name, deployment_prompt), context);
         let title_job = self.inner.titles.generate.then(new_job_id);
-        let ask = Ask { request: call.request.clone(), title_job, ..Ask::default() };
+        let ask = Ask {
+            request: call.request.clone(),
+            viewer: Some(owner),
+            files: files.iter().map(|file| file.file_id).collect(),
+            title_job,
+            ..Ask::default()
+        };
         let turn_settings = beginning.turn_settings;
-        let born = NewChat { decision: &decision, ask: &ask, metadata, workspace, turn_settings, now };
+        let born = NewChat { decision: &decision, ask: &ask, metadata, workspace, turn_settings, files, now };
         match self.inner.store.create::<Error>(born).await? {
             Transacted::Replayed(reply) => self.sent_message(Effected::Replayed(reply)).await,
             Transacted::Applied(applied) => {
@@ -118,7 +126,7 @@ fn unborn(
         action_timeout: new.action_timeout.unwrap_or(ACTION_TIMEOUT_DEFAULT),
         message: UserMessage {
             created_by: owner,
-            texts: new.texts,
+            parts: new.parts,
             model: None,
             requested_model: None,
             effort: None,

@@ -42,17 +42,20 @@ pub(crate) struct Background {
     stop: CancellationToken,
     tasks: TaskTracker,
     sessions: TaskTracker,
+    reading: TaskTracker,
 }
 
 impl Background {
-    /// Ends the tasks, and waits for them and for those of the sessions, until `leave_by`.
+    /// Ends the tasks, and waits for them, for those of the sessions, and for what watches that
+    /// have ended leave to write, until `leave_by`.
     pub(crate) async fn stop(self, leave_by: Instant) {
         self.stop.cancel();
         self.tasks.close();
         self.sessions.close();
-        let ended = async { tokio::join!(self.tasks.wait(), self.sessions.wait()) };
+        self.reading.close();
+        let ended = async { tokio::join!(self.tasks.wait(), self.sessions.wait(), self.reading.wait()) };
         if time::timeout_at(leave_by, ended).await.is_err() {
-            tracing::warn!("tasks of dispatch were still running when the drain timeout ended");
+            tracing::warn!("tasks were still running when the drain timeout ended");
         }
     }
 }
@@ -67,9 +70,18 @@ impl App {
         tasks.spawn(self.clone().sweep(stop.clone()));
         tasks.spawn(self.clone().claim_runnable(stop.clone()));
         tasks.spawn(self.clone().claim_jobs(stop.clone()));
+        tasks.spawn(self.clone().tend_search(stop.clone()));
+        tasks.spawn(self.clone().sweep_retention(stop.clone()));
         let watching = self.clone();
         tasks.spawn(async move { watching.poll_watched().await });
-        Background { stop, tasks, sessions: self.inner.scheduler.tasks().clone() }
+        let watching = self.clone();
+        tasks.spawn(async move { watching.poll_watched_owners().await });
+        Background {
+            stop,
+            tasks,
+            sessions: self.inner.scheduler.tasks().clone(),
+            reading: self.inner.reading.tasks.clone(),
+        }
     }
 
     /// Sends the workers to other replicas: this one is leaving.

@@ -1,6 +1,6 @@
 //! Replacing a user message.
 
-use chatplane_domain::{ChatId, Command, Effort, MessageId, UserMessage, decide};
+use chatplane_domain::{ChatId, Command, Effort, MessageId, UserMessage, UserPart, decide, file_ids};
 
 use super::{App, Call, Error, SentMessage};
 use crate::store::Ask;
@@ -12,8 +12,8 @@ pub(crate) struct EditMessage {
     pub chat: ChatId,
     /// The message.
     pub target: MessageId,
-    /// Text parts of the replacement.
-    pub texts: Vec<String>,
+    /// Pieces of the replacement; of files only the ids are read.
+    pub parts: Vec<UserPart>,
     /// Model that answers from here on.
     pub model: Option<String>,
     /// How much it should think.
@@ -25,12 +25,13 @@ impl App {
     ///
     /// # Errors
     ///
-    /// `ChatNotFound`, `MessageNotFound`, `ModelNotFound`, `FieldInvalid`, `StateForbids`,
-    /// `RequestIdReused`.
+    /// `ChatNotFound`, `MessageNotFound`, `ModelNotFound`, `FileNotFound`, `FieldInvalid`,
+    /// `StateForbids`, `LimitExceeded`, `RequestIdReused`.
     pub(crate) async fn edit_message(&self, call: &Call, edit: EditMessage) -> Result<SentMessage, Error> {
         let (created_by, organization) = call.user()?;
         let usable = self.is_usable(organization, edit.model.as_deref()).await?;
-        let ask = Ask { target: Some(edit.target), ..Ask::default() };
+        let parts = self.resolved(created_by, &edit.parts).await?;
+        let ask = Ask { target: Some(edit.target), files: file_ids(&edit.parts), ..Ask::default() };
         let effected = self
             .command_asking(call, edit.chat, ask, |snapshot, context| {
                 if !usable {
@@ -41,10 +42,10 @@ impl App {
                     target: edit.target,
                     target_role: found.map(|found| found.role),
                     boundary_below: found.and_then(|found| found.boundary_below),
-                    answered_below: found.is_some_and(|found| found.answered_below),
+                    answered_below: found.is_some_and(|found| found.answer_below.is_some()),
                     replacement: UserMessage {
                         created_by,
-                        texts: edit.texts.clone(),
+                        parts: parts.clone().ok_or(Error::FileNotFound)?,
                         model: edit.model.clone(),
                         requested_model: None,
                         effort: edit.effort,

@@ -17,6 +17,7 @@ impl App {
         let version = chat.versions.snapshot;
         if applied.decision.change.is_some() {
             inner.hub.chat_changed(chat.id);
+            inner.hub.owner_changed(chat.owner);
         }
         for effect in &applied.decision.effects {
             match effect {

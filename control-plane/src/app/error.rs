@@ -29,9 +29,18 @@ pub(crate) enum Error {
     /// No such message in the chat's queue.
     #[error("there is no such queued message")]
     QueuedMessageNotFound,
+    /// No such file, or not the caller's.
+    #[error("there is no such file")]
+    FileNotFound,
+    /// No such debug run of the chat.
+    #[error("there is no such debug run")]
+    DebugRunNotFound,
     /// The caller may read it, and may not do this.
     #[error("the action is forbidden")]
     ActionForbidden,
+    /// A choice that the deployment's policy does not leave to users.
+    #[error("the policy leaves no choice")]
+    ChoiceForbidden,
     /// Fields are wrong.
     #[error("fields are invalid")]
     FieldInvalid(Vec<FieldViolation>),
@@ -119,6 +128,16 @@ impl Error {
     pub(crate) fn workspace_denied(denial: Denial) -> Self {
         match denial {
             Denial::NotFound => Self::WorkspaceNotFound,
+            Denial::Forbidden => Self::ActionForbidden,
+            Denial::WrongKind => Self::wrong_kind(),
+        }
+    }
+
+    /// A denial about a file.
+    #[must_use]
+    pub(crate) fn file_denied(denial: Denial) -> Self {
+        match denial {
+            Denial::NotFound => Self::FileNotFound,
             Denial::Forbidden => Self::ActionForbidden,
             Denial::WrongKind => Self::wrong_kind(),
         }

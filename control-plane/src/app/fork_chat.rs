@@ -22,7 +22,8 @@ impl App {
     ) -> Result<ChatView, Error> {
         let (owner, organization) = call.user()?;
         let id = ChatId(new_id());
-        let ask = Ask { request: call.request.clone(), fork: Some(target), ..Ask::default() };
+        let ask =
+            Ask { request: call.request.clone(), viewer: Some(owner), fork: Some(target), ..Ask::default() };
         let queue_max = self.inner.limits.queue_max;
         let decide = |snapshot: &Snapshot| {
             let found = snapshot.fork.as_ref().ok_or(Error::MessageNotFound)?;
@@ -33,16 +34,19 @@ impl App {
                 target,
                 covers_through: found.covers_through,
                 unanswered: found.unanswered.clone(),
-                answered: found.answered,
+                answered: found.last_answer.is_some(),
             };
             let context = Context { now: snapshot.now, queue_max, lease_offer: None };
             Ok(fork(&snapshot.chat, copy, context))
         };
         let authorize = |snapshot: &Snapshot| require_chat(&call.actor, Action::ReadChat, snapshot);
-        // A copy waits for its user: nobody watches it yet, and no worker has to hear of it.
+        // A copy waits for its user: no worker has to hear of it.
         match self.inner.store.fork(source, &ask, authorize, decide).await? {
             Transacted::Replayed(reply) => Ok(reply.chat),
-            Transacted::Applied(applied) => Ok(applied.reply.chat),
+            Transacted::Applied(applied) => {
+                self.inner.hub.owner_changed(owner);
+                Ok(applied.reply.chat)
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{App, Call, Error, Failure, chain, new_id};
 use crate::{
     authz::{self, Action, Actor, Resource},
     scheduler::{Job, JobWork, ModelConfig},
-    store::{ChatView, JobAnswer, JobBounds, JobId, JobLease, TitleSource},
+    store::{Ask, ChatView, JobAnswer, JobBounds, JobId, JobLease, TitleSource},
 };
 
 pub(crate) use title::fallback as fallback_title;
@@ -206,8 +206,9 @@ impl App {
         };
         let answer = JobAnswer { lease, chat, title, again_in, model_call };
         let finished = self.inner.store.finish_job(&answer).await?.ok_or(Error::LeaseLost)?;
-        if finished.is_titled {
-            self.inner.hub.chat_changed(finished.chat);
+        if let Some(owner) = finished.owner.filter(|_| finished.is_titled) {
+            self.inner.hub.chat_changed(chat);
+            self.inner.hub.owner_changed(owner);
         }
         // Its session may have another.
         self.inner.scheduler.job_waits();
@@ -220,10 +221,12 @@ impl App {
     ///
     /// `ChatNotFound`, `RequestIdReused`.
     pub(crate) async fn regenerate_title(&self, call: &Call, chat: ChatId) -> Result<ChatView, Error> {
+        let (viewer, _) = call.user()?;
+        let ask = Ask { request: call.request.clone(), viewer: Some(viewer), ..Ask::default() };
         let reply = self
             .inner
             .store
-            .ask_for_title(chat, new_job_id(), call.request.as_ref(), |snapshot| {
+            .ask_for_title(chat, new_job_id(), &ask, |snapshot| {
                 super::require_chat(&call.actor, Action::WriteChat, snapshot)
             })
             .await?;

@@ -10,22 +10,32 @@ mod chats;
 mod compaction;
 mod configure_chat;
 mod create_chat;
+mod debug;
+mod debug_recording;
 mod dispatch;
 mod edit_message;
 mod effects;
 mod error;
+mod files;
 mod fork_chat;
 mod holder;
 mod jobs;
+mod links;
+mod list_chats;
+mod mark_read;
 mod messages;
 mod models;
 mod prompts;
 mod queue;
+mod retention;
 mod send_message;
 mod settings;
+mod tend_search;
 mod tools;
 mod turn;
+mod update_chat;
 mod watch_chat;
+mod watch_chats;
 
 use std::sync::Arc;
 
@@ -44,27 +54,35 @@ use crate::{
 
 // What the use cases take and answer; `grpc` knows the store by these alone.
 pub(crate) use crate::store::{
-    ActionRequired, ChatPosition, ChatView, JobId, JobLease, MessageBounds, MessageView, ModelCall, ModelRow,
-    PendingCall, PromptPage, QueuedView, Request, ThresholdRow, ToolDefinition, WorkspaceListing,
+    ActionRequired, ChatView, DebugAttempt, DebugPolicy, DebugRunView, DebugStep, DebugStepView,
+    DebugSwitches, DebugSwitchesChange, FileView, FoundAt, HandedIn, JobId, JobLease, ListPosition,
+    ListedChat, MessageBounds, MessageView, ModelCall, ModelRow, PendingCall, PromptPage, QueuedView, ReadTo,
+    Request, RetentionDays, ThresholdRow, ToolDefinition, WorkspaceListing,
 };
 
 pub(crate) use authenticate::hash_token;
 pub(crate) use chain::chain;
 pub(crate) use configure_chat::ConfigureChat;
 pub(crate) use create_chat::CreateChat;
+pub(crate) use debug::DebugRunQuery;
 pub(crate) use dispatch::*;
 pub(crate) use edit_message::EditMessage;
 pub(crate) use error::{Error, FieldViolation};
+pub(crate) use files::{DownloadFile, ReadFile, UploadFile};
 pub(crate) use holder::{HolderCall, HolderReply};
 pub(crate) use jobs::{FinishJob, JobResult, TitleSettings};
+pub(crate) use list_chats::ListChats;
+pub(crate) use mark_read::MarkRead;
 pub(crate) use messages::MessageQuery;
 pub(crate) use models::{Credentials, ModelCatalog};
 pub(crate) use prompts::PromptQuery;
 pub(crate) use queue::QueueQuery;
+pub(crate) use retention::Retention;
 pub(crate) use send_message::{SendMessage, SentMessage};
 pub(crate) use settings::*;
 pub(crate) use tools::*;
 pub(crate) use turn::{GetTurn, TurnPiece};
+pub(crate) use update_chat::{LabelChange, UpdateChat};
 pub(crate) use watch_chat::*;
 
 /// What every use case needs.
@@ -80,6 +98,8 @@ pub(crate) struct Inner {
     pub(crate) relay: Relay,
     pub(crate) scheduler: Scheduler,
     pub(crate) workspaces: Workspaces,
+    pub(crate) uploads: files::Uploads,
+    pub(crate) reading: mark_read::ReadTasks,
     pub(crate) models: ModelCatalog,
     pub(crate) tokens: authenticate::TokenCache,
     pub(crate) limits: Limits,
@@ -103,6 +123,16 @@ impl Call {
         match self.actor {
             Actor::User { id, organization, .. } => Ok((id, organization)),
             Actor::Worker | Actor::WorkspaceAgent(_) => Err(Error::wrong_kind()),
+        }
+    }
+}
+
+impl Actor {
+    /// The user who calls; clients are users.
+    fn user(&self) -> Result<UserId, Error> {
+        match self {
+            Self::User { id, .. } => Ok(*id),
+            Self::Worker | Self::WorkspaceAgent(_) => Err(Error::wrong_kind()),
         }
     }
 }
@@ -141,6 +171,8 @@ impl App {
             models: ModelCatalog::new(credentials, limits.model_cache_ttl),
             tokens: authenticate::TokenCache::new(limits.token_cache_ttl),
             workspaces: Workspaces::default(),
+            reading: mark_read::ReadTasks::default(),
+            uploads: files::Uploads::new(&limits),
             store,
             hub,
             relay,
@@ -175,6 +207,7 @@ impl App {
         let lease_offer = promise.as_ref().map(Promise::session);
         let ask = Ask {
             request: call.request.clone(),
+            viewer: Some(call.actor.user()?),
             turn_bytes_max: lease_offer.map(|_| inner.limits.lease_input_bytes_max),
             ..more
         };
@@ -189,7 +222,11 @@ impl App {
                 chat,
                 &ask,
                 |snapshot| require_chat(&call.actor, Action::WriteChat, snapshot),
-                |snapshot| decide(snapshot, context(snapshot)),
+                |snapshot| {
+                    let decision = decide(snapshot, context(snapshot))?;
+                    self.check_links(snapshot, &ask, &decision)?;
+                    Ok(decision)
+                },
             )
             .await?;
         match transacted {

@@ -1,6 +1,6 @@
 //! The queue: what waits until the running turn ends.
 
-use chatplane_domain::{ChatId, Command, EditQueuedMessage, QueuedMessageId, decide};
+use chatplane_domain::{ChatId, Command, EditQueuedMessage, QueuedMessageId, decide, file_ids};
 
 use super::{App, Call, Effected, Error, SentMessage};
 use crate::{
@@ -38,19 +38,27 @@ impl App {
     ///
     /// # Errors
     ///
-    /// `ChatNotFound`, `QueuedMessageNotFound`, `StateForbids`, `RequestIdReused`.
+    /// `ChatNotFound`, `QueuedMessageNotFound`, `FileNotFound`, `StateForbids`,
+    /// `LimitExceeded`, `RequestIdReused`.
     pub(crate) async fn edit_queued_message(
         &self,
         call: &Call,
         chat: ChatId,
         edit: EditQueuedMessage,
     ) -> Result<SentMessage, Error> {
-        let texts = edit.texts.clone();
-        let effected = self.queue_command(call, chat, edit.id, Command::EditQueuedMessage(edit)).await?;
+        let (user, _) = call.user()?;
+        let parts = self.resolved(user, &edit.parts).await?;
+        let ask = Ask { queued: Some(edit.id), files: file_ids(&edit.parts), ..Ask::default() };
+        let decide = |snapshot: &Snapshot, context| {
+            let parts = parts.clone().ok_or(Error::FileNotFound)?;
+            let command = Command::EditQueuedMessage(EditQueuedMessage { id: edit.id, parts });
+            Ok(decide(&snapshot.chat, command, context)?)
+        };
+        let effected = self.command_asking(call, chat, ask, decide).await?;
         let mut edited = self.sent_message(effected).await?;
-        // A repeat has sent the same texts, so it gets the same reply.
+        // A repeat has sent the same content, so it gets the same reply.
         if let Some(queued) = &mut edited.queued {
-            queued.texts = texts;
+            queued.parts = parts.unwrap_or_default();
         }
         Ok(edited)
     }

@@ -1,17 +1,19 @@
 //! Adding a user message.
 
-use chatplane_domain::{BusyBehavior, ChatId, Command, Effort, QueuedMessageId, UserMessage, decide};
+use chatplane_domain::{
+    BusyBehavior, ChatId, Command, Effort, QueuedMessageId, UserMessage, UserPart, decide, file_ids,
+};
 
 use super::{App, Call, Effected, Error, new_id};
-use crate::store::{ChatView, MessageView, QueuedView};
+use crate::store::{Ask, ChatView, MessageView, QueuedView};
 
 /// A message that is to be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct SendMessage {
     /// The chat.
     pub chat: ChatId,
-    /// Text parts.
-    pub texts: Vec<String>,
+    /// Its pieces; of files only the ids are read.
+    pub parts: Vec<UserPart>,
     /// Model that answers from here on.
     pub model: Option<String>,
     /// How much it should think.
@@ -36,20 +38,23 @@ impl App {
     ///
     /// # Errors
     ///
-    /// `ChatNotFound`, `ModelNotFound`, `StateForbids`, `QueueFull`, `RequestIdReused`.
+    /// `ChatNotFound`, `ModelNotFound`, `FileNotFound`, `StateForbids`, `QueueFull`,
+    /// `LimitExceeded`, `RequestIdReused`.
     pub(crate) async fn send_message(&self, call: &Call, send: SendMessage) -> Result<SentMessage, Error> {
         let (created_by, organization) = call.user()?;
         let usable = self.is_usable(organization, send.model.as_deref()).await?;
+        let parts = self.resolved(created_by, &send.parts).await?;
+        let ask = Ask { files: file_ids(&send.parts), ..Ask::default() };
         let queued_id = QueuedMessageId(new_id());
         let effected = self
-            .command(call, send.chat, |snapshot, context| {
+            .command_asking(call, send.chat, ask, |snapshot, context| {
                 // Another's chat is not found before anything is said about the model.
                 if !usable {
                     return Err(Error::ModelNotFound);
                 }
                 let message = UserMessage {
                     created_by,
-                    texts: send.texts.clone(),
+                    parts: parts.clone().ok_or(Error::FileNotFound)?,
                     model: send.model.clone(),
                     requested_model: None,
                     effort: send.effort,

@@ -195,7 +195,7 @@ impl App {
 }
 
 /// Who asks, if they may.
-fn permitted(actor: &Actor, action: Action) -> Result<(UserId, OrganizationId), Error> {
+pub(super) fn permitted(actor: &Actor, action: Action) -> Result<(UserId, OrganizationId), Error> {
     authz::may(actor, action, Resource::Deployment).map_err(Error::chat_denied)?;
     match actor {
         Actor::User { id, organization, .. } => Ok((*id, *organization)),
@@ -203,7 +203,8 @@ fn permitted(actor: &Actor, action: Action) -> Result<(UserId, OrganizationId), 
     }
 }
 
-fn stored<T>(put: Put<T>) -> Result<T, Error> {
+/// What was stored, if it was.
+pub(super) fn stored<T>(put: Put<T>) -> Result<T, Error> {
     match put {
         Put::Stored(row) => Ok(row),
         Put::Mismatch { version } => Err(Error::VersionMismatch { version }),

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, mem, time::Duration};
 
-use chatplane_domain::ChatId;
+use chatplane_domain::{ChatId, UserId};
 use futures::{
     FutureExt, Stream, StreamExt,
     future::{self, BoxFuture},
@@ -15,13 +15,13 @@ use futures::{
 use tokio::time::{self, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{App, Error};
+use super::{App, Error, mark_read::Reader};
 use crate::{
     authz::Actor,
     pubsub::Subscription,
     relay::Watched,
     store::{self, SyncFrom, SyncPage},
-    watch::{Action, Emitted, End, GivenUp, Malformed, Timing, Watcher},
+    watch::{Action, Emitted, End, Event, GivenUp, LiveEvent, Malformed, Timing, Watcher},
 };
 
 /// Chats whose versions are read by one statement of the poll.
@@ -52,7 +52,11 @@ type Read = Result<Option<SyncPage>, store::Error>;
 struct Shell {
     app: App,
     chat: ChatId,
+    viewer: UserId,
     watcher: Watcher,
+    reader: Reader,
+    /// Version of the chat that the last page completes, until all of the page was sent.
+    completing: Option<i64>,
     start: Instant,
     hints: Subscription,
     live: Watched,
@@ -72,6 +76,7 @@ impl App {
         watch: WatchChat,
     ) -> Result<impl Stream<Item = Result<Emitted, Error>> + Send + use<>, Error> {
         self.get_chat(actor, watch.chat).await?;
+        let viewer = actor.user()?;
         let timing = Timing { progress_interval: self.inner.limits.progress_interval, ..Timing::default() };
         let watcher = match watch.from {
             WatchFrom::Start { history_limit } => {
@@ -87,7 +92,10 @@ impl App {
         let mut shell = Shell {
             app: self.clone(),
             chat: watch.chat,
+            viewer,
             watcher,
+            reader: Reader::new(self, watch.chat, viewer),
+            completing: None,
             start: Instant::now(),
             // Before the first look, or a change in between would go unseen.
             hints: self.inner.hub.subscribe(watch.chat),
@@ -151,6 +159,7 @@ impl Shell {
             self.take_what_is_ready()?;
             let now = self.start.elapsed();
             let action = self.live.read(|live| self.watcher.poll(live, now));
+            self.note_shown(&action);
             match action {
                 Action::Emit(emitted) => {
                     self.has_begun = true;
@@ -164,11 +173,26 @@ impl Shell {
         }
     }
 
+    /// What a page has is sent before anything else is done, but for previews that it voids.
+    fn note_shown(&mut self, next: &Action) {
+        let is_of_the_page = match next {
+            Action::Emit(emitted) => {
+                matches!(emitted.event, Event::Durable(_) | Event::Live(LiveEvent::PreviewReset(_)))
+            }
+            Action::RunSync(_) | Action::Wait(_) => false,
+            Action::End(_) => true,
+        };
+        if !is_of_the_page && let Some(version) = self.completing.take() {
+            self.reader.was_shown(version);
+        }
+    }
+
     /// Reads in a task of its own: a client that does not take its events, and for whom
     /// this stream is not polled, must not hold a connection to the database.
     fn read(&self, from: SyncFrom) -> BoxFuture<'static, Read> {
-        let (store, chat) = (self.app.inner.store.clone(), self.chat);
-        let reading = AbortOnDropHandle::new(tokio::spawn(async move { store.sync(chat, from).await }));
+        let (store, chat, viewer) = (self.app.inner.store.clone(), self.chat, self.viewer);
+        let reading =
+            AbortOnDropHandle::new(tokio::spawn(async move { store.sync(chat, viewer, from).await }));
         async move {
             match reading.await {
                 Ok(read) => read,
@@ -215,7 +239,11 @@ impl Shell {
     fn take_read(&mut self, read: Read) -> Result<(), Error> {
         self.sync = None;
         match read {
-            Ok(page) => self.watcher.on_page(page),
+            Ok(page) => {
+                let complete = page.as_ref().filter(|page| !page.more);
+                self.completing = complete.map(|page| page.chat.versions.snapshot);
+                self.watcher.on_page(page);
+            }
             Err(error @ store::Error::Unavailable(_)) if self.has_begun => {
                 tracing::debug!(chat = %self.chat, %error, "a watcher could not sync");
                 let given_up = self.watcher.on_sync_failed(self.start.elapsed());

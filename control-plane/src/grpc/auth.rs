@@ -111,6 +111,7 @@ fn action_of(path: &str) -> Option<Action> {
     let (service, method) = path.strip_prefix("/chatplane.")?.split_once('/')?;
     match (service, method) {
         ("chat.v1.ChatService", method) => chat_action(method),
+        ("chat.v1.FileService", method) => file_action(method),
         ("chat.v1.SettingsService", method) => settings_action(method),
         ("worker.v1.WorkerService", _) => Some(Action::Dispatch),
         ("workspace.v1.WorkspaceService", _) => Some(Action::AttachWorkspace),
@@ -122,9 +123,17 @@ fn chat_action(method: &str) -> Option<Action> {
     match method {
         // A fork also needs its source to be readable, which is asked where the source is known.
         "CreateChat" | "ForkChat" => Some(Action::CreateChat),
-        "GetChat" | "ListChats" | "ListMessages" | "ListPrompts" | "ListQueuedMessages" | "WatchChat" => {
-            Some(Action::ReadChat)
-        }
+        "GetChat"
+        | "ListChats"
+        | "ListChatsByWorkspace"
+        | "ListMessages"
+        | "ListPrompts"
+        | "ListQueuedMessages"
+        | "MarkRead"
+        | "WatchChat"
+        | "WatchChats"
+        | "ListDebugRuns"
+        | "GetDebugRun" => Some(Action::ReadChat),
         "SendMessage"
         | "InterruptChat"
         | "EditMessage"
@@ -138,22 +147,36 @@ fn chat_action(method: &str) -> Option<Action> {
         | "MoveQueuedMessage"
         | "RegenerateTitle"
         | "ArchiveChat"
-        | "UnarchiveChat" => Some(Action::WriteChat),
+        | "UnarchiveChat"
+        | "UpdateChat" => Some(Action::WriteChat),
         "ListModels" => Some(Action::ListModels),
         "ListWorkspaces" => Some(Action::ListWorkspaces),
         _ => None,
     }
 }
 
+fn file_action(method: &str) -> Option<Action> {
+    match method {
+        "UploadFile" => Some(Action::CreateFile),
+        "GetFile" | "DownloadFile" => Some(Action::ReadFile),
+        _ => None,
+    }
+}
+
 fn settings_action(method: &str) -> Option<Action> {
     match method {
-        "GetDeploymentPrompt" | "GetUserInstructions" | "ListCompactionThresholds" => {
-            Some(Action::ReadSettings)
-        }
+        "GetDeploymentPrompt"
+        | "GetUserInstructions"
+        | "ListCompactionThresholds"
+        | "GetRetention"
+        | "GetDebugRecording" => Some(Action::ReadSettings),
         "UpdateDeploymentPrompt" => Some(Action::WriteDeploymentPrompt),
-        "UpdateUserInstructions" | "SetCompactionThreshold" | "DeleteCompactionThreshold" => {
-            Some(Action::WriteSettings)
-        }
+        "UpdateRetention" => Some(Action::WriteRetention),
+        // Whether the policy may be changed, too, is asked where it is known that it shall be.
+        "UpdateUserInstructions"
+        | "SetCompactionThreshold"
+        | "DeleteCompactionThreshold"
+        | "UpdateDebugRecording" => Some(Action::WriteSettings),
         _ => None,
     }
 }

@@ -5,11 +5,12 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::{self, Repeatable},
-    page_token,
+    debug, list_chats, page_token, update_chat,
     watch_chat::WatchStream,
+    watch_chats::WatchChatsStream,
 };
 use crate::{
-    app::{App, Call, ChatPosition, Error, QueueQuery},
+    app::{App, Call, Error, QueueQuery},
     authz::Actor,
     limits::pages,
 };
@@ -44,6 +45,7 @@ fn take_call<M: Repeatable>(request: Request<M>) -> Result<(Call, M), Error> {
 #[tonic::async_trait]
 impl ChatService for ChatHandlers {
     type WatchChatStream = WatchStream;
+    type WatchChatsStream = WatchChatsStream;
 
     async fn create_chat(
         &self,
@@ -71,19 +73,31 @@ impl ChatService for ChatHandlers {
         request: Request<proto::ListChatsRequest>,
     ) -> Result<Response<proto::ListChatsResponse>, Status> {
         let (actor, request) = take(request)?;
-        let limit = convert::page_size(request.page_size, pages::CHATS_DEFAULT, pages::CHATS_MAX)?;
-        let after = page_token::chats(&request.page_token, request.archived)?;
-        let page = self.app.list_chats(&actor, request.archived, after, limit).await?;
-        let (chats, cut) = convert::fitting(page.chats, convert::chat);
-        let next_page_token = match chats.last() {
-            Some((last, _)) if page.has_more || cut => page_token::of_chats(
-                request.archived,
-                ChatPosition { update_time: last.update_time, chat_id: last.chat_id },
-            ),
-            Some(_) | None => String::new(),
-        };
-        let chats = chats.into_iter().map(|(_, chat)| chat).collect();
-        Ok(Response::new(proto::ListChatsResponse { chats, next_page_token }))
+        Ok(Response::new(list_chats::list_chats(&self.app, &actor, request).await?))
+    }
+
+    async fn list_chats_by_workspace(
+        &self,
+        request: Request<proto::ListChatsByWorkspaceRequest>,
+    ) -> Result<Response<proto::ListChatsByWorkspaceResponse>, Status> {
+        let (actor, request) = take(request)?;
+        Ok(Response::new(list_chats::list_chats_by_workspace(&self.app, &actor, request).await?))
+    }
+
+    async fn update_chat(
+        &self,
+        request: Request<proto::UpdateChatRequest>,
+    ) -> Result<Response<proto::UpdateChatResponse>, Status> {
+        let (call, request) = take_call(request)?;
+        Ok(Response::new(update_chat::update_chat(&self.app, &call, request).await?))
+    }
+
+    async fn mark_read(
+        &self,
+        request: Request<proto::MarkReadRequest>,
+    ) -> Result<Response<proto::MarkReadResponse>, Status> {
+        let (actor, request) = take(request)?;
+        Ok(Response::new(update_chat::mark_read(&self.app, &actor, request).await?))
     }
 
     async fn send_message(
@@ -322,5 +336,29 @@ impl ChatService for ChatHandlers {
     ) -> Result<Response<Self::WatchChatStream>, Status> {
         let (actor, request) = take(request)?;
         super::watch_chat::watch_chat(&self.app, &actor, request).await
+    }
+
+    async fn watch_chats(
+        &self,
+        request: Request<proto::WatchChatsRequest>,
+    ) -> Result<Response<Self::WatchChatsStream>, Status> {
+        let (actor, request) = take(request)?;
+        super::watch_chats::watch_chats(&self.app, &actor, request).await
+    }
+
+    async fn list_debug_runs(
+        &self,
+        request: Request<proto::ListDebugRunsRequest>,
+    ) -> Result<Response<proto::ListDebugRunsResponse>, Status> {
+        let (actor, request) = take(request)?;
+        Ok(Response::new(debug::list_debug_runs(&self.app, &actor, request).await?))
+    }
+
+    async fn get_debug_run(
+        &self,
+        request: Request<proto::GetDebugRunRequest>,
+    ) -> Result<Response<proto::GetDebugRunResponse>, Status> {
+        let (actor, request) = take(request)?;
+        Ok(Response::new(debug::get_debug_run(&self.app, &actor, request).await?))
     }
 }

@@ -7,12 +7,15 @@ mod call;
 mod chat;
 mod client_tools;
 mod configure;
+mod labels;
 mod message;
+mod part;
 mod prompts;
 mod queue;
 mod requests;
+mod update_chat;
 
-use chatplane_domain::{CallId, ChatId, Effort, MessageId, WorkspaceId};
+use chatplane_domain::{CallId, ChatId, Effort, FileId, MessageId, WorkspaceId};
 use chatplane_proto::chat::v1 as proto;
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
@@ -22,13 +25,14 @@ use crate::app::{Error, FieldViolation};
 
 pub(crate) use action::action_required;
 pub(crate) use call::{Repeatable, call};
-pub(crate) use chat::{chat, chat_error, model, retry, state, tool, workspace};
+pub(crate) use chat::{chat, chat_error, file, model, retry, state, tool, workspace};
 pub(crate) use client_tools::submitted;
 pub(crate) use configure::configure_chat;
-pub(crate) use message::{call_id, message};
+pub(crate) use message::{call_id, message, usage};
 pub(crate) use prompts::{list_prompts, prompts};
 pub(crate) use queue::{edit_queued_message, promoted, queue_index, queued, queued_message_id, sent};
 pub(crate) use requests::{create_chat, edit_message, list_messages, send_message};
+pub(crate) use update_chat::{mark_read, update_chat};
 
 // From clients.
 
@@ -38,6 +42,10 @@ pub(crate) fn uuid(field: &str, text: &str) -> Result<Uuid, Error> {
 
 pub(crate) fn chat_id(text: &str) -> Result<ChatId, Error> {
     uuid("chat_id", text).map(ChatId)
+}
+
+pub(crate) fn file_id(text: &str) -> Result<FileId, Error> {
+    uuid("file_id", text).map(FileId)
 }
 
 /// A message by its id.

@@ -1,5 +1,6 @@
 //! Between `chatplane.worker.v1` and our own types. Nothing else converts them.
 
+mod debug;
 mod jobs;
 mod session;
 mod turn;
@@ -13,9 +14,10 @@ use chatplane_proto::{chat::v1 as chat, worker::v1 as proto};
 use super::convert;
 use crate::{app::Error, scheduler::LeaseKey};
 
+pub(crate) use debug::debug_step;
 pub(crate) use jobs::finish_job;
 pub(crate) use session::{from_worker, open, to_worker};
-pub(crate) use turn::{call_tool, get_turn, outcome, tool_piece, turn_piece};
+pub(crate) use turn::{call_tool, get_turn, outcome, read_file, tool_piece, turn_piece};
 pub(crate) use writes::{
     commit_step, commit_tool_results, fail, finish_interruption, record_retry, release, report_usage,
 };

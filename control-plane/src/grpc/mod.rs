@@ -5,10 +5,15 @@ mod chat_service;
 mod convert;
 mod convert_worker;
 mod deadline;
+mod debug;
+mod file_service;
+mod list_chats;
 mod page_token;
 mod settings_service;
 mod status;
+mod update_chat;
 mod watch_chat;
+mod watch_chats;
 mod worker_service;
 mod workspace_service;
 
@@ -16,7 +21,10 @@ use std::time::Duration;
 
 use chatplane_proto::{
     FILE_DESCRIPTOR_SET,
-    chat::v1::{chat_service_server::ChatServiceServer, settings_service_server::SettingsServiceServer},
+    chat::v1::{
+        chat_service_server::ChatServiceServer, file_service_server::FileServiceServer,
+        settings_service_server::SettingsServiceServer,
+    },
     worker::v1::worker_service_server::WorkerServiceServer,
     workspace::v1::workspace_service_server::WorkspaceServiceServer,
 };
@@ -29,6 +37,7 @@ use crate::app::App;
 use auth::Authenticate;
 use chat_service::ChatHandlers;
 use deadline::Deadline;
+use file_service::FileHandlers;
 use settings_service::SettingsHandlers;
 use worker_service::WorkerHandlers;
 use workspace_service::WorkspaceHandlers;
@@ -89,6 +98,10 @@ pub(crate) async fn serve(
                 .max_decoding_message_size(DECODED_BYTES_MAX),
         )
         .add_service(
+            FileServiceServer::new(FileHandlers::new(app.clone()))
+                .max_decoding_message_size(DECODED_BYTES_MAX),
+        )
+        .add_service(
             SettingsServiceServer::new(SettingsHandlers::new(app.clone()))
                 .max_decoding_message_size(DECODED_BYTES_MAX),
         )
@@ -109,6 +122,7 @@ pub(crate) async fn serve(
 pub(crate) async fn set_health(health: &HealthReporter, status: ServingStatus) {
     health.set_service_status("", status).await;
     health.set_service_status("chatplane.chat.v1.ChatService", status).await;
+    health.set_service_status("chatplane.chat.v1.FileService", status).await;
     health.set_service_status("chatplane.chat.v1.SettingsService", status).await;
     health.set_service_status("chatplane.worker.v1.WorkerService", status).await;
     health.set_service_status("chatplane.workspace.v1.WorkspaceService", status).await;

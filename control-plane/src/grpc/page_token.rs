@@ -1,21 +1,23 @@
 //! Page tokens: opaque to clients, readable for us.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chatplane_domain::{ChatId, WorkspaceId};
-use chrono::{DateTime, Datelike, Utc};
+use chatplane_domain::WorkspaceId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::app::{ChatPosition, Error};
+use crate::app::{Error, ListPosition};
 
-/// No token of ours is longer.
+/// No other token of ours is longer.
 const TOKEN_BYTES_MAX: usize = 1024;
+/// A token of a search names the chats that were shown: up to 1,000, with 52 bytes each.
+const LIST_TOKEN_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Serialize, Deserialize)]
-struct Chats {
-    archived: bool,
-    update_time: DateTime<Utc>,
-    chat_id: ChatId,
+struct List {
+    /// Of the filter: what comes after a page of one list is nowhere in another.
+    q_sha256: String,
+    after: ListPosition,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,26 +36,40 @@ struct Queue {
 }
 
 #[derive(Serialize, Deserialize)]
+struct DebugRuns {
+    debug_run_id: Uuid,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DebugSteps {
+    debug_step: i32,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Workspaces {
     workspace_id: Uuid,
 }
 
-pub(crate) fn of_chats(archived: bool, last: ChatPosition) -> String {
-    write(&Chats { archived, update_time: last.update_time, chat_id: last.chat_id })
+pub(crate) fn of_list(q: &str, after: ListPosition) -> String {
+    write(&List { q_sha256: hashed(q), after })
 }
 
-pub(crate) fn chats(token: &str, archived: bool) -> Result<Option<ChatPosition>, Error> {
-    let Some(chats) = read::<Chats>(token)? else {
+/// Where the page of this filter begins.
+pub(crate) fn list(token: &str, q: &str) -> Result<Option<ListPosition>, Error> {
+    let Some(list) = read_within::<List>(token, LIST_TOKEN_BYTES_MAX)? else {
         return Ok(None);
     };
-    if chats.archived != archived {
-        return Err(Error::invalid("page_token", "it belongs to a list with another `archived`"));
+    if list.q_sha256 != hashed(q) {
+        return Err(Error::invalid("page_token", "it belongs to a list with another `q`"));
     }
-    // A forged time beyond these is none that PostgreSQL takes.
-    if !(1970..=9999).contains(&chats.update_time.year()) {
+    if !list.after.is_possible() {
         return Err(invalid());
     }
-    Ok(Some(ChatPosition { update_time: chats.update_time, chat_id: chats.chat_id }))
+    Ok(Some(list.after))
+}
+
+fn hashed(q: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(q))
 }
 
 pub(crate) fn of_models(last: &str) -> String {
@@ -86,6 +102,24 @@ pub(crate) fn queue(token: &str) -> Result<Option<i64>, Error> {
     Ok(read::<Queue>(token)?.map(|token| token.queue_position))
 }
 
+pub(crate) fn of_debug_runs(last: Uuid) -> String {
+    write(&DebugRuns { debug_run_id: last })
+}
+
+/// The last run of the page before.
+pub(crate) fn debug_runs(token: &str) -> Result<Option<Uuid>, Error> {
+    Ok(read::<DebugRuns>(token)?.map(|token| token.debug_run_id))
+}
+
+pub(crate) fn of_debug_steps(last: i32) -> String {
+    write(&DebugSteps { debug_step: last })
+}
+
+/// The last step of the page before.
+pub(crate) fn debug_steps(token: &str) -> Result<Option<i32>, Error> {
+    Ok(read::<DebugSteps>(token)?.map(|token| token.debug_step))
+}
+
 pub(crate) fn of_workspaces(last: WorkspaceId) -> String {
     write(&Workspaces { workspace_id: last.0 })
 }
@@ -104,10 +138,14 @@ fn write<T: Serialize>(position: &T) -> String {
 }
 
 fn read<T: DeserializeOwned>(token: &str) -> Result<Option<T>, Error> {
+    read_within(token, TOKEN_BYTES_MAX)
+}
+
+fn read_within<T: DeserializeOwned>(token: &str, bytes_max: usize) -> Result<Option<T>, Error> {
     if token.is_empty() {
         return Ok(None);
     }
-    if token.len() > TOKEN_BYTES_MAX {
+    if token.len() > bytes_max {
         return Err(invalid());
     }
     let json = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;

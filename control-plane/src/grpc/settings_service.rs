@@ -1,5 +1,8 @@
 //! `chatplane.chat.v1.SettingsService`: thin handlers, and the conversions that are theirs alone.
 
+mod debug_recording;
+mod retention;
+
 use chatplane_proto::chat::v1::{self as proto, settings_service_server::SettingsService};
 use tonic::{Request, Response, Status};
 
@@ -113,6 +116,38 @@ impl SettingsService for SettingsHandlers {
             self.app.delete_compaction_threshold(&actor, &request.model).await?;
         }
         Ok(Response::new(proto::DeleteCompactionThresholdResponse {}))
+    }
+
+    async fn get_retention(
+        &self,
+        request: Request<proto::GetRetentionRequest>,
+    ) -> Result<Response<proto::GetRetentionResponse>, Status> {
+        let (actor, proto::GetRetentionRequest {}) = take(request)?;
+        Ok(Response::new(retention::get_retention(&self.app, &actor).await?))
+    }
+
+    async fn update_retention(
+        &self,
+        request: Request<proto::UpdateRetentionRequest>,
+    ) -> Result<Response<proto::UpdateRetentionResponse>, Status> {
+        let (actor, request) = take(request)?;
+        Ok(Response::new(retention::update_retention(&self.app, &actor, request).await?))
+    }
+
+    async fn get_debug_recording(
+        &self,
+        request: Request<proto::GetDebugRecordingRequest>,
+    ) -> Result<Response<proto::GetDebugRecordingResponse>, Status> {
+        let (actor, proto::GetDebugRecordingRequest {}) = take(request)?;
+        Ok(Response::new(debug_recording::get_debug_recording(&self.app, &actor).await?))
+    }
+
+    async fn update_debug_recording(
+        &self,
+        request: Request<proto::UpdateDebugRecordingRequest>,
+    ) -> Result<Response<proto::UpdateDebugRecordingResponse>, Status> {
+        let (actor, request) = take(request)?;
+        Ok(Response::new(debug_recording::update_debug_recording(&self.app, &actor, request).await?))
     }
 }
 

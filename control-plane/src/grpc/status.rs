@@ -53,40 +53,56 @@ impl From<app::Error> for Status {
     }
 }
 
-/// Errors that one sentence says all about.
-fn sentence(error: &app::Error) -> (Code, ErrorReason, &'static str) {
+/// What is not there, or nothing that the caller may know of.
+fn not_found(error: &app::Error) -> Option<(ErrorReason, &'static str)> {
     use ErrorReason as Reason;
-    match error {
-        app::Error::CredentialsInvalid(sentence) => {
-            (Code::Unauthenticated, Reason::CredentialsInvalid, sentence)
+    let told = match error {
+        app::Error::ChatNotFound => (Reason::ChatNotFound, "there is no such chat; ListChats shows yours"),
+        app::Error::ModelNotFound => {
+            (Reason::ModelNotFound, "there is no such model; ListModels shows those that can be used")
         }
-        app::Error::ChatNotFound => {
-            (Code::NotFound, Reason::ChatNotFound, "there is no such chat; ListChats shows yours")
+        app::Error::WorkspaceNotFound => {
+            (Reason::WorkspaceNotFound, "there is no such workspace; ListWorkspaces shows yours")
         }
-        app::Error::ModelNotFound => (
-            Code::NotFound,
-            Reason::ModelNotFound,
-            "there is no such model; ListModels shows those that can be used",
-        ),
-        app::Error::WorkspaceNotFound => (
-            Code::NotFound,
-            Reason::WorkspaceNotFound,
-            "there is no such workspace; ListWorkspaces shows yours",
-        ),
         app::Error::MessageNotFound => (
-            Code::NotFound,
             Reason::MessageNotFound,
             "there is no such message in the chat, or it was deleted; ListMessages shows those that there are",
         ),
         app::Error::QueuedMessageNotFound => (
-            Code::NotFound,
             Reason::QueuedMessageNotFound,
             "the message is not in the queue; it was deleted, or entered the history, which ListMessages shows",
         ),
+        app::Error::FileNotFound => {
+            (Reason::FileNotFound, "there is no such file of yours; upload it with FileService.UploadFile")
+        }
+        app::Error::DebugRunNotFound => (
+            Reason::DebugRunNotFound,
+            "there is no such run of the chat, or it was deleted; ListDebugRuns shows those that there are",
+        ),
+        _ => return None,
+    };
+    Some(told)
+}
+
+/// Errors that one sentence says all about.
+fn sentence(error: &app::Error) -> (Code, ErrorReason, &'static str) {
+    use ErrorReason as Reason;
+    if let Some((reason, sentence)) = not_found(error) {
+        return (Code::NotFound, reason, sentence);
+    }
+    match error {
+        app::Error::CredentialsInvalid(sentence) => {
+            (Code::Unauthenticated, Reason::CredentialsInvalid, sentence)
+        }
         app::Error::ActionForbidden => (
             Code::PermissionDenied,
             Reason::ActionForbidden,
             "only an owner of the deployment may do this; ask one",
+        ),
+        app::Error::ChoiceForbidden => (
+            Code::PermissionDenied,
+            Reason::ActionForbidden,
+            "the deployment's policy leaves no choice; an owner can set it to DEBUG_POLICY_ALLOWED",
         ),
         app::Error::LeaseLost => (
             Code::FailedPrecondition,
@@ -122,6 +138,13 @@ fn sentence(error: &app::Error) -> (Code, ErrorReason, &'static str) {
         | app::Error::Unavailable(_)
         | app::Error::ShuttingDown
         | app::Error::Internal(_) => unreachable!("these carry more than a sentence"),
+        app::Error::ChatNotFound
+        | app::Error::ModelNotFound
+        | app::Error::WorkspaceNotFound
+        | app::Error::MessageNotFound
+        | app::Error::QueuedMessageNotFound
+        | app::Error::FileNotFound
+        | app::Error::DebugRunNotFound => unreachable!("these have been told"),
     }
 }
 
@@ -231,6 +254,9 @@ fn advice(state: State, archived: bool, command: &str) -> &'static str {
     match command {
         "ArchiveChat" if archived => "it is archived already",
         "UnarchiveChat" => "only an archived chat can be brought back",
+        "UpdateChat" if archived => {
+            "it cannot be pinned; bring it back with UnarchiveChat first, or leave pin_order out of update_mask"
+        }
         _ if archived => "bring it back with UnarchiveChat first",
         "ArchiveChat" | "CompactChat" | "ClearContext" if busy => {
             "wait until its turn has ended, or stop it with InterruptChat"
@@ -282,6 +308,7 @@ mod tests {
             (app::Error::MessageNotFound, Code::NotFound, "MESSAGE_NOT_FOUND"),
             (app::Error::QueuedMessageNotFound, Code::NotFound, "QUEUED_MESSAGE_NOT_FOUND"),
             (app::Error::ActionForbidden, Code::PermissionDenied, "ACTION_FORBIDDEN"),
+            (app::Error::ChoiceForbidden, Code::PermissionDenied, "ACTION_FORBIDDEN"),
             (app::Error::VersionMismatch { version: 3 }, Code::Aborted, "VERSION_MISMATCH"),
             (app::Error::invalid("field", "wrong"), Code::InvalidArgument, "FIELD_INVALID"),
             (app::Error::LeaseLost, Code::FailedPrecondition, "LEASE_LOST"),
@@ -323,6 +350,7 @@ mod tests {
         );
         for (state, archived, command, advice) in [
             (State::Error, true, "ArchiveChat", "archived already"),
+            (State::Waiting, true, "UpdateChat", "cannot be pinned"),
             (State::Running, false, "ArchiveChat", "InterruptChat"),
             (State::Waiting, false, "UnarchiveChat", "only an archived chat"),
             (State::Waiting, false, "CompactChat", "no answer since its last boundary"),

@@ -1,5 +1,7 @@
 //! `chatplane.worker.v1.WorkerService`: thin handlers that decode, name the use case, encode.
 
+mod record_debug_step;
+
 use std::{pin::Pin, time::Duration};
 
 use chatplane_proto::worker::v1::{self as proto, worker_service_server::WorkerService};
@@ -42,6 +44,7 @@ impl WorkerService for WorkerHandlers {
     type SessionStream = Replies<proto::SessionResponse>;
     type GetTurnStream = Replies<proto::GetTurnResponse>;
     type CallToolStream = Replies<proto::CallToolResponse>;
+    type ReadFileStream = Replies<proto::ReadFileResponse>;
 
     async fn session(
         &self,
@@ -146,6 +149,27 @@ impl WorkerService for WorkerHandlers {
         let pieces = self.app.call_tool(&actor, convert::call_tool(request)?).await?;
         let replies = pieces.map(|piece| piece.map(convert::tool_piece).map_err(Status::from));
         Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn read_file(
+        &self,
+        request: Request<proto::ReadFileRequest>,
+    ) -> Result<Response<Self::ReadFileStream>, Status> {
+        let (actor, request) = take(request)?;
+        let pieces = self.app.read_file(&actor, convert::read_file(&request)?).await?;
+        let replies = pieces.map(|piece| {
+            let data = piece.map_err(Status::from)?.into();
+            Ok(proto::ReadFileResponse { data })
+        });
+        Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn record_debug_step(
+        &self,
+        request: Request<proto::RecordDebugStepRequest>,
+    ) -> Result<Response<proto::RecordDebugStepResponse>, Status> {
+        let (actor, request) = take(request)?;
+        Ok(Response::new(record_debug_step::record_debug_step(&self.app, &actor, request).await?))
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct TurnHeader {
     pub(crate) compaction_threshold_percent: i32,
     /// Whether the turn is to make a summary and nothing else.
     pub(crate) compact_requested: bool,
+    /// Whether model calls are to be handed in for debugging.
+    pub(crate) debug_recording: bool,
 }
 
 /// A model as a worker needs it.
@@ -200,6 +202,7 @@ impl TurnInput {
             workspace_notice: workspace.map(workspace_notice).unwrap_or_default(),
             user_instructions: self.settings.user_instructions.clone(),
             compact_requested: chat.compact_requested,
+            debug_recording: self.settings.debug_recording,
         }
     }
 }

@@ -1,9 +1,13 @@
 //! The writing statement: a decision's rows as one document per table.
 
+mod erase;
+mod locked;
 mod message;
 mod new_chat;
 
-use chatplane_domain::{CallId, Change, Chat, Decision, Execution, Inserted, Message, OpenCall, Queued};
+use chatplane_domain::{
+    CallId, Change, Chat, Decision, Execution, FileId, Inserted, Message, OpenCall, Queued, texts,
+};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,10 +17,9 @@ use uuid::Uuid;
 use self::message::MessageColumns;
 pub(crate) use self::new_chat::{create, fork};
 use super::{
-    Ask, QueuedView,
-    content::{self, CONTENT_VERSION},
+    Ask, Buckets, Links, QueuedView, Reply, Snapshot, content,
+    reply::last_answer,
     rows::{CallRow, text_of},
-    transact::{Reply, Snapshot},
 };
 
 /// A queued message shows this much of its text.
@@ -28,11 +31,36 @@ pub(crate) struct Write<'a> {
     pub(crate) decision: &'a Decision,
     pub(crate) ask: &'a Ask,
     pub(crate) reply: &'a Reply,
+    pub(crate) buckets: &'a Buckets,
+}
+
+impl Write<'_> {
+    /// What is stored with texts so that the owner finds them.
+    fn document<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Option<String> {
+        self.buckets.document(self.decision.chat.owner, texts)
+    }
+
+    fn links(&self) -> Links {
+        Links::of(self.snapshot, self.ask, self.decision.change.as_ref())
+    }
+
+    /// Files that the write links.
+    fn linked(&self) -> Vec<Uuid> {
+        ids(&self.links().linked)
+    }
+
+    /// The newest answer, and whether it is another than before.
+    fn last_answer(&self) -> (Option<i64>, bool) {
+        let last = last_answer(self.snapshot, self.decision.change.as_ref());
+        (last.map(|id| id.0), last != self.snapshot.last_answer)
+    }
 }
 
 /// Applies a decision where the chat still is what was read. Answers whether it was.
 pub(crate) async fn update(connection: &mut PgConnection, write: &Write<'_>) -> Result<bool, sqlx::Error> {
     match &write.decision.change {
+        Some(change) if change.erased => erase::erase(connection, write).await,
+        Some(change) if change.delete_from.is_some() => locked::edit(connection, write, change).await,
         Some(change) => match message::only(change, write.ask) {
             Some(message) => message::update(connection, write, message).await,
             None => update_chat(connection, write, change).await,
@@ -49,6 +77,8 @@ async fn update_chat(
     let chat = &write.decision.chat;
     let before = &write.snapshot.chat;
     let columns = Columns::of(before, write.decision);
+    let (last_answer, answer_changes) = write.last_answer();
+    let links = write.links();
     let applied = sqlx::query_file_scalar!(
         "src/store/apply_update.sql",
         chat.id.0,
@@ -89,15 +119,19 @@ async fn update_chat(
         view_changes_from(before, chat, change),
         change.delete_from.map(|id| id.0),
         change.delete_one.map(|id| id.0),
-        messages(chat, change),
+        messages(write, change),
         entered(change),
         &removed(change),
-        queue_changed(before, change),
-        queue_inserted(before, change),
+        queue_changed(write, change),
+        queue_inserted(write, change),
         settled(change),
         opened(change),
         requests(write),
         usage(write.ask),
+        last_answer,
+        answer_changes,
+        &ids(&links.linked),
+        &ids(&links.unlinked),
     )
     .fetch_one(connection)
     .await?;
@@ -208,8 +242,12 @@ fn count(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-fn messages(chat: &Chat, change: &Change) -> Value {
-    new_messages(change).map(|message| json!(MessageColumns::of(chat, message))).collect()
+fn ids(files: &[FileId]) -> Vec<Uuid> {
+    files.iter().map(|id| id.0).collect()
+}
+
+fn messages(write: &Write<'_>, change: &Change) -> Value {
+    new_messages(change).map(|message| json!(MessageColumns::of(write, message))).collect()
 }
 
 fn new_messages(change: &Change) -> impl Iterator<Item = &Message> {
@@ -243,15 +281,17 @@ fn removed(change: &Change) -> Vec<Uuid> {
     entered.chain(change.queue_deleted.iter().map(|id| id.0)).collect()
 }
 
-fn queue_changed(before: &Chat, change: &Change) -> Value {
-    queue_rows(change, |queued| before.queue.iter().any(|known| known.id == queued.id))
+fn queue_changed(write: &Write<'_>, change: &Change) -> Value {
+    let before = &write.snapshot.chat.queue;
+    queue_rows(write, change, |queued| before.iter().any(|known| known.id == queued.id))
 }
 
-fn queue_inserted(before: &Chat, change: &Change) -> Value {
-    queue_rows(change, |queued| !before.queue.iter().any(|known| known.id == queued.id))
+fn queue_inserted(write: &Write<'_>, change: &Change) -> Value {
+    let before = &write.snapshot.chat.queue;
+    queue_rows(write, change, |queued| !before.iter().any(|known| known.id == queued.id))
 }
 
-fn queue_rows(change: &Change, belongs: impl Fn(&Queued) -> bool) -> Value {
+fn queue_rows(write: &Write<'_>, change: &Change, belongs: impl Fn(&Queued) -> bool) -> Value {
     let rows = change.queue_upserted.iter().filter(|queued| belongs(queued)).map(|queued| {
         let mut row = json!({
             "queued_message_id": queued.id,
@@ -263,23 +303,26 @@ fn queue_rows(change: &Change, belongs: impl Fn(&Queued) -> bool) -> Value {
             "content_bytes": queued.content_bytes,
         });
         if let Some(content) = change.queue_content.as_ref().filter(|content| content.id == queued.id) {
-            row["content_version"] = json!(CONTENT_VERSION);
-            row["content"] = content::encode_texts(&content.texts);
-            row["preview_text"] = json!(content::preview(&content.texts, PREVIEW_CHARS_MAX));
+            let (version, encoded) = content::encode_parts(&content.parts);
+            row["content_version"] = json!(version);
+            row["content"] = encoded;
+            // Its texts are not at hand when it enters the history.
+            row["search"] = json!(write.document(texts(&content.parts)));
+            row["preview_text"] = json!(content::preview(&content.parts, PREVIEW_CHARS_MAX));
         }
         row
     });
     rows.collect()
 }
 
-/// A queue entry as it is shown right after its write, without its texts. What the write does
+/// A queue entry as it is shown right after its write, without its content. What the write does
 /// not know of an entry that was there is known when it was asked for.
 pub(crate) fn queued_view(queued: &Queued, change: Option<&Change>, snapshot: &Snapshot) -> QueuedView {
     let content = change.and_then(|change| change.queue_content.as_ref());
     let content = content.filter(|content| content.id == queued.id);
     let shown = snapshot.queued.as_ref();
     let preview_text = match content {
-        Some(content) => content::preview(&content.texts, PREVIEW_CHARS_MAX),
+        Some(content) => content::preview(&content.parts, PREVIEW_CHARS_MAX),
         None => shown.map(|shown| shown.preview_text.clone()).unwrap_or_default(),
     };
     QueuedView {
@@ -291,7 +334,7 @@ pub(crate) fn queued_view(queued: &Queued, change: Option<&Change>, snapshot: &S
         model: queued.model.clone(),
         effort: queued.effort,
         create_time: shown.map_or(snapshot.now, |shown| shown.create_time),
-        texts: Vec::new(),
+        parts: Vec::new(),
     }
 }
 

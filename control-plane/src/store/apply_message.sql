@@ -37,7 +37,19 @@ with updated as (
         compact_requested = $32,
         last_turn_summary = $33,
         update_time = $34,
-        history_bytes = $35
+        -- What of the chat changes, for those who follow all of their chats.
+        change_xid = pg_current_xact_id(),
+        state_xid = case when state = $10 then state_xid else pg_current_xact_id() end,
+        archive_xid = case when archived = $11 then archive_xid else pg_current_xact_id() end,
+        archive_time = case when archived = $11 then archive_time when $11 then $34 end,
+        summary_xid = case when last_turn_summary = $33 then summary_xid else pg_current_xact_id() end,
+        action_xid = case
+            when action_deadline is not distinct from $28 and ($28 is null or open_call_count = $13)
+            then action_xid
+            else pg_current_xact_id()
+        end,
+        history_bytes = $35,
+        last_answer_id = coalesce($57, last_answer_id)
     where chat_id = $1
     and snapshot_version = $2
     returning chat_id
@@ -45,13 +57,31 @@ with updated as (
 message_inserted as (
     insert into messages (
         chat_id, id, role, visibility, content_version, content, internal, content_bytes, created_by,
-        model, requested_model, usage, runtime_ms, interrupted, queued_message_id, revision, create_time
+        model, requested_model, usage, runtime_ms, interrupted, queued_message_id, revision, create_time,
+        search
     )
     select
         updated.chat_id, $36::bigint, $37::text, $38::text, $39::smallint, $40::jsonb, $41::jsonb,
         $42::bigint, $43::uuid, $44::text, $45::text, $46::jsonb, $47::bigint, $48::boolean, $49::uuid,
-        $14, $34
+        $14, $34, $58::text::tsvector
     from updated
+),
+-- The rows are written even where the value stays: whoever reads the chat at the same time
+-- is waited for, or waits, and neither misses the other.
+unread as (
+    update chat_user_metadata u
+    set has_unread = $57 > u.read_message_id,
+        read_xid = case
+            when u.has_unread = ($57 > u.read_message_id) then u.read_xid
+            else pg_current_xact_id()
+        end,
+        change_xid = case
+            when u.has_unread = ($57 > u.read_message_id) then u.change_xid
+            else pg_current_xact_id()
+        end
+    from updated
+    where u.chat_id = updated.chat_id
+    and $57::bigint is not null
 ),
 request_stored as (
     insert into requests (actor_id, request_id, method, body_sha256, chat_id, result)

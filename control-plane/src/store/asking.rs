@@ -1,7 +1,7 @@
 //! What a decision is asked with: the request, and what it needs to know beside the chat.
 
 use chatplane_domain::{
-    Covered, Fence, HistoryEnds, MessageId, OpenCall, QueuedMessageId, RequestId, Role, Usage, UserId,
+    Covered, Fence, FileId, HistoryEnds, MessageId, OpenCall, QueuedMessageId, RequestId, Role, Usage, UserId,
 };
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{
-    Error, Snapshot,
+    Error, FileView, Snapshot,
     jobs::JobId,
     rows::{CallRow, open_call},
     transact::read_error,
@@ -18,11 +18,16 @@ use super::{
 /// What is asked of the database beside the chat.
 ///
 /// What commands rarely need takes a round trip of its own, with which the decision still
-/// is made from one version: `history_ends`, `target`, `covered` and `fork`.
+/// is made from one version: `history_ends`, `target`, `covered`, `fork`,
+/// and `files`, or where there may be files that what is taken away refers to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ask {
     /// The client's request, should it be repeatable.
     pub request: Option<Request>,
+    /// Who will be shown the chat; nobody, when a worker writes.
+    pub viewer: Option<UserId>,
+    /// Files that the message refers to which the write adds.
+    pub files: Vec<FileId>,
     /// Hand out the turn's input with a lease, if it has at most this many bytes.
     pub turn_bytes_max: Option<i64>,
     /// The input is for the holder of a lease, and not for a write that may give one.
@@ -105,8 +110,8 @@ pub(crate) struct Target {
     pub created_by: Option<UserId>,
     /// The last message covered by the newest live boundary that covers nothing from it on.
     pub boundary_below: Option<MessageId>,
-    /// Whether a model has answered below it.
-    pub answered_below: bool,
+    /// The last answer of a model below it.
+    pub answer_below: Option<MessageId>,
 }
 
 /// What is there to be copied up to a live message that users see.
@@ -116,8 +121,17 @@ pub(crate) struct ForkFacts {
     pub covers_through: Option<MessageId>,
     /// Calls whose answer is copied and whose result is not, in order.
     pub unanswered: Vec<OpenCall>,
-    /// Whether an answer of a model is copied.
-    pub answered: bool,
+    /// The last answer of a model that is copied.
+    pub last_answer: Option<MessageId>,
+}
+
+/// Files around a write that adds or removes what refers to some.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FileFacts {
+    /// Those that were asked for, as far as they are the viewer's own.
+    pub asked: Vec<FileView>,
+    /// Those of the chat that are referred to by what such a write leaves, or copies.
+    pub kept: Vec<FileId>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,13 +149,27 @@ struct CoveredRow {
 #[derive(Debug, Deserialize)]
 struct ForkRow {
     covers_through: Option<i64>,
-    answered: bool,
+    last_answer: Option<i64>,
     unanswered: Vec<CallRow>,
 }
 
+#[derive(Debug, Deserialize)]
+struct FileFactsRow {
+    asked: Vec<FileView>,
+    kept: Option<Vec<FileId>>,
+}
+
 impl Ask {
-    fn needs_facts(&self) -> bool {
-        self.history_ends || self.target.is_some() || self.covered.is_some() || self.fork.is_some()
+    fn needs_facts(&self, snapshot: &Snapshot) -> bool {
+        let asked =
+            self.history_ends || self.target.is_some() || self.covered.is_some() || self.fork.is_some();
+        asked || self.needs_files(snapshot)
+    }
+
+    /// What refers to files is added; or it is removed or copied where there may be some.
+    fn needs_files(&self, snapshot: &Snapshot) -> bool {
+        let takes_some = self.target.is_some() || self.queued.is_some() || self.fork.is_some();
+        !self.files.is_empty() || (snapshot.has_files && takes_some)
     }
 }
 
@@ -152,7 +180,7 @@ pub(super) async fn read_facts(
     ask: &Ask,
     snapshot: &mut Snapshot,
 ) -> Result<bool, Error> {
-    if !ask.needs_facts() {
+    if !ask.needs_facts(snapshot) {
         return Ok(true);
     }
     let row = sqlx::query_file!(
@@ -164,6 +192,11 @@ pub(super) async fn read_facts(
         ask.covered.map(|(id, _)| id.0),
         ask.covered.map(|(_, history_version)| history_version),
         ask.fork.map(|id| id.0),
+        ask.needs_files(snapshot),
+        &ask.files.iter().map(|id| id.0).collect::<Vec<_>>(),
+        ask.viewer.map(|id| id.0),
+        ask.target.or(ask.fork.map(MessageId::next)).map(|id| id.0),
+        ask.queued.map(|id| id.0),
     )
     .fetch_optional(connection)
     .await
@@ -179,7 +212,9 @@ pub(super) async fn read_facts(
     snapshot.fork = row.fork.map(|Json(fork)| ForkFacts {
         covers_through: fork.covers_through.map(MessageId),
         unanswered: fork.unanswered.into_iter().map(open_call).collect(),
-        answered: fork.answered,
+        last_answer: fork.last_answer.map(MessageId),
     });
+    snapshot.file_facts =
+        row.files.map(|Json(files)| FileFacts { asked: files.asked, kept: files.kept.unwrap_or_default() });
     Ok(true)
 }

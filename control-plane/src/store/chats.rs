@@ -8,29 +8,68 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{
-    ActionRequired, ChatView, Error, MetadataView, PendingCall, Store, content,
-    rows::{CallRow, action_timeout, open_call, word},
+    ActionRequired, ChatView, Error, FileView, MetadataView, PendingCall, Store, content,
+    rows::{CallRow, action_timeout, open_call, read_message, word},
 };
 
-/// Where a page of chats begins: after the chat that this names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ChatPosition {
-    /// When it last changed.
-    pub update_time: DateTime<Utc>,
-    /// Its id.
-    pub chat_id: ChatId,
+/// Reads the columns of a chat that its readers see, `ChatViewRow`, with what follows: `$1` is
+/// the viewer, and `c` the chat. What follows says `c.delete_time is null` where it may find a
+/// chat that was deleted.
+macro_rules! select_chat_views {
+    ($rest:literal) => {
+        concat!(
+            "select \
+                 c.chat_id, c.organization_id, c.owner_id, c.workspace_id, c.model, c.effort, \
+                 c.client_tools, c.action_timeout_ms, c.state, c.archived, c.queue_length, \
+                 c.snapshot_version, c.history_version, c.queue_version, c.retry_version, \
+                 c.error_version, c.retry, c.last_error, c.fence, c.leased, c.action_deadline, \
+                 case when c.action_deadline is not null then ( \
+                     select jsonb_agg( \
+                         jsonb_build_object( \
+                             'message_id', o.message_id, \
+                             'call_index', o.call_index, \
+                             'tool_name', o.tool_name, \
+                             'kind', o.kind \
+                         ) \
+                         order by o.message_id, o.call_index \
+                     ) \
+                     from calls o \
+                     where o.chat_id = c.chat_id \
+                     and not o.settled \
+                 ) end as open_calls, \
+                 c.last_turn_summary, c.compact_requested, c.create_time, c.update_time, \
+                 d.metadata_version, d.title, d.labels, c.parent_chat_id, c.archive_time, \
+                 u.pin_order, u.read_message_id, u.has_unread, \
+                 case when c.has_files then ( \
+                     select jsonb_agg( \
+                         jsonb_build_object( \
+                             'file_id', f.file_id, \
+                             'owner_id', f.owner_id, \
+                             'name', f.name, \
+                             'media_type', f.media_type, \
+                             'size_bytes', f.size_bytes, \
+                             'sha256', encode(f.sha256, 'hex'), \
+                             'create_time', f.create_time \
+                         ) \
+                         order by l.create_time, l.file_id \
+                     ) \
+                     from chat_files l \
+                     join files f on f.file_id = l.file_id \
+                     where l.chat_id = c.chat_id \
+                 ) end as files \
+             from chats c \
+             join chat_metadata d on d.chat_id = c.chat_id \
+             left join chat_user_metadata u on u.chat_id = c.chat_id and u.user_id = $1 ",
+            $rest
+        )
+    };
 }
 
-/// A page of chats.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ChatPage {
-    /// The chats, most recently changed first.
-    pub chats: Vec<ChatView>,
-    /// Whether there are more.
-    pub has_more: bool,
-}
+/// The same, to be followed by what is only known when it is asked.
+pub(crate) const CHAT_VIEWS: &str = select_chat_views!("");
 
 /// The columns of a chat that its readers see.
+#[derive(sqlx::FromRow)]
 pub(crate) struct ChatViewRow {
     pub(crate) chat_id: Uuid,
     pub(crate) organization_id: Uuid,
@@ -61,6 +100,12 @@ pub(crate) struct ChatViewRow {
     pub(crate) metadata_version: i64,
     pub(crate) title: String,
     pub(crate) labels: Json<BTreeMap<String, String>>,
+    pub(crate) parent_chat_id: Option<Uuid>,
+    pub(crate) archive_time: Option<DateTime<Utc>>,
+    pub(crate) pin_order: Option<i32>,
+    pub(crate) read_message_id: Option<i64>,
+    pub(crate) has_unread: Option<bool>,
+    pub(crate) files: Option<Json<Vec<FileView>>>,
 }
 
 impl ChatViewRow {
@@ -103,106 +148,26 @@ impl ChatViewRow {
                 title: content::unescape(self.title),
                 labels: self.labels.0,
             },
+            pin_order: self.pin_order,
+            read_message_id: read_message(self.read_message_id),
+            has_unread: self.has_unread.unwrap_or_default(),
+            files: self.files.map(|files| files.0).unwrap_or_default(),
+            parent_chat_id: self.parent_chat_id.map(ChatId),
+            archive_time: self.archive_time,
         })
     }
 }
 
 impl Store {
-    /// One chat.
+    /// One chat, as this user sees it.
     ///
     /// # Errors
     ///
     /// What the database says.
-    pub(crate) async fn chat(&self, chat: ChatId) -> Result<Option<ChatView>, Error> {
-        let row = sqlx::query_as!(
-            ChatViewRow,
-            r#"select
-                   c.chat_id, c.organization_id, c.owner_id, c.workspace_id, c.model, c.effort,
-                   c.client_tools as "client_tools: Json<Vec<String>>", c.action_timeout_ms, c.state,
-                   c.archived, c.queue_length, c.snapshot_version, c.history_version, c.queue_version,
-                   c.retry_version, c.error_version, c.retry as "retry: Json<Retry>",
-                   c.last_error as "last_error: Json<ChatError>", c.fence, c.leased, c.action_deadline,
-                   case when c.action_deadline is not null then (
-                       select jsonb_agg(
-                           jsonb_build_object(
-                               'message_id', o.message_id,
-                               'call_index', o.call_index,
-                               'tool_name', o.tool_name,
-                               'kind', o.kind
-                           )
-                           order by o.message_id, o.call_index
-                       )
-                       from calls o
-                       where o.chat_id = c.chat_id
-                       and not o.settled
-                   ) end as "open_calls: Json<Vec<CallRow>>",
-                   c.last_turn_summary, c.compact_requested, c.create_time, c.update_time,
-                   d.metadata_version, d.title, d.labels as "labels: Json<BTreeMap<String, String>>"
-               from chats c
-               join chat_metadata d on d.chat_id = c.chat_id
-               where c.chat_id = $1"#,
-            chat.0,
-        )
-        .fetch_optional(&self.connections)
-        .await?;
+    pub(crate) async fn chat(&self, chat: ChatId, viewer: UserId) -> Result<Option<ChatView>, Error> {
+        let query = select_chat_views!("where c.chat_id = $2 and c.delete_time is null");
+        let row: Option<ChatViewRow> =
+            sqlx::query_as(query).bind(viewer.0).bind(chat.0).fetch_optional(&self.connections).await?;
         row.map(ChatViewRow::view).transpose()
-    }
-
-    /// A user's own root chats, most recently changed first.
-    ///
-    /// # Errors
-    ///
-    /// What the database says.
-    pub(crate) async fn chats(
-        &self,
-        owner: UserId,
-        archived: bool,
-        after: Option<ChatPosition>,
-        limit: usize,
-    ) -> Result<ChatPage, Error> {
-        let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-        let rows = sqlx::query_as!(
-            ChatViewRow,
-            r#"select
-                   c.chat_id, c.organization_id, c.owner_id, c.workspace_id, c.model, c.effort,
-                   c.client_tools as "client_tools: Json<Vec<String>>", c.action_timeout_ms, c.state,
-                   c.archived, c.queue_length, c.snapshot_version, c.history_version, c.queue_version,
-                   c.retry_version, c.error_version, c.retry as "retry: Json<Retry>",
-                   c.last_error as "last_error: Json<ChatError>", c.fence, c.leased, c.action_deadline,
-                   case when c.action_deadline is not null then (
-                       select jsonb_agg(
-                           jsonb_build_object(
-                               'message_id', o.message_id,
-                               'call_index', o.call_index,
-                               'tool_name', o.tool_name,
-                               'kind', o.kind
-                           )
-                           order by o.message_id, o.call_index
-                       )
-                       from calls o
-                       where o.chat_id = c.chat_id
-                       and not o.settled
-                   ) end as "open_calls: Json<Vec<CallRow>>",
-                   c.last_turn_summary, c.compact_requested, c.create_time, c.update_time,
-                   d.metadata_version, d.title, d.labels as "labels: Json<BTreeMap<String, String>>"
-               from chats c
-               join chat_metadata d on d.chat_id = c.chat_id
-               where c.owner_id = $1
-               and c.archived = $2
-               and c.parent_chat_id is null
-               and ($3::timestamptz is null or (c.update_time, c.chat_id) < ($3, $4))
-               order by c.update_time desc, c.chat_id desc
-               limit $5"#,
-            owner.0,
-            archived,
-            after.map(|position| position.update_time),
-            after.map(|position| position.chat_id.0),
-            one_more,
-        )
-        .fetch_all(&self.connections)
-        .await?;
-        let has_more = rows.len() > limit;
-        let chats = rows.into_iter().take(limit).map(ChatViewRow::view).collect::<Result<_, _>>()?;
-        Ok(ChatPage { chats, has_more })
     }
 }

@@ -6,9 +6,10 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    Applied, Ask, Error, Snapshot, Store, TransactError,
+    Applied, Ask, Buckets, Error, Snapshot, Store, TransactError,
     apply::Write,
-    transact::{Attempt, Subject, attempt, read, reply_of},
+    reply::reply_of,
+    transact::{Attempt, Subject, attempt, read},
 };
 
 /// What came of a claim.
@@ -53,7 +54,7 @@ impl Store {
     ) -> Result<Claim, ClaimError<E>> {
         let but: Vec<Uuid> = but.iter().map(|chat| chat.0).collect();
         self.connections
-            .with(async |connection| claim(connection, turn_bytes_max, &but, decide).await)
+            .with(async |connection| claim(connection, &self.buckets, turn_bytes_max, &but, decide).await)
             .await?
     }
 }
@@ -61,6 +62,7 @@ impl Store {
 /// Claims, and says it in vain only where the connection may be to blame.
 async fn claim<E>(
     connection: &mut PgConnection,
+    buckets: &Buckets,
     turn_bytes_max: i64,
     but: &[Uuid],
     decide: impl Fn(&Snapshot) -> Result<Decision, E>,
@@ -86,7 +88,7 @@ async fn claim<E>(
     };
     let of_chat = |error| ClaimError { chat: Some(chat), error };
     let ask = Ask { turn_bytes_max: Some(turn_bytes_max), ..Ask::default() };
-    let claim = lease_locked(&mut transaction, chat, &ask, decide).await;
+    let claim = lease_locked(&mut transaction, buckets, chat, &ask, decide).await;
     let ended = match &claim {
         Ok(Claim::Leased(_)) => transaction.commit().await,
         Ok(Claim::Lost | Claim::Nothing) | Err(_) => transaction.rollback().await,
@@ -98,6 +100,7 @@ async fn claim<E>(
 /// Leases a chat whose row the transaction has locked.
 async fn lease_locked<E>(
     connection: &mut PgConnection,
+    buckets: &Buckets,
     chat: ChatId,
     ask: &Ask,
     decide: impl Fn(&Snapshot) -> Result<Decision, E>,
@@ -105,8 +108,8 @@ async fn lease_locked<E>(
     let read = read(connection, chat, ask).await?;
     let (snapshot, _) = read.ok_or(TransactError::ChatNotFound)?;
     let decision = decide(&snapshot).map_err(TransactError::Refused)?;
-    let reply = reply_of(&snapshot, &decision);
-    let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
+    let reply = reply_of(&snapshot, &decision, ask);
+    let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply, buckets };
     match attempt(connection, Subject::Chat, &write).await? {
         Attempt::Lost => Ok(Claim::Lost),
         Attempt::Applied => Ok(Claim::Leased(Box::new(Applied { snapshot, decision, reply }))),

@@ -130,16 +130,19 @@ impl Connections {
         connections_max: u32,
         use_max: Duration,
     ) -> Result<Self, sqlx::Error> {
-        let pool = PgPoolOptions::new()
-            .max_connections(connections_max)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A ping before each use is a round trip; a dead connection shows at its use.
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await?;
+        let pool = pool_options(connections_max).connect_with(options).await?;
+        Ok(Self::of(pool, connections_max, use_max))
+    }
+
+    /// Opens each when it is first needed.
+    pub(super) fn lazy(options: PgConnectOptions, connections_max: u32, use_max: Duration) -> Self {
+        Self::of(pool_options(connections_max).connect_lazy_with(options), connections_max, use_max)
+    }
+
+    fn of(pool: PgPool, connections_max: u32, use_max: Duration) -> Self {
         let permits = Arc::new(Semaphore::new(connections_max as usize));
         let waiting = Arc::default();
-        Ok(Self { pool, waiting, permits, use_max, looks: TaskTracker::new() })
+        Self { pool, waiting, permits, use_max, looks: TaskTracker::new() }
     }
 
     /// One use of a connection. One that succeeds leaves it for the next; it must not leave
@@ -212,6 +215,14 @@ impl Connections {
             tracing::warn!("connections to the database were still in use when they were to be closed");
         }
     }
+}
+
+fn pool_options(connections_max: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A ping before each use is a round trip; a dead connection shows at its use.
+        .test_before_acquire(false)
 }
 
 impl fmt::Debug for Connections {

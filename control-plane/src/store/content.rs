@@ -6,8 +6,8 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chatplane_domain::{
-    Answer, AnswerContent, AnswerPart, Body, CallId, CallKind, MessageId, Role, SyntheticReason, ToolCall,
-    ToolResult, Usage, UserId, UserMessage,
+    Answer, AnswerContent, AnswerPart, Body, CallId, CallKind, DiffSide, FileId, FileRef, MessageId, Role,
+    SyntheticReason, ToolCall, ToolResult, Usage, UserId, UserMessage, UserPart, shown_words, texts,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,12 +16,15 @@ use uuid::Uuid;
 
 use super::Error;
 
-/// The version that this release writes. It reads every version up to its own.
-pub(crate) const CONTENT_VERSION: i16 = 1;
+/// Of what the release before can read, too: the version that is written where it will do.
+const TEXT_VERSION: i16 = 1;
+/// Of messages with parts that only users have: files, references, comments. This release
+/// reads every version up to this one.
+const PARTS_VERSION: i16 = 2;
 
 const SUB: char = '\u{1a}';
 
-/// Public content of version 1.
+/// Public content of either version.
 #[derive(Serialize, Deserialize)]
 struct Content {
     parts: Vec<Part>,
@@ -50,6 +53,25 @@ enum Part {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         synthetic_reason: Option<SyntheticReason>,
     },
+    File {
+        file_id: FileId,
+        name: String,
+        media_type: String,
+        size_bytes: i64,
+    },
+    FileReference {
+        path: String,
+        start_line: u32,
+        end_line: u32,
+        snippet: String,
+    },
+    DiffComment {
+        path: String,
+        side: DiffSide,
+        start_line: u32,
+        end_line: u32,
+        text: String,
+    },
 }
 
 /// What only workers may see, of version 1: provider state by part, in base64.
@@ -60,6 +82,7 @@ struct Internal {
 
 /// A message's content in its columns.
 pub(crate) struct Encoded {
+    pub(crate) version: i16,
     pub(crate) content: Value,
     pub(crate) internal: Option<Value>,
 }
@@ -80,7 +103,7 @@ pub(crate) fn encode(body: &Body) -> Encoded {
     let mut provider_states = BTreeMap::new();
     let parts = match body {
         Body::System(text) => vec![Part::Text { text: escape(text) }],
-        Body::User(message) => text_parts(&message.texts),
+        Body::User(message) => user_parts(&message.parts),
         Body::Assistant(answer) => {
             for (index, part) in answer.parts.iter().enumerate() {
                 if !part.provider_state.is_empty() {
@@ -99,20 +122,76 @@ pub(crate) fn encode(body: &Body) -> Encoded {
         }],
     };
     let internal = (!provider_states.is_empty()).then(|| to_value(&Internal { provider_states }));
-    Encoded { content: to_value(&Content { parts }), internal }
+    Encoded { version: version_of(&parts), content: to_value(&Content { parts }), internal }
 }
 
 /// Content of a queued message.
-pub(crate) fn encode_texts(texts: &[String]) -> Value {
-    to_value(&Content { parts: text_parts(texts) })
+pub(crate) fn encode_parts(parts: &[UserPart]) -> (i16, Value) {
+    let parts = user_parts(parts);
+    (version_of(&parts), to_value(&Content { parts }))
+}
+
+/// The oldest version that has all of these parts.
+fn version_of(parts: &[Part]) -> i16 {
+    let is_newer = |part: &Part| match part {
+        Part::File { .. } | Part::FileReference { .. } | Part::DiffComment { .. } => true,
+        Part::Text { .. } | Part::Reasoning { .. } | Part::ToolCall { .. } | Part::ToolResult { .. } => false,
+    };
+    if parts.iter().any(is_newer) { PARTS_VERSION } else { TEXT_VERSION }
 }
 
 fn to_value<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).expect("strings, numbers and maps with string keys are always JSON")
 }
 
-fn text_parts(texts: &[String]) -> Vec<Part> {
-    texts.iter().map(|text| Part::Text { text: escape(text) }).collect()
+fn user_parts(parts: &[UserPart]) -> Vec<Part> {
+    parts.iter().map(encode_user_part).collect()
+}
+
+fn encode_user_part(part: &UserPart) -> Part {
+    match part {
+        UserPart::Text(text) => Part::Text { text: escape(text) },
+        UserPart::File(file) => Part::File {
+            file_id: file.id,
+            name: escape(&file.name),
+            media_type: escape(&file.media_type),
+            size_bytes: file.size_bytes,
+        },
+        UserPart::FileReference { path, start_line, end_line, snippet } => Part::FileReference {
+            path: escape(path),
+            start_line: *start_line,
+            end_line: *end_line,
+            snippet: escape(snippet),
+        },
+        UserPart::DiffComment { path, side, start_line, end_line, text } => Part::DiffComment {
+            path: escape(path),
+            side: *side,
+            start_line: *start_line,
+            end_line: *end_line,
+            text: escape(text),
+        },
+    }
+}
+
+fn decode_user_part(part: Part) -> Result<UserPart, Error> {
+    Ok(match part {
+        Part::Text { text } => UserPart::Text(unescape(text)),
+        Part::File { file_id, name, media_type, size_bytes } => UserPart::File(FileRef {
+            id: file_id,
+            name: unescape(name),
+            media_type: unescape(media_type),
+            size_bytes,
+        }),
+        Part::FileReference { path, start_line, end_line, snippet } => {
+            UserPart::FileReference { path: unescape(path), start_line, end_line, snippet: unescape(snippet) }
+        }
+        Part::DiffComment { path, side, start_line, end_line, text } => {
+            UserPart::DiffComment { path: unescape(path), side, start_line, end_line, text: unescape(text) }
+        }
+        Part::Reasoning { .. } | Part::ToolCall { .. } | Part::ToolResult { .. } => {
+            return Err(Error::ContentMalformed);
+        }
+    })
 }
 
 fn encode_answer_part(content: &AnswerContent) -> Part {
@@ -134,10 +213,7 @@ pub(crate) fn decode(
     internal: Option<Value>,
     fields: RowFields,
 ) -> Result<Body, Error> {
-    if version != CONTENT_VERSION {
-        return Err(Error::ContentVersion { version });
-    }
-    let content: Content = serde_json::from_value(content).map_err(|_| Error::ContentMalformed)?;
+    let content = read(version, content)?;
     let states = match internal {
         Some(internal) => {
             let internal: Internal = serde_json::from_value(internal).map_err(|_| Error::ContentMalformed)?;
@@ -146,10 +222,10 @@ pub(crate) fn decode(
         None => BTreeMap::new(),
     };
     match role {
-        Role::System => Ok(Body::System(texts(content)?.concat())),
+        Role::System => Ok(Body::System(texts(&parts(content)?).collect())),
         Role::User => Ok(Body::User(UserMessage {
             created_by: UserId(fields.created_by.ok_or(Error::ContentMalformed)?),
-            texts: texts(content)?,
+            parts: parts(content)?,
             model: fields.model,
             requested_model: fields.requested_model,
             effort: None,
@@ -160,12 +236,22 @@ pub(crate) fn decode(
     }
 }
 
-/// Texts of a queued message.
-pub(crate) fn decode_texts(version: i16, content: Value) -> Result<Vec<String>, Error> {
-    if version != CONTENT_VERSION {
-        return Err(Error::ContentVersion { version });
+/// Pieces of a queued message.
+pub(crate) fn decode_parts(version: i16, content: Value) -> Result<Vec<UserPart>, Error> {
+    parts(read(version, content)?)
+}
+
+/// Refuses what a later release has written.
+pub(crate) fn check_version(version: i16) -> Result<(), Error> {
+    if (TEXT_VERSION..=PARTS_VERSION).contains(&version) {
+        return Ok(());
     }
-    texts(serde_json::from_value(content).map_err(|_| Error::ContentMalformed)?)
+    Err(Error::ContentVersion { version })
+}
+
+fn read(version: i16, content: Value) -> Result<Content, Error> {
+    check_version(version)?;
+    serde_json::from_value(content).map_err(|_| Error::ContentMalformed)
 }
 
 /// The text parts of a message, joined as they are; none where the parts are no list. What
@@ -178,17 +264,8 @@ pub(crate) fn joined_text(content: &Value) -> Option<String> {
     Some(unescape(texts.collect()))
 }
 
-fn texts(content: Content) -> Result<Vec<String>, Error> {
-    content
-        .parts
-        .into_iter()
-        .map(|part| match part {
-            Part::Text { text } => Ok(unescape(text)),
-            Part::Reasoning { .. } | Part::ToolCall { .. } | Part::ToolResult { .. } => {
-                Err(Error::ContentMalformed)
-            }
-        })
-        .collect()
+fn parts(content: Content) -> Result<Vec<UserPart>, Error> {
+    content.parts.into_iter().map(decode_user_part).collect()
 }
 
 fn decode_answer(
@@ -206,7 +283,10 @@ fn decode_answer(
                 arguments_json: unescape(arguments_json),
                 kind: call_kind,
             }),
-            Part::ToolResult { .. } => return Err(Error::ContentMalformed),
+            Part::ToolResult { .. }
+            | Part::File { .. }
+            | Part::FileReference { .. }
+            | Part::DiffComment { .. } => return Err(Error::ContentMalformed),
         };
         let provider_state = match states.get(&index) {
             Some(state) => BASE64_STANDARD.decode(state).map_err(|_| Error::ContentMalformed)?,
@@ -272,9 +352,10 @@ pub(crate) fn unescape(text: String) -> String {
     plain
 }
 
-/// The beginning of a message's text, at most `chars` characters.
-pub(crate) fn preview(texts: &[String], chars: usize) -> String {
-    let text: String = texts.iter().flat_map(|text| text.chars()).take(chars).collect();
+/// The beginning of a message's text, at most `chars` characters; of a message without one,
+/// of what it is about.
+pub(crate) fn preview(parts: &[UserPart], chars: usize) -> String {
+    let text: String = shown_words(parts).flat_map(str::chars).take(chars).collect();
     // An escaped text is longer; what a preview cannot show is not worth a column.
     Cow::from(text).replace(['\0', SUB], " ")
 }
@@ -296,10 +377,10 @@ mod tests {
 
     #[test]
     fn an_unknown_version_is_a_typed_error() {
-        let content = encode_texts(&["hello".to_owned()]);
+        let (_, content) = encode_parts(&[UserPart::Text("hello".to_owned())]);
 
-        let decoded = decode(Role::System, 2, content, None, RowFields::default());
+        let decoded = decode(Role::System, 3, content, None, RowFields::default());
 
-        assert!(matches!(decoded, Err(Error::ContentVersion { version: 2 })));
+        assert!(matches!(decoded, Err(Error::ContentVersion { version: 3 })));
     }
 }

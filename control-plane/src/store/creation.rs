@@ -5,11 +5,12 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
 use super::{
-    Applied, Ask, DeploymentPromptRow, Error, MetadataView, Reply, Request, Snapshot, Store, TransactError,
-    Transacted, TurnSettings, WorkspaceRow,
+    Applied, Ask, Beside, DeploymentPromptRow, Error, FileFacts, FileView, MetadataView, Reply, Request,
+    Snapshot, Store, TransactError, Transacted, TurnSettings, WorkspaceRow,
     apply::{self, Write},
+    reply::reply_of,
     rows::StoredRequest,
-    transact::{read_error, replay, reply_of, violates},
+    transact::{read_error, replay, violates},
 };
 
 /// What creating a chat begins with.
@@ -37,6 +38,8 @@ pub(crate) struct NewChat<'a> {
     pub workspace: Option<WorkspaceRow>,
     /// What it began with.
     pub turn_settings: TurnSettings,
+    /// Files that its message refers to.
+    pub files: Vec<FileView>,
     /// The database's clock.
     pub now: DateTime<Utc>,
 }
@@ -74,6 +77,20 @@ impl Store {
                            from compaction_thresholds t
                            where t.user_id = $4
                            and t.organization_id = $3
+                       ),
+                       'debug_recording', (
+                           select d.policy = 'forced'
+                               or (
+                                   d.policy = 'allowed'
+                                   and exists (
+                                       select
+                                       from debug_choices h
+                                       where h.user_id = $4
+                                       and h.enabled
+                                   )
+                               )
+                           from debug_policies d
+                           where d.organization_id = $3
                        )
                    ) as "turn_settings!: Json<TurnSettings>"
                from (select 1) as one
@@ -115,13 +132,14 @@ impl Store {
     ///
     /// `RequestIdReused`, or what the database says.
     pub(crate) async fn create<E>(&self, new: NewChat<'_>) -> Result<Transacted, TransactError<E>> {
-        let NewChat { decision, ask, metadata, workspace, turn_settings, now } = new;
+        let NewChat { decision, ask, metadata, workspace, turn_settings, files, now } = new;
         let snapshot = Snapshot {
             chat: decision.chat.clone(),
             now,
-            create_time: now,
-            update_time: now,
-            metadata,
+            beside: Beside { metadata, create_time: now, update_time: now, ..Beside::default() },
+            last_answer: None,
+            has_files: false,
+            file_facts: Some(FileFacts { asked: files, kept: Vec::new() }),
             turn_input: Some(Vec::new()),
             turn_settings: Some(turn_settings),
             workspace,
@@ -131,8 +149,9 @@ impl Store {
             covered: None,
             fork: None,
         };
-        let reply = reply_of(&snapshot, decision);
-        let write = Write { snapshot: &snapshot, decision, ask, reply: &reply };
+        let reply = reply_of(&snapshot, decision, ask);
+        let buckets = &self.buckets;
+        let write = Write { snapshot: &snapshot, decision, ask, reply: &reply, buckets };
         match apply::create(&self.connections, &write).await {
             Ok(()) => {
                 Ok(Transacted::Applied(Box::new(Applied { snapshot, decision: decision.clone(), reply })))
@@ -141,6 +160,10 @@ impl Store {
                 Some(request) if violates(&error, "requests_pkey") => {
                     let stored = self.stored_request(request).await?;
                     replay(stored.ok_or(Error::RowInvalid)?, request)
+                }
+                // A file has gone meanwhile: a new try will say so.
+                Some(_) | None if violates(&error, "chat_files_file_fkey") => {
+                    Err(Error::Unavailable(error).into())
                 }
                 Some(_) | None => Err(Error::from(error).into()),
             },

@@ -1,7 +1,7 @@
 -- Takes the answer of a job from whoever has it.
 -- $1 job, $2 session, $3 attempt; $4 milliseconds until it is tried again (null: it is
 -- over), $5 the title (null: none), $6 to $13 what the model call cost ($8 null: nothing);
--- $14 the chat.
+-- $14 the chat, $15 what its title is found by.
 -- The metadata first, as whoever asks for a title locks them: one waits for the other, and
 -- then finds what it has left.
 with described as materialized (
@@ -48,12 +48,21 @@ roomier as (
 titled as (
     update chat_metadata d
     set title = $5,
+        search = $15::text::tsvector,
         metadata_version = d.metadata_version + 1
     from held h
     where d.chat_id = h.chat_id
     and d.metadata_version = h.metadata_version
     and d.title <> $5::text
     returning d.chat_id
+),
+-- Who keeps the chat hears of it.
+told as (
+    update chat_user_metadata u
+    set metadata_xid = pg_current_xact_id(),
+        change_xid = pg_current_xact_id()
+    from titled t
+    where u.chat_id = t.chat_id
 ),
 -- It was paid for, whatever has become of the job.
 accounted as (
@@ -73,5 +82,5 @@ accounted as (
     -- A repeat of an answer that was taken names the same call.
     on conflict (chat_id, fence, model_call) do nothing
 )
-select h.chat_id, exists (select from titled) as "is_titled!"
+select exists (select from titled) as "is_titled!"
 from held h

@@ -5,9 +5,9 @@
 //! it. What comes of a title is a plain update of the chat's metadata that compares their
 //! version, so that a name which somebody gave the chat meanwhile stays.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
-use chatplane_domain::{ChatId, OrganizationId, SessionId, Usage};
+use chatplane_domain::{ChatId, OrganizationId, SessionId, Usage, UserId};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
@@ -17,7 +17,8 @@ use super::{
     Ask, Error, Reply, Request, Snapshot, Store, TransactError, Transacted,
     apply::storable,
     content,
-    transact::{is_deadlock, read, replay, reply_of_none, unless_broken, violates},
+    reply::reply_of_none,
+    transact::{is_deadlock, read, replay, unless_broken, violates},
 };
 
 /// So many times a statement is tried that others are in the way of.
@@ -100,8 +101,8 @@ pub(crate) struct JobAnswer {
 /// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FinishedJob {
-    /// The chat.
-    pub chat: ChatId,
+    /// Whose chat it is.
+    pub owner: Option<UserId>,
     /// Whether it has another title now.
     pub is_titled: bool,
 }
@@ -182,8 +183,9 @@ impl Store {
     ///
     /// What the database says.
     pub(crate) async fn finish_job(&self, answer: &JobAnswer) -> Result<Option<FinishedJob>, Error> {
+        let owner = self.owner(answer.chat).await?;
         for _ in 0..LOSSES_MAX {
-            match self.try_to_finish(answer).await {
+            match self.try_to_finish(answer, owner).await {
                 Err(error) if is_deadlock(&error) => {}
                 Err(error) => return Err(error.into()),
                 Ok(finished) => return Ok(finished),
@@ -192,8 +194,22 @@ impl Store {
         Err(Error::Unavailable(sqlx::Error::PoolTimedOut))
     }
 
-    async fn try_to_finish(&self, answer: &JobAnswer) -> Result<Option<FinishedJob>, sqlx::Error> {
+    /// Whose chat it is; a title is found by its owner alone.
+    async fn owner(&self, chat: ChatId) -> Result<Option<UserId>, Error> {
+        let owner = sqlx::query_scalar!("select c.owner_id from chats c where c.chat_id = $1", chat.0)
+            .fetch_optional(&self.connections)
+            .await?;
+        Ok(owner.map(UserId))
+    }
+
+    async fn try_to_finish(
+        &self,
+        answer: &JobAnswer,
+        owner: Option<UserId>,
+    ) -> Result<Option<FinishedJob>, sqlx::Error> {
         let JobLease { job, session, attempt } = answer.lease;
+        let search = owner.zip(answer.title.as_deref());
+        let search = search.and_then(|(owner, title)| self.buckets.document(owner, iter::once(title)));
         let (model, usage) = answer.model_call.clone().unzip();
         let usage = usage.unwrap_or_default();
         let finished = sqlx::query_file!(
@@ -212,10 +228,11 @@ impl Store {
             usage.cache_write_tokens,
             usage.reasoning_tokens,
             answer.chat.0,
+            search,
         )
         .fetch_optional(&self.connections)
         .await?;
-        Ok(finished.map(|row| FinishedJob { chat: ChatId(row.chat_id), is_titled: row.is_titled }))
+        Ok(finished.map(|row| FinishedJob { owner, is_titled: row.is_titled }))
     }
 
     /// Deletes a job that cannot be done, where it still has this lease.
@@ -248,13 +265,12 @@ impl Store {
         &self,
         chat: ChatId,
         job: JobId,
-        request: Option<&Request>,
+        ask: &Ask,
         authorize: impl Fn(&Snapshot) -> Result<(), E>,
     ) -> Result<Reply, TransactError<E>> {
-        let ask = Ask { request: request.cloned(), ..Ask::default() };
         for _ in 0..LOSSES_MAX {
             let tried = self.connections.with(async |connection| {
-                unless_broken(try_to_ask(connection, chat, job, &ask, &authorize).await)
+                unless_broken(try_to_ask(connection, chat, job, ask, &authorize).await)
             });
             if let Some(reply) = tried.await?? {
                 return Ok(reply);

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Error, Store,
-    content::{CONTENT_VERSION, unescape},
+    content::{self, unescape},
     rows::word,
 };
 
@@ -81,9 +81,7 @@ impl Store {
         .fetch_optional(&self.connections)
         .await?;
         let row = row.ok_or(Error::RowInvalid)?;
-        if row.content_version != CONTENT_VERSION {
-            return Err(Error::ContentVersion { version: row.content_version });
-        }
+        content::check_version(row.content_version)?;
         row.arguments_json.map(unescape).ok_or(Error::RowInvalid)
     }
 }

@@ -81,6 +81,7 @@ impl Store {
                        select *
                        from messages
                        where chat_id = $1
+                       and exists (select from chats c where c.chat_id = $1 and c.delete_time is null)
                        and not deleted
                        and role <> 'system'
                        and visibility <> 'model'
@@ -129,6 +130,7 @@ impl Store {
                        select *
                        from messages
                        where chat_id = $1
+                       and exists (select from chats c where c.chat_id = $1 and c.delete_time is null)
                        and not deleted
                        and role <> 'system'
                        and visibility <> 'model'
@@ -166,6 +168,7 @@ impl Store {
             r#"select to_jsonb(m) - 'internal' || '{"internal": null}' as "row!: Json<MessageRow>"
                from messages m
                where m.chat_id = $1
+               and exists (select from chats c where c.chat_id = $1 and c.delete_time is null)
                and m.id = any ($2)
                order by m.id"#,
             chat.0,

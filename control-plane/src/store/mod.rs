@@ -11,13 +11,22 @@ mod claim;
 mod connections;
 mod content;
 mod creation;
+mod debug;
+mod feed;
+mod files;
 mod identity;
 mod jobs;
 mod journal;
+mod links;
+mod lists;
 mod messages;
+mod metadata;
 mod prompts;
 mod queue;
+mod reply;
+mod retention;
 mod rows;
+mod search;
 mod sessions;
 mod settings;
 mod sync;
@@ -31,29 +40,43 @@ use std::time::Duration;
 
 use chatplane_domain::OrganizationId;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use std::sync::Arc;
 use uuid::Uuid;
 
-pub(crate) use asking::{Ask, ForkFacts, ModelCall, Request, ShownEntry, Target};
+pub(crate) use asking::{Ask, FileFacts, ForkFacts, ModelCall, Request, ShownEntry, Target};
 pub(crate) use catalog::{ModelRow, WorkspaceListing};
-pub(crate) use chats::{ChatPage, ChatPosition};
 pub(crate) use claim::{Claim, ClaimError};
 pub(crate) use connections::Connections;
 pub(crate) use creation::NewChat;
+pub(crate) use debug::{
+    DebugAttempt, DebugPage, DebugPolicy, DebugRunView, DebugStep, DebugStepView, DebugSwitches,
+    DebugSwitchesChange, HandedIn, Recorded,
+};
+pub(crate) use feed::{FeedAspects, FeedEntry, FeedFrom, FeedPage, FeedPosition, FeedSnapshot};
+pub(crate) use files::NewFile;
 pub use identity::TokenKind;
 pub(crate) use identity::TokenSubject;
 pub(crate) use jobs::{JobAnswer, JobBounds, JobId, JobLease, TitleSource, TurnText};
+pub(crate) use links::Links;
+pub(crate) use lists::{ChatList, FoundAt, ListPosition, ListQuery, ListedChat};
 pub(crate) use messages::{MessageBounds, MessagePage};
+pub(crate) use metadata::{MetadataLocks, MetadataSnapshot, MetadataUpdate, MetadataWrite, ReadTo};
 pub(crate) use prompts::PromptPage;
 pub(crate) use queue::QueuePage;
+pub(crate) use reply::Reply;
+pub(crate) use retention::{
+    DueBounds, DueChat, DuePosition, OrganizationRetention, RetentionDays, RetentionRow,
+};
 pub(crate) use rows::{ToolDefinition, WorkspaceRow};
+pub(crate) use search::{Buckets, NoTerms, SearchTerms};
 pub(crate) use sessions::{Overdue, RenewedSession, Resumed, SessionLease, SessionOpening, SessionRenewal};
 pub(crate) use settings::{DeploymentPromptRow, Put, ThresholdRow, UserInstructionsRow};
 pub(crate) use sync::*;
-pub(crate) use transact::{Applied, Reply, Snapshot, TransactError, Transacted};
+pub(crate) use transact::{Applied, Snapshot, TransactError, Transacted};
 pub(crate) use turn::{TURN_ROWS_MAX, TurnBounds, TurnSettings};
 pub(crate) use views::{
-    ActionRequired, ChatView, MessageChange, MessageView, MetadataView, PendingCall, QueueChange, QueuedView,
-    SyncPage,
+    ActionRequired, Beside, ChatView, FileView, MessageChange, MessageView, MetadataView, PendingCall,
+    QueueChange, QueuedView, SyncPage,
 };
 
 /// The one organization until identity arrives.
@@ -132,6 +155,10 @@ impl From<sqlx::Error> for Error {
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     connections: Connections,
+    /// For lists, which are planned differently.
+    lists: Connections,
+    /// What new texts are filed under.
+    buckets: Arc<Buckets>,
 }
 
 impl Store {
@@ -143,7 +170,10 @@ impl Store {
     /// `Unavailable`, or `Unusable` with a sentence.
     pub(crate) async fn connect(url: &str, connections_max: u32, use_max: Duration) -> Result<Self, Error> {
         let options = url.parse::<PgConnectOptions>()?.options(SETTINGS);
-        let store = Self { connections: Connections::open(options, connections_max, use_max).await? };
+        let lists = options.clone().options(lists::LIST_SETTINGS);
+        let connections = Connections::open(options, connections_max, use_max).await?;
+        let lists = Connections::lazy(lists, connections_max.min(lists::LIST_CONNECTIONS_MAX), use_max);
+        let store = Self { connections, lists, buckets: Arc::default() };
         let encoding = sqlx::query_scalar!("select current_setting('server_encoding') as \"encoding!\"")
             .fetch_one(&store.connections)
             .await?;
@@ -170,6 +200,7 @@ impl Store {
 
     /// Closes every connection, also where some are silent: within 2 s.
     pub(crate) async fn close(&self) {
+        self.lists.close().await;
         self.connections.close().await;
     }
 }

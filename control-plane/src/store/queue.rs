@@ -1,6 +1,6 @@
 //! Reading the queue as users see it.
 
-use chatplane_domain::{ChatId, Effort, QueuedMessageId, UserId};
+use chatplane_domain::{ChatId, Effort, QueuedMessageId, UserId, UserPart};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ const QUEUE_ROWS_MAX: i64 = 1000;
 /// A page of the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QueuePage {
-    /// The entries in order, with their texts.
+    /// The entries in order, with their content.
     pub entries: Vec<QueuedView>,
     /// Whether there are more: the next page is after the last one's position.
     pub has_more: bool,
@@ -30,7 +30,7 @@ struct QueuedRow {
 }
 
 impl QueuedRow {
-    fn view(self, texts: Vec<String>) -> Result<QueuedView, Error> {
+    fn view(self, parts: Vec<UserPart>) -> Result<QueuedView, Error> {
         Ok(QueuedView {
             id: QueuedMessageId(self.queued_message_id),
             position: self.position,
@@ -40,13 +40,13 @@ impl QueuedRow {
             model: self.model,
             effort: self.effort.as_deref().map(word::<Effort>).transpose()?,
             create_time: self.create_time,
-            texts,
+            parts,
         })
     }
 }
 
 impl Store {
-    /// The queue, in order, without texts.
+    /// The queue, in order, without content.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl Store {
         let shown = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         let has_more = rows.first().is_some_and(|row| row.found > shown);
         let entries = rows.into_iter().map(|row| {
-            let texts = content::decode_texts(row.content_version, row.content)?;
+            let parts = content::decode_parts(row.content_version, row.content)?;
             let row = QueuedRow {
                 queued_message_id: row.queued_message_id,
                 position: row.position,
@@ -127,7 +127,7 @@ impl Store {
                 effort: row.effort,
                 create_time: row.create_time,
             };
-            row.view(texts)
+            row.view(parts)
         });
         Ok(QueuePage { entries: entries.collect::<Result<_, Error>>()?, has_more })
     }

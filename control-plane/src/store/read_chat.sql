@@ -3,7 +3,7 @@
 -- $1 chat, $2 actor, $3 request id, $4 bytes of history to hand out with a lease
 -- (null: none), $5 rows of it at most, $6 whether it is for the holder of a lease: a
 -- write gives none to a chat that has one, and needs no history then. $7 an entry of the
--- queue that will be shown.
+-- queue that will be shown. $8 the user who will be shown the chat (null: nobody).
 select
     c.chat_id,
     c.organization_id,
@@ -43,6 +43,30 @@ select
     d.metadata_version,
     d.title,
     d.labels as "labels: Json<BTreeMap<String, String>>",
+    c.parent_chat_id,
+    c.archive_time,
+    c.last_answer_id,
+    c.has_files,
+    u.pin_order as "pin_order?",
+    u.read_message_id as "read_message_id?",
+    u.has_unread as "has_unread?",
+    case when c.has_files and $8 is not null then (
+        select json_agg(
+            json_build_object(
+                'file_id', f.file_id,
+                'owner_id', f.owner_id,
+                'name', f.name,
+                'media_type', f.media_type,
+                'size_bytes', f.size_bytes,
+                'sha256', encode(f.sha256, 'hex'),
+                'create_time', f.create_time
+            )
+            order by l.create_time, l.file_id
+        )
+        from chat_files l
+        join files f on f.file_id = l.file_id
+        where l.chat_id = c.chat_id
+    ) end as "files: Json<Vec<FileView>>",
     clock_timestamp() as "now!",
     case when c.queue_length > 0 then (
         select jsonb_agg(
@@ -140,6 +164,20 @@ select
             from compaction_thresholds t
             where t.user_id = c.owner_id
             and t.organization_id = c.organization_id
+        ),
+        'debug_recording', (
+            select p.policy = 'forced'
+                or (
+                    p.policy = 'allowed'
+                    and exists (
+                        select
+                        from debug_choices d
+                        where d.user_id = c.owner_id
+                        and d.enabled
+                    )
+                )
+            from debug_policies p
+            where p.organization_id = c.organization_id
         )
     ) end as "turn_settings: Json<TurnSettings>",
     case when c.workspace_id is not null then (
@@ -155,4 +193,6 @@ select
     ) end as "workspace: Json<WorkspaceRow>"
 from chats c
 join chat_metadata d on d.chat_id = c.chat_id
+left join chat_user_metadata u on u.chat_id = c.chat_id and u.user_id = $8
 where c.chat_id = $1
+and c.delete_time is null

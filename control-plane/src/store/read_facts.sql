@@ -5,7 +5,9 @@
 -- $1 chat, $2 its version; and, each null or false where it is not asked for: $3 the ends
 -- of the history; $4 a message that is to be replaced; $5 the last message that a summary
 -- covers and $6 the version of the history that it was made from; $7 the last message that
--- is to be copied.
+-- is to be copied; $8 the files: those with the ids $9 of the user $10, and which of the
+-- chat's own are referred to by messages below $11 (null: by all, and by the queue but for
+-- the message $12).
 select
     case when $3::boolean then json_build_object(
         -- What is covered is no end: commands ask for what is behind the newest boundary.
@@ -43,14 +45,16 @@ select
                 and b.covers_through < $4
                 and not b.deleted
             ),
-            'answered_below', exists (
-                select
+            'answer_below', (
+                select a.id
                 from messages a
                 where a.chat_id = c.chat_id
                 and a.id < $4
                 and a.role = 'assistant'
                 and a.covers_through is null
                 and not a.deleted
+                order by a.id desc
+                limit 1
             )
         )
         from messages m
@@ -97,14 +101,16 @@ select
                 and b.covers_through <= $7
                 and not b.deleted
             ),
-            'answered', exists (
-                select
+            'last_answer', (
+                select a.id
                 from messages a
                 where a.chat_id = c.chat_id
                 and a.id <= $7
                 and a.role = 'assistant'
                 and a.covers_through is null
                 and not a.deleted
+                order by a.id desc
+                limit 1
             ),
             -- Calls of the last answer that is copied whose results are not: only it can
             -- have some.
@@ -156,7 +162,57 @@ select
         and m.role <> 'system'
         and m.visibility <> 'model'
         and not m.deleted
-    ) end as "fork: Json<ForkRow>"
+    ) end as "fork: Json<ForkRow>",
+    case when $8::boolean then json_build_object(
+        'asked', (
+            select coalesce(
+                json_agg(
+                    json_build_object(
+                        'file_id', f.file_id,
+                        'owner_id', f.owner_id,
+                        'name', f.name,
+                        'media_type', f.media_type,
+                        'size_bytes', f.size_bytes,
+                        'sha256', encode(f.sha256, 'hex'),
+                        'create_time', f.create_time
+                    )
+                ),
+                '[]'
+            )
+            from files f
+            where f.file_id = any ($9::uuid[])
+            and f.owner_id = $10
+        ),
+        'kept', case when c.has_files then (
+            select json_agg(distinct r.part ->> 'file_id')
+            from (
+                (
+                    select p.part
+                    from messages m
+                    cross join lateral jsonb_array_elements(m.content -> 'parts') as p (part)
+                    where m.chat_id = c.chat_id
+                    and m.role = 'user'
+                    and not m.deleted
+                    and m.visibility in ('user', 'both')
+                    -- Only these have other parts than texts.
+                    and m.content_version > 1
+                    and ($11::bigint is null or m.id < $11)
+                )
+                union all
+                (
+                    select p.part
+                    from queued_messages q
+                    cross join lateral jsonb_array_elements(q.content -> 'parts') as p (part)
+                    where q.chat_id = c.chat_id
+                    and not q.removed
+                    and q.content_version > 1
+                    and $11::bigint is null
+                    and q.queued_message_id is distinct from $12::uuid
+                )
+            ) r
+            where r.part ->> 'kind' = 'file'
+        ) end
+    ) end as "files: Json<FileFactsRow>"
 from chats c
 where c.chat_id = $1
 and c.snapshot_version = $2

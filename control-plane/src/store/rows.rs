@@ -14,7 +14,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{
-    Error, MessageView, MetadataView, ShownEntry, TurnSettings,
+    Beside, Error, FileView, MessageView, MetadataView, ShownEntry, TurnSettings,
     content::{self, RowFields},
 };
 
@@ -58,6 +58,14 @@ pub(crate) struct ChatRow {
     pub(crate) metadata_version: i64,
     pub(crate) title: String,
     pub(crate) labels: Json<BTreeMap<String, String>>,
+    pub(crate) parent_chat_id: Option<Uuid>,
+    pub(crate) archive_time: Option<DateTime<Utc>>,
+    pub(crate) last_answer_id: Option<i64>,
+    pub(crate) has_files: bool,
+    pub(crate) pin_order: Option<i32>,
+    pub(crate) read_message_id: Option<i64>,
+    pub(crate) has_unread: Option<bool>,
+    pub(crate) files: Option<Json<Vec<FileView>>>,
     pub(crate) now: DateTime<Utc>,
     pub(crate) queue: Option<Json<Vec<QueueRow>>>,
     pub(crate) models: Option<Json<Vec<UsableModel>>>,
@@ -205,7 +213,22 @@ pub(crate) fn text_of<T: Serialize>(word: T) -> String {
 }
 
 impl ChatRow {
-    pub(crate) fn metadata(&self) -> MetadataView {
+    /// What a view has beside the chat's execution.
+    pub(crate) fn beside(&mut self) -> Beside {
+        Beside {
+            metadata: self.metadata(),
+            create_time: self.create_time,
+            update_time: self.update_time,
+            parent_chat_id: self.parent_chat_id.map(ChatId),
+            archive_time: self.archive_time,
+            pin_order: self.pin_order,
+            read_message_id: read_message(self.read_message_id),
+            has_unread: self.has_unread.unwrap_or_default(),
+            files: self.files.take().map(|files| files.0).unwrap_or_default(),
+        }
+    }
+
+    fn metadata(&self) -> MetadataView {
         MetadataView {
             metadata_version: self.metadata_version,
             title: content::unescape(self.title.clone()),
@@ -293,6 +316,11 @@ impl ChatRow {
             last_turn_summary: content::unescape(self.last_turn_summary.clone()),
         })
     }
+}
+
+/// The last message that somebody has read; 0 is stored for none.
+pub(crate) fn read_message(id: Option<i64>) -> Option<MessageId> {
+    id.filter(|id| *id > 0).map(MessageId)
 }
 
 /// How long a chat's client has to settle calls.

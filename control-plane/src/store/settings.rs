@@ -57,7 +57,7 @@ impl<T> Put<T> {
     /// What a write has come to that did not store anything. Where the version after the
     /// expected one has what was asked for, it is that of the same write, whose reply was
     /// lost: or of another one that leaves nothing to do.
-    fn not_stored(
+    pub(super) fn not_stored(
         now: Option<T>,
         expected_version: Option<i64>,
         version_of: impl Fn(&T) -> i64,

@@ -14,7 +14,7 @@ use tokio::time;
 use uuid::Uuid;
 
 use super::{
-    Error, MessageChange, QueueChange, QueuedView, Store, SyncPage,
+    Error, FileView, MessageChange, QueueChange, QueuedView, Store, SyncPage,
     chats::ChatViewRow,
     content,
     rows::{CallRow, MessageRow},
@@ -61,20 +61,40 @@ struct Newer {
     removed_after: i64,
 }
 
+impl Newer {
+    /// The last entry of its queue's revision that a reader has.
+    fn queue_entry(&self) -> Uuid {
+        match self.queue.through {
+            QueueThrough::Entry(id) => id.0,
+            QueueThrough::All => Uuid::max(),
+        }
+    }
+}
+
 impl Store {
     /// What is newer in a chat than what a reader has; none when there is no such chat.
     ///
     /// # Errors
     ///
     /// What the database says.
-    pub(crate) async fn sync(&self, chat: ChatId, from: SyncFrom) -> Result<Option<SyncPage>, Error> {
-        match time::timeout(SYNC_TIMEOUT, self.sync_untimed(chat, from)).await {
+    pub(crate) async fn sync(
+        &self,
+        chat: ChatId,
+        viewer: UserId,
+        from: SyncFrom,
+    ) -> Result<Option<SyncPage>, Error> {
+        match time::timeout(SYNC_TIMEOUT, self.sync_untimed(chat, viewer, from)).await {
             Ok(page) => page,
             Err(_) => Err(Error::Unavailable(io::Error::from(io::ErrorKind::TimedOut).into())),
         }
     }
 
-    async fn sync_untimed(&self, chat: ChatId, from: SyncFrom) -> Result<Option<SyncPage>, Error> {
+    async fn sync_untimed(
+        &self,
+        chat: ChatId,
+        viewer: UserId,
+        from: SyncFrom,
+    ) -> Result<Option<SyncPage>, Error> {
         let newer = match from {
             // What is removed or added between this statement and the next is seen by the
             // next: the limit is about, the page is of one snapshot.
@@ -85,24 +105,26 @@ impl Store {
             },
             SyncFrom::After { row, queue, removed_after } => Newer { row, queue, removed_after },
         };
-        self.sync_newer(chat, newer).await
+        self.sync_newer(chat, viewer, newer).await
     }
 
-    async fn sync_newer(&self, chat: ChatId, newer: Newer) -> Result<Option<SyncPage>, Error> {
-        let queue_entry = match newer.queue.through {
-            QueueThrough::Entry(id) => id.0,
-            QueueThrough::All => Uuid::max(),
-        };
+    async fn sync_newer(
+        &self,
+        chat: ChatId,
+        viewer: UserId,
+        newer: Newer,
+    ) -> Result<Option<SyncPage>, Error> {
         let Some(row) = sqlx::query_file!(
             "src/store/sync.sql",
             chat.0,
             newer.row.revision,
             newer.row.id.0,
             newer.queue.revision,
-            queue_entry,
+            newer.queue_entry(),
             newer.removed_after,
             PAGE_ROWS_MAX,
             PAGE_BYTES_MAX,
+            viewer.0,
         )
         .fetch_optional(&self.connections)
         .await?
@@ -140,20 +162,24 @@ impl Store {
             metadata_version: row.metadata_version,
             title: row.title,
             labels: row.labels,
+            parent_chat_id: row.parent_chat_id,
+            archive_time: row.archive_time,
+            pin_order: row.pin_order,
+            read_message_id: row.read_message_id,
+            has_unread: row.has_unread,
+            files: row.files,
         };
         let messages = row.messages.map(|rows| rows.0).unwrap_or_default();
-        let mut queue = row.queue.map(|rows| rows.0).unwrap_or_default();
-        let page_rows_max = usize::try_from(PAGE_ROWS_MAX).expect("a page is small");
-        let messages_missing = usize::try_from(row.messages_found).unwrap_or(usize::MAX) > messages.len();
-        let queue_missing = queue.len() > page_rows_max;
-        queue.truncate(if messages_missing { 0 } else { page_rows_max });
+        let queue = row.queue.map(|rows| rows.0).unwrap_or_default();
+        let found = usize::try_from(row.messages_found).unwrap_or(usize::MAX);
+        let (queue, more) = shown_queue(queue, found > messages.len());
         Ok(Some(SyncPage {
             chat: view.view()?,
             open_calls,
             messages: messages.into_iter().map(MessageChangeRow::change).collect::<Result<_, _>>()?,
             start: newer.row,
-            queue: queue.into_iter().map(QueueChangeRow::change).collect(),
-            more: messages_missing || queue_missing,
+            queue,
+            more,
         }))
     }
 
@@ -206,6 +232,14 @@ impl Store {
     }
 }
 
+/// The queue's part of a page, which comes behind all messages; and whether more follows.
+fn shown_queue(mut rows: Vec<QueueChangeRow>, messages_missing: bool) -> (Vec<QueueChange>, bool) {
+    let page_rows_max = usize::try_from(PAGE_ROWS_MAX).expect("a page is small");
+    let queue_missing = rows.len() > page_rows_max;
+    rows.truncate(if messages_missing { 0 } else { page_rows_max });
+    (rows.into_iter().map(QueueChangeRow::change).collect(), messages_missing || queue_missing)
+}
+
 impl MessageChangeRow {
     fn change(self) -> Result<MessageChange, Error> {
         match self {
@@ -234,7 +268,7 @@ impl QueueChangeRow {
             model: self.model,
             effort: self.effort,
             create_time: self.create_time,
-            texts: Vec::new(),
+            parts: Vec::new(),
         };
         QueueChange::Upserted { entry, revision }
     }

@@ -1,7 +1,7 @@
 -- What a watcher of a chat does not have yet, in one snapshot and one round trip.
 -- $1 chat; $2, $3 revision and id of the last row it has; $4, $5 the same of the queue;
 -- $6 it has nothing that was removed in this revision or before; $7 rows and entries
--- of a page, $8 bytes of its rows.
+-- of a page, $8 bytes of its rows; $9 who watches.
 with newer_messages as (
     select
         m.id, m.role, m.visibility, m.content_version, m.content, m.content_bytes, m.created_by, m.model,
@@ -43,6 +43,25 @@ select
     c.error_version, c.retry as "retry: Json<Retry>", c.last_error as "last_error: Json<ChatError>",
     c.fence, c.leased, c.action_deadline, c.last_turn_summary, c.compact_requested, c.create_time, c.update_time, d.metadata_version, d.title,
     d.labels as "labels: Json<BTreeMap<String, String>>",
+    c.parent_chat_id, c.archive_time, u.pin_order as "pin_order?", u.read_message_id as "read_message_id?",
+    u.has_unread as "has_unread?",
+    case when c.has_files then (
+        select json_agg(
+            json_build_object(
+                'file_id', f.file_id,
+                'owner_id', f.owner_id,
+                'name', f.name,
+                'media_type', f.media_type,
+                'size_bytes', f.size_bytes,
+                'sha256', encode(f.sha256, 'hex'),
+                'create_time', f.create_time
+            )
+            order by l.create_time, l.file_id
+        )
+        from chat_files l
+        join files f on f.file_id = l.file_id
+        where l.chat_id = c.chat_id
+    ) end as "files: Json<Vec<FileView>>",
     (select count(*) from newer_messages) as "messages_found!",
     (
         select json_agg(
@@ -79,4 +98,6 @@ select
     ) end as "open_calls: Json<Vec<CallRow>>"
 from chats c
 join chat_metadata d on d.chat_id = c.chat_id
+left join chat_user_metadata u on u.chat_id = c.chat_id and u.user_id = $9
 where c.chat_id = $1
+and c.delete_time is null

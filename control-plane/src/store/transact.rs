@@ -7,19 +7,18 @@
 //! for more, by a second read that finds the chat as the first one did, or has lost.
 
 use chatplane_domain::{
-    Body, Chat, ChatError, ChatId, Covered, Decision, HistoryEnds, Inserted, LastWrite, MessageId, Outcome,
-    Retry, Visibility,
+    Body, Chat, ChatError, ChatId, Covered, Decision, HistoryEnds, Inserted, LastWrite, MessageId, Retry,
 };
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection, types::Json};
 use std::collections::BTreeMap;
 
 use super::{
-    ChatView, Error, ForkFacts, MessageView, MetadataView, QueuedView, Request, ShownEntry, Store, Target,
-    TurnSettings, WorkspaceRow,
+    Beside, Buckets, Error, FileFacts, FileView, ForkFacts, MessageView, Reply, Request, ShownEntry, Store,
+    Target, TurnSettings, WorkspaceRow,
     apply::{self, Write},
     asking::{Ask, read_facts},
+    reply::{reply_of, reply_of_copy},
     rows::{CallRow, ChatRow, MessageRow, QueueRow, StoredRequest, UsableModel},
     turn::TURN_ROWS_MAX,
 };
@@ -30,17 +29,6 @@ const LOSSES_BEFORE_LOCK: u32 = 3;
 /// but to a deadlock.
 const LOSSES_MAX: u32 = 8;
 
-/// What a client's request is answered with, kept for its repeats.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Reply {
-    /// The chat right after the write.
-    pub chat: ChatView,
-    /// Messages that entered the history, as far as users see them.
-    pub entered: Vec<MessageId>,
-    /// The message, if it was queued.
-    pub queued: Option<QueuedView>,
-}
-
 /// What a decision is made from.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
@@ -48,12 +36,14 @@ pub(crate) struct Snapshot {
     pub chat: Chat,
     /// The database's clock.
     pub now: DateTime<Utc>,
-    /// When the chat was created.
-    pub create_time: DateTime<Utc>,
-    /// When its execution last changed.
-    pub update_time: DateTime<Utc>,
-    /// Title and labels.
-    pub metadata: MetadataView,
+    /// What its viewer sees beside its execution.
+    pub beside: Beside,
+    /// The newest live answer that users see.
+    pub last_answer: Option<MessageId>,
+    /// Whether any file was ever linked to it.
+    pub has_files: bool,
+    /// Files around the write, if it adds or removes what refers to some.
+    pub file_facts: Option<FileFacts>,
     /// The turn's input, if it was asked for and is small.
     pub turn_input: Option<Vec<MessageView>>,
     /// What a turn is run with beside its messages, if its input was asked for.
@@ -204,7 +194,7 @@ impl Store {
         authorize: impl Fn(&Snapshot) -> Result<(), E>,
         decide: impl Fn(&Snapshot) -> Result<Decision, E>,
     ) -> Result<Transacted, TransactError<E>> {
-        let deciding = Deciding { chat, ask, subject, authorize, decide };
+        let deciding = Deciding { chat, ask, subject, buckets: &self.buckets, authorize, decide };
         for losses in 0..LOSSES_MAX {
             let tried = self.connections.with(async |connection| {
                 let tried = if losses < LOSSES_BEFORE_LOCK {
@@ -229,8 +219,8 @@ impl Store {
         decision: &Decision,
         ask: &Ask,
     ) -> Result<bool, Error> {
-        let reply = reply_of(snapshot, decision);
-        let write = Write { snapshot, decision, ask, reply: &reply };
+        let reply = reply_of(snapshot, decision, ask);
+        let write = Write { snapshot, decision, ask, reply: &reply, buckets: &self.buckets };
         let attempted =
             self.connections.with(async |connection| attempt(connection, Subject::Chat, &write).await);
         Ok(matches!(attempted.await?, Attempt::Applied))
@@ -245,7 +235,7 @@ impl Store {
         ask: &Ask,
     ) -> Result<bool, Error> {
         let reply = reply_of_copy(snapshot, decision);
-        let write = Write { snapshot, decision, ask, reply: &reply };
+        let write = Write { snapshot, decision, ask, reply: &reply, buckets: &self.buckets };
         let attempted =
             self.connections.with(async |connection| attempt(connection, Subject::Copy, &write).await);
         Ok(matches!(attempted.await?, Attempt::Applied))
@@ -285,6 +275,7 @@ struct Deciding<'a, A, D> {
     chat: ChatId,
     ask: &'a Ask,
     subject: Subject,
+    buckets: &'a Buckets,
     authorize: A,
     decide: D,
 }
@@ -296,7 +287,7 @@ where
 {
     /// Reads, decides and writes. None: another write came in between.
     async fn try_once(&self, connection: &mut PgConnection) -> Result<Option<Transacted>, TransactError<E>> {
-        let Self { chat, ask, subject, .. } = *self;
+        let Self { chat, ask, subject, buckets, .. } = *self;
         let read = read(connection, chat, ask).await?;
         let (mut snapshot, request) = read.ok_or(TransactError::ChatNotFound)?;
         (self.authorize)(&snapshot).map_err(TransactError::Refused)?;
@@ -308,10 +299,10 @@ where
         }
         let decision = (self.decide)(&snapshot).map_err(TransactError::Refused)?;
         let reply = match subject {
-            Subject::Chat => reply_of(&snapshot, &decision),
+            Subject::Chat => reply_of(&snapshot, &decision, ask),
             Subject::Copy => reply_of_copy(&snapshot, &decision),
         };
-        let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply };
+        let write = Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply, buckets };
         Ok(match attempt(connection, subject, &write).await? {
             Attempt::Lost => None,
             Attempt::Applied => Some(Transacted::Applied(Box::new(Applied { snapshot, decision, reply }))),
@@ -355,6 +346,7 @@ pub(super) async fn read(
         TURN_ROWS_MAX,
         ask.for_holder,
         ask.queued.map(|id| id.0),
+        ask.viewer.map(|id| id.0),
     )
     .fetch_optional(connection)
     .await
@@ -365,9 +357,10 @@ pub(super) async fn read(
     let snapshot = Snapshot {
         chat: row.chat()?,
         now: row.now,
-        create_time: row.create_time,
-        update_time: row.update_time,
-        metadata: row.metadata(),
+        beside: row.beside(),
+        last_answer: row.last_answer_id.map(MessageId),
+        has_files: row.has_files,
+        file_facts: None,
         turn_input: turn_input.transpose()?,
         turn_settings: row.turn_settings.map(|settings| settings.0),
         workspace: row.workspace.map(|workspace| workspace.0),
@@ -409,9 +402,10 @@ pub(super) async fn attempt(
     }
 }
 
-/// Whether reading and deciding again will find out what happened.
+/// Whether reading and deciding again will find out what happened: a file may be deleted
+/// while a message refers to it, and the other way round.
 fn is_race(error: &sqlx::Error) -> bool {
-    is_deadlock(error) || violates(error, "requests_pkey")
+    is_deadlock(error) || violates(error, "requests_pkey") || violates(error, "chat_files_file_fkey")
 }
 
 /// Whether the database has ended a statement for another's sake.
@@ -431,40 +425,4 @@ pub(super) fn replay<E>(stored: StoredRequest, request: &Request) -> Result<Tran
         return Err(TransactError::RequestIdReused);
     }
     Ok(Transacted::Replayed(Box::new(stored.reply)))
-}
-
-pub(super) fn reply_of(snapshot: &Snapshot, decision: &Decision) -> Reply {
-    let update_time = if decision.change.is_some() { snapshot.now } else { snapshot.update_time };
-    let chat = ChatView::of(&decision.chat, snapshot.metadata.clone(), snapshot.create_time, update_time);
-    let (entered, queued) = match &decision.outcome {
-        Outcome::Client { queued, .. } => (entered(decision), queued.as_ref()),
-        Outcome::Written(_) | Outcome::Replayed(_) | Outcome::Applied => (Vec::new(), None),
-    };
-    let queued = queued.map(|queued| apply::queued_view(queued, decision.change.as_ref(), snapshot));
-    Reply { chat, entered, queued }
-}
-
-/// A client is told of every row that its command inserted: results in place of those that
-/// never came, too. Instructions are for the model alone.
-fn entered(decision: &Decision) -> Vec<MessageId> {
-    let inserted = decision.change.iter().flat_map(|change| &change.inserted);
-    let seen = |inserted: &&Inserted| match inserted {
-        Inserted::New(message) => message.visibility != Visibility::Model,
-        Inserted::Queued { .. } => true,
-    };
-    inserted.filter(seen).map(Inserted::message_id).collect()
-}
-
-/// The reply of a request that leaves the chat as it is.
-pub(super) fn reply_of_none(snapshot: &Snapshot) -> Reply {
-    let Snapshot { chat, metadata, create_time, update_time, .. } = snapshot;
-    let chat = ChatView::of(chat, metadata.clone(), *create_time, *update_time);
-    Reply { chat, entered: Vec::new(), queued: None }
-}
-
-/// A copy has title and labels of what it was copied from, as versions of its own.
-fn reply_of_copy(snapshot: &Snapshot, decision: &Decision) -> Reply {
-    let metadata = MetadataView { metadata_version: 1, ..snapshot.metadata.clone() };
-    let chat = ChatView::of(&decision.chat, metadata, snapshot.now, snapshot.now);
-    Reply { chat, entered: Vec::new(), queued: None }
 }

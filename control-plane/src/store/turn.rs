@@ -34,6 +34,9 @@ pub(crate) struct TurnSettings {
     /// when they were read.
     #[serde(deserialize_with = "or_default")]
     pub(crate) compaction_thresholds: BTreeMap<String, i32>,
+    /// Whether model calls are recorded for debugging.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) debug_recording: bool,
 }
 
 impl TurnSettings {

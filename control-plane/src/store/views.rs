@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use chatplane_domain::{
     ACTION_TIMEOUT_DEFAULT, Body, CallId, CallKind, Chat, ChatError, ChatId, Effort, Execution, Fence,
-    MessageId, OpenCall, OrganizationId, QueuedMessageId, Retry, State, UserId, Versions, Visibility,
-    WorkspaceId,
+    FileId, MessageId, OpenCall, OrganizationId, QueuedMessageId, Retry, State, UserId, UserPart, Versions,
+    Visibility, WorkspaceId,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,67 @@ pub(crate) struct ChatView {
     pub update_time: DateTime<Utc>,
     /// Title, labels and their version.
     pub metadata: MetadataView,
+    /// The viewer's place for it among their pinned ones, from 1; none when it is not pinned,
+    /// or nobody views it.
+    #[serde(default)]
+    pub pin_order: Option<i32>,
+    /// The last message that the viewer has read.
+    #[serde(default)]
+    pub read_message_id: Option<MessageId>,
+    /// Whether it has an answer that the viewer has not read.
+    #[serde(default)]
+    pub has_unread: bool,
+    /// Files that its messages refer to, in the order of their linking; where it is viewed.
+    #[serde(default)]
+    pub files: Vec<FileView>,
+    /// The chat that it is a child of.
+    #[serde(default)]
+    pub parent_chat_id: Option<ChatId>,
+    /// When it was archived; while it is.
+    #[serde(default)]
+    pub archive_time: Option<DateTime<Utc>>,
+}
+
+/// A file that a user uploaded. Its content never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileView {
+    /// Its id.
+    pub file_id: FileId,
+    /// Who uploaded it.
+    pub owner_id: UserId,
+    /// Its name, as the user gave it.
+    pub name: String,
+    /// What it is, by its content.
+    pub media_type: String,
+    /// How many bytes it has.
+    pub size_bytes: i64,
+    /// Of its content, in lower-case hexadecimal.
+    pub sha256: String,
+    /// When it was uploaded.
+    pub create_time: DateTime<Utc>,
+}
+
+/// What a view of a chat has beside its execution.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beside {
+    /// Title, labels and their version.
+    pub metadata: MetadataView,
+    /// When it was created.
+    pub create_time: DateTime<Utc>,
+    /// When its execution last changed.
+    pub update_time: DateTime<Utc>,
+    /// The chat that it is a child of.
+    pub parent_chat_id: Option<ChatId>,
+    /// When it was archived.
+    pub archive_time: Option<DateTime<Utc>>,
+    /// The viewer's place for it among their pinned ones.
+    pub pin_order: Option<i32>,
+    /// The last message that the viewer has read.
+    pub read_message_id: Option<MessageId>,
+    /// Whether it has an answer that the viewer has not read.
+    pub has_unread: bool,
+    /// Files that its messages refer to.
+    pub files: Vec<FileView>,
 }
 
 /// What a suspended chat waits for.
@@ -100,7 +161,7 @@ fn action_timeout_default() -> Duration {
 }
 
 /// What a chat is called. Changes apart from its execution.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetadataView {
     /// Grows by one with every change.
     pub metadata_version: i64,
@@ -113,12 +174,7 @@ pub(crate) struct MetadataView {
 impl ChatView {
     /// The view of a chat as `decide` left it.
     #[must_use]
-    pub(crate) fn of(
-        chat: &Chat,
-        metadata: MetadataView,
-        create_time: DateTime<Utc>,
-        update_time: DateTime<Utc>,
-    ) -> Self {
+    pub(crate) fn of(chat: &Chat, beside: Beside) -> Self {
         Self {
             chat_id: chat.id,
             organization_id: chat.organization,
@@ -139,9 +195,15 @@ impl ChatView {
             versions: chat.versions,
             fence: chat.last_lease.as_ref().map(|lease| lease.fence),
             leased: chat.live_lease().is_some(),
-            create_time,
-            update_time,
-            metadata,
+            create_time: beside.create_time,
+            update_time: beside.update_time,
+            metadata: beside.metadata,
+            pin_order: beside.pin_order,
+            read_message_id: beside.read_message_id,
+            has_unread: beside.has_unread,
+            files: beside.files,
+            parent_chat_id: beside.parent_chat_id,
+            archive_time: beside.archive_time,
         }
     }
 }
@@ -190,9 +252,9 @@ pub(crate) struct QueuedView {
     pub effort: Option<Effort>,
     /// When it was queued.
     pub create_time: DateTime<Utc>,
-    /// Its text parts, where it is shown whole; they are not kept with a reply.
+    /// Its pieces, where it is shown whole; they are not kept with a reply.
     #[serde(skip)]
-    pub texts: Vec<String>,
+    pub parts: Vec<UserPart>,
 }
 
 /// What has changed in a chat since a position, read in one snapshot.

@@ -1,5 +1,6 @@
 //! Watching a chat: what it is, then everything that happens to it.
 
+mod chats;
 mod core;
 mod cursor;
 mod event;
@@ -9,5 +10,6 @@ mod previews;
 mod tests;
 
 pub(crate) use self::core::{Action, End, GivenUp, Timing, Watcher};
+pub(crate) use chats::{ChatChange, ChatsAction, ChatsCursor, ChatsEmitted, ChatsEvent, ChatsWatcher};
 pub(crate) use cursor::Malformed;
 pub(crate) use event::{DurableEvent, Emitted, Event, LiveEvent};

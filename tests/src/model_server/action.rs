@@ -157,6 +157,22 @@ pub fn say(text: &str) -> Vec<Action> {
     vec![Action::text(text), Action::stop()]
 }
 
+/// A whole answer that says one thing, as Chat Completions streams it.
+#[must_use]
+pub fn say_in_chunks(text: &str) -> Vec<Action> {
+    let chunks = [
+        json!({"choices": [{"index": 0, "delta": {"role": "assistant", "content": text}}]}),
+        json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
+        json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}),
+    ];
+    let chunks = chunks.map(|chunk| format!("data: {chunk}\n\n")).concat();
+    vec![Action::Status {
+        code: 200,
+        headers: vec![("content-type".to_owned(), "text/event-stream".to_owned())],
+        body: format!("{chunks}data: [DONE]\n\n"),
+    }]
+}
+
 /// A whole answer after which the context is so full.
 #[must_use]
 pub fn say_with_context(text: &str, input_tokens: u64) -> Vec<Action> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 /// How a worker's request for a title begins; `worker/src/jobs/title.rs` has the whole of it.
@@ -31,6 +32,8 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
     /// The body; null when it was no JSON.
     pub body: Value,
+    /// The same as it came.
+    pub bytes: Bytes,
 }
 
 impl Request {

@@ -10,7 +10,7 @@ const TIME: &str = "2026-11-20T09:30:00Z";
 /// Stands for every cursor and token of a page.
 const CURSOR: &str = "AXLRa1ABAwEDAAEB";
 /// Fields whose values a client only hands back.
-const OPAQUE: [&str; 2] = ["cursor", "nextPageToken"];
+const OPAQUE: [&str; 3] = ["cursor", "nextPageToken", "watchCursor"];
 /// Numbers that depend on how fast something was, or on who came first.
 const VARYING: [&str; 7] = [
     "snapshotVersion",
@@ -42,7 +42,9 @@ impl StandIns {
                         true => json!(CURSOR),
                         false => self.stand_in(value),
                     };
-                    (name, value)
+                    // A map has ids for keys.
+                    let is_id = uuid::Uuid::try_parse(&name).is_ok();
+                    (if is_id { self.of(&name) } else { name }, value)
                 });
                 Value::Object(fields.collect())
             }
@@ -54,7 +56,8 @@ impl StandIns {
     }
 }
 
-/// What lies at these paths, with what leads there. A path goes through every item of a list.
+/// What lies at these paths, with what leads there. A path goes through every item of a list, and
+/// with `*` through every field.
 ///
 /// # Panics
 ///
@@ -84,6 +87,9 @@ fn at(value: &Value, names: &[&str]) -> Value {
     match (value, names) {
         (value, []) => value.clone(),
         (Value::Array(items), names) => Value::Array(items.iter().map(|item| at(item, names)).collect()),
+        (Value::Object(fields), ["*", rest @ ..]) => {
+            fields.iter().map(|(name, value)| (name.clone(), at(value, rest))).collect()
+        }
         (Value::Object(fields), [name, rest @ ..]) => match fields.get(*name).map(|value| at(value, rest)) {
             Some(found) if !is_empty(&found) => json!({*name: found}),
             Some(_) | None => Value::Null,
@@ -154,12 +160,21 @@ mod tests {
 
     #[test]
     fn paths_go_through_lists_and_keep_what_leads_to_them() {
-        let reply =
-            json!({"has": true, "items": [{"a": "1", "b": "2"}, {"b": "3"}], "more": {"c": "4", "d": "5"}});
+        let reply = json!({
+            "has": true,
+            "items": [{"a": "1", "b": "2"}, {"b": "3"}],
+            "map": {"x": {"e": "6", "f": "7"}, "y": {"e": "8"}},
+            "more": {"c": "4", "d": "5"},
+        });
 
-        let shown = pruned(&reply, &["items.a", "items.b", "more.d"]);
+        let shown = pruned(&reply, &["items.a", "items.b", "map.*.e", "more.d"]);
 
-        assert_eq!(shown, json!({"items": [{"a": "1", "b": "2"}, {"b": "3"}], "more": {"d": "5"}}));
+        let expected = json!({
+            "items": [{"a": "1", "b": "2"}, {"b": "3"}],
+            "map": {"x": {"e": "6"}, "y": {"e": "8"}},
+            "more": {"d": "5"},
+        });
+        assert_eq!(shown, expected);
         assert_eq!(text_at(&reply, "items.1.b").as_deref(), Some("3"));
         assert_eq!(text_at(&reply, "items.2.b"), None);
     }
@@ -171,11 +186,11 @@ mod tests {
 
         let first = stand_ins
             .stand_in(json!({"a": one, "b": [two], "t": "2026-11-21T12:01:53.291426Z", "cursor": "x"}));
-        let second = stand_ins.stand_in(json!({"c": two}));
+        let second = stand_ins.stand_in(json!({"c": two, two: "3"}));
 
         let [one, two] = [1, 2].map(|number| format!("0198c5a0-0000-7000-8000-{number:012}"));
         assert_eq!(first, json!({"a": one, "b": [two], "t": TIME, "cursor": CURSOR}));
-        assert_eq!(second, json!({"c": two}));
+        assert_eq!(second, json!({"c": two, two: "3"}));
     }
 
     #[test]

@@ -83,8 +83,13 @@ pub(crate) fn refused(method: &'static str, body: &'static str) -> Call {
 }
 
 /// A call that is answered by a stream.
+pub(crate) fn streamed(method: &'static str, body: &'static str, events: Vec<Event>) -> Call {
+    request(method, body, Shown::Events(events))
+}
+
+/// A chat that is watched.
 pub(crate) fn watched(body: &'static str, events: Vec<Event>) -> Call {
-    request("ChatService/WatchChat", body, Shown::Events(events))
+    streamed("ChatService/WatchChat", body, events)
 }
 
 /// An event of this kind.

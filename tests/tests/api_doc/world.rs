@@ -88,6 +88,8 @@ fn answer(request: &Request, gates: &BTreeMap<&str, Gate>) -> Vec<Action> {
         "Draw a plan of the beds." => held("Bed one: ", "beds", "peas."),
         "Draw a plan of four beds." => say("Peas, beans, herbs and flowers, one bed each."),
         "Is the soil warm enough to sow?" => call_tools(&[("soil_temperature", json!({"depth_cm": 5}))]),
+        "Does the list match the plan?" => say("It does: peas in bed one, beans in bed two."),
+        "When do I harvest?" => say("Peas in June, beans in August."),
         _ => say("Hello."),
     }
 }

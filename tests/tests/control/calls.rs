@@ -105,6 +105,15 @@ pub(crate) fn changes(target: &Target) -> Vec<Call> {
         change!(compact_chat, proto::CompactChatRequest { chat_id: chat.clone(), ..Default::default() }),
         change!(clear_context, proto::ClearContextRequest { chat_id: chat.clone(), ..Default::default() }),
         change!(
+            update_chat,
+            proto::UpdateChatRequest {
+                chat_id: chat.clone(),
+                update_mask: Some(prost_types::FieldMask { paths: vec!["title".to_owned()] }),
+                title: "something new".to_owned(),
+                ..Default::default()
+            }
+        ),
+        change!(
             regenerate_title,
             proto::RegenerateTitleRequest { chat_id: chat.clone(), ..Default::default() }
         ),
@@ -151,7 +160,7 @@ fn queue_changes(chat: &str, queued: &str) -> Vec<Call> {
     ]
 }
 
-/// Every RPC that reads a chat once.
+/// Every RPC that reads a chat once, or says that it was read.
 pub(crate) fn reads(target: &Target) -> Vec<Call> {
     let chat_id = target.chat.clone();
     vec![
@@ -160,6 +169,19 @@ pub(crate) fn reads(target: &Target) -> Vec<Call> {
         read!(
             list_queued_messages,
             proto::ListQueuedMessagesRequest { chat_id: chat_id.clone(), ..Default::default() }
+        ),
+        read!(mark_read, proto::MarkReadRequest { chat_id: chat_id.clone(), ..Default::default() }),
+        read!(
+            list_debug_runs,
+            proto::ListDebugRunsRequest { chat_id: chat_id.clone(), ..Default::default() }
+        ),
+        read!(
+            get_debug_run,
+            proto::GetDebugRunRequest {
+                chat_id: chat_id.clone(),
+                run_id: crate::new_id(),
+                ..Default::default()
+            }
         ),
         read!(list_prompts, proto::ListPromptsRequest { chat_id, ..Default::default() }),
     ]

@@ -65,7 +65,8 @@ async fn a_suspended_chat_tells_what_it_waits_for_and_until_when() {
     let (deadline, since) = (required.deadline.expect("a deadline"), chat.update_time.expect("a time"));
     assert_eq!(deadline.seconds - since.seconds, 60);
     let listed = client.chats.list_chats(proto::ListChatsRequest::default()).await.expect("listed");
-    assert_eq!(listed.into_inner().chats, vec![chat.clone()]);
+    let listed: Vec<_> = listed.into_inner().chats.into_iter().filter_map(|listed| listed.chat).collect();
+    assert_eq!(listed, vec![chat.clone()]);
     let messages = client.messages(&chat.chat_id).await;
     let Some(proto::part::Kind::ToolCall(call)) = &messages[1].parts[0].kind else { panic!("no call") };
     assert_eq!(call.kind(), proto::CallKind::Client);

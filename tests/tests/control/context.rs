@@ -192,5 +192,6 @@ async fn the_last_turn_is_told_in_a_line() {
     assert_eq!(finished.last_turn_summary, "All done");
     assert_eq!(stopped.last_turn_summary, "Interrupted");
     let listed = client.chats.list_chats(proto::ListChatsRequest::default()).await.expect("listed");
-    assert_eq!(listed.into_inner().chats[0].last_turn_summary, "Interrupted");
+    let listed = listed.into_inner().chats[0].chat.clone().expect("a chat");
+    assert_eq!(listed.last_turn_summary, "Interrupted");
 }

@@ -82,6 +82,8 @@ impl World {
             model_first_token_timeout: 1,
             model_silence_timeout: 2,
             queue_max: 50,
+            file_bytes_max: 10_485_760,
+            files_per_chat_max: 100,
             generate_titles: false,
             title_model: None,
             allow_plaintext: false,

@@ -88,7 +88,7 @@ fn line(message: &proto::Message) -> String {
         Some(Kind::ToolCall(call)) => format!("{}{}", call.tool_name, call.arguments_json),
         Some(Kind::ToolResult(result)) if result.is_error => format!("{} failed", result.tool_name),
         Some(Kind::ToolResult(result)) => result.tool_name.clone(),
-        None => "?".to_owned(),
+        Some(Kind::File(_) | Kind::FileReference(_) | Kind::DiffComment(_)) | None => "?".to_owned(),
     });
     let role = message.role().as_str_name().trim_start_matches("ROLE_").to_lowercase();
     format!("{role}: {}", parts.collect::<Vec<_>>().join(" | "))

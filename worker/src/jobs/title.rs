@@ -5,7 +5,7 @@ use chatplane_domain::Effort;
 use crate::{
     limits::Limits,
     link::Model,
-    llm::{Answer, CallLimits, ModelCall, PartContent, PromptMessage},
+    llm::{Answer, CallLimits, ModelCall, PartContent, PromptMessage, UserPiece},
 };
 
 /// What the model is told. The excerpt may hold requests of its own, which are not for this call.
@@ -29,7 +29,7 @@ pub(super) fn model_call(model: &Model, excerpt: &str, limits: &Limits) -> Model
         effort: Effort::Unspecified,
         output_tokens_max: model.output_tokens_max.min(TITLE_TOKENS_MAX),
         system: vec![INSTRUCTION.to_owned()],
-        messages: vec![PromptMessage::User { texts: vec![request] }],
+        messages: vec![PromptMessage::User { parts: vec![UserPiece::Text(request)] }],
         tools: Vec::new(),
         limits: CallLimits {
             first_token_timeout: model.first_token_timeout,

@@ -231,7 +231,8 @@ impl Client {
         answer.map(Response::into_inner).map_err(|status| self.failed(address, &status))
     }
 
-    async fn piece<R>(&self, pieces: &mut Streaming<R>) -> Result<Option<R>, CallError> {
+    /// The next piece of a read; none at its end.
+    pub(super) async fn piece<R>(&self, pieces: &mut Streaming<R>) -> Result<Option<R>, CallError> {
         let piece = timeout(self.shared.piece_timeout, pieces.message()).await;
         let piece = piece.unwrap_or_else(|_| Err(Status::deadline_exceeded("no piece in time")));
         piece.map_err(|status| classify(&status))
@@ -259,7 +260,7 @@ impl Client {
     }
 }
 
-type Service = WorkerServiceClient<Channel>;
+pub(super) type Service = WorkerServiceClient<Channel>;
 
 fn write_header(holder: &Holder, no: WriteNo) -> Option<proto::WriteHeader> {
     Some(proto::WriteHeader {
@@ -282,6 +283,6 @@ fn commit_step(header: Option<proto::WriteHeader>, step: &NewStep) -> proto::Com
 }
 
 /// A control plane that breaks the contract will do so again.
-fn malformed(error: Malformed) -> CallError {
+pub(super) fn malformed(error: Malformed) -> CallError {
     CallError::Refused { code: Code::Internal, reason: error.to_string() }
 }

@@ -7,6 +7,7 @@ use chatplane_proto::{chat::v1 as chat, worker::v1 as proto};
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::said::user_part;
 use super::types::{
     ApiKey, Disposition, LeaseInput, LivePartKind, LivePosition, Model, NewAnswer, NewResult, NewSummary,
     Outcome, Settings, StreamId, TurnHeader,
@@ -77,6 +78,7 @@ pub(crate) fn header(header: proto::TurnHeader) -> Result<TurnHeader, Malformed>
             user_instructions: header.user_instructions,
             compaction_threshold_percent: header.compaction_threshold_percent,
             compact_requested: header.compact_requested,
+            debug_recording: header.debug_recording,
         },
     })
 }
@@ -127,7 +129,7 @@ fn message(turn_message: proto::TurnMessage) -> Result<Message, Malformed> {
     let kinds = message.parts.into_iter().map(|part| part.kind);
     let content = match role {
         chat::Role::System => Content::System { texts: texts(kinds) },
-        chat::Role::User => Content::User { texts: texts(kinds) },
+        chat::Role::User => Content::User { parts: kinds.filter_map(user_part).collect() },
         chat::Role::Assistant => {
             let states =
                 turn_message.provider_states.into_iter().chain(std::iter::repeat_with(bytes::Bytes::default));
@@ -167,7 +169,10 @@ fn answer_part((kind, provider_state): (Option<chat::part::Kind>, bytes::Bytes))
         chat::part::Kind::ToolCall(part) => {
             PartContent::ToolCall { tool_name: part.tool_name, arguments_json: part.arguments_json }
         }
-        chat::part::Kind::ToolResult(_) => return None,
+        chat::part::Kind::ToolResult(_)
+        | chat::part::Kind::File(_)
+        | chat::part::Kind::FileReference(_)
+        | chat::part::Kind::DiffComment(_) => return None,
     };
     Some(AnswerPart { content, provider_state })
 }

@@ -2,14 +2,18 @@
 
 mod client;
 mod convert;
+mod debug;
 mod dial;
+mod files;
 mod jobs;
 mod live;
+mod said;
 mod status;
 mod stream;
 mod types;
 
 pub(crate) use client::{Client, Timeouts};
+pub(crate) use debug::{DebugAttempt, DebugStep};
 pub(crate) use dial::Dial;
 pub(crate) use jobs::{Job, JobAnswer, JobKey, JobKind};
 pub(crate) use live::{LeaseStreams, LiveStream, LiveStreams, StreamOpener};

@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) compaction_threshold_percent: i32,
     /// The turn is to make a summary and nothing else.
     pub(crate) compact_requested: bool,
+    /// The turn's model calls are to be recorded.
+    pub(crate) debug_recording: bool,
 }
 
 /// Where a turn stands.

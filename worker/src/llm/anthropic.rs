@@ -13,6 +13,7 @@ use self::assembly::MessageAssembly;
 use super::ModelCall;
 use super::call::WireFormat;
 use super::failure::Reported;
+use super::intake::Intake;
 use super::state::Format;
 
 /// Marks what must go back to Anthropic.
@@ -40,6 +41,10 @@ impl WireFormat for Anthropic {
 
     fn body(call: &ModelCall, _: &Url) -> String {
         request::body(call)
+    }
+
+    fn intake(_: &Url, model: &str) -> Intake {
+        request::intake(model)
     }
 
     fn reported(body: &[u8]) -> Option<Reported> {

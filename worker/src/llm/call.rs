@@ -17,8 +17,10 @@ use reqwest::{Client, Response, Url};
 use tokio::time::{Instant, timeout_at};
 
 use super::assembly::Assembly;
+use super::base64;
 use super::failure::{Failures, Refusal, Reported};
 use super::http::{self, Clients};
+use super::intake::Intake;
 use super::reading::{Reading, Times};
 use super::{CallFailure, CallLimits, ModelCall, ModelEvent, Provider};
 
@@ -39,6 +41,9 @@ pub(super) trait WireFormat: Send + Sync + 'static {
 
     /// The request as JSON, for the server at `url`.
     fn body(call: &ModelCall, url: &Url) -> String;
+
+    /// Which files a model of the server at `url` takes as they are.
+    fn intake(url: &Url, model: &str) -> Intake;
 
     /// The error that the body of an answer reports; `None` when it is not the
     /// provider's language.
@@ -72,6 +77,12 @@ impl<F: WireFormat> Provider for HttpProvider<F> {
             Err(failure) => Step::Fail(Box::new(failure)),
         };
         stream::try_unfold(first, next).boxed()
+    }
+
+    fn intake(&self, endpoint: &str, provider_model: &str) -> Intake {
+        // A call to an endpoint that is none fails, whatever it has.
+        let url = http::url_below(endpoint, F::PATH);
+        url.map_or(Intake::WORDS, |url| F::intake(&url, provider_model))
     }
 }
 
@@ -107,7 +118,8 @@ impl Prepared {
     fn new<F: WireFormat>(clients: &Clients, call: &ModelCall) -> Result<Self, CallFailure> {
         let url = http::url_below(&call.endpoint, F::PATH);
         let host = url.as_ref().map(http::host_of).unwrap_or_default();
-        let failures = Failures { provider: F::NAME, host, api_key: call.api_key.clone() };
+        let has_files = base64::files(call).next().is_some();
+        let failures = Failures { provider: F::NAME, host, api_key: call.api_key.clone(), has_files };
         let unusable = |detail: &str| failures.failure(ErrorKind::ModelUnusable, None, detail);
         let url = url.ok_or_else(|| unusable("the endpoint is not an http or https URL"))?;
         let mut headers = F::headers(&call.api_key)
@@ -169,5 +181,9 @@ async fn refused<F: WireFormat>(failures: &Failures, response: Response, request
         retry_after: http::retry_after(&headers, SystemTime::now()),
         never_retry: headers.get("x-should-retry").is_some_and(|value| value == "false"),
     };
-    failures.refusal(&refusal, std::str::from_utf8(request).unwrap_or_default())
+    let request = std::str::from_utf8(request).unwrap_or_default();
+    if failures.has_files {
+        return failures.refusal(&refusal, &base64::without_files(request));
+    }
+    failures.refusal(&refusal, request)
 }

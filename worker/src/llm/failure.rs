@@ -23,6 +23,8 @@ pub(super) struct Failures {
     pub(super) host: String,
     /// The key, which no detail may contain.
     pub(super) api_key: String,
+    /// Whether the call sends files as they are, which may be what is wrong with it.
+    pub(super) has_files: bool,
 }
 
 /// The answer of a provider that refused a call.
@@ -140,6 +142,10 @@ impl Failures {
             }
             ErrorKind::Refused => "The model declined to answer: ask differently.".to_owned(),
             ErrorKind::ModelUnusable => "The model's endpoint or key cannot be used: correct the model.".to_owned(),
+            ErrorKind::InvalidRequest if self.has_files => format!(
+                "The model provider at {host} refused the call: it may not take the files of this chat. Edit \
+                 the message that has them, choose another model, or check the model's name and settings."
+            ),
             ErrorKind::InvalidRequest
             | ErrorKind::TurnLimit
             | ErrorKind::AttemptsExhausted

@@ -1,7 +1,12 @@
 use super::*;
 
 fn failures() -> Failures {
-    Failures { provider: "some", host: "models.example".into(), api_key: "sk-secret".into() }
+    Failures {
+        provider: "some",
+        host: "models.example".into(),
+        api_key: "sk-secret".into(),
+        has_files: false,
+    }
 }
 
 fn refusal(status: u16, reported: Option<(&str, &str)>) -> CallFailure {
@@ -168,4 +173,14 @@ fn a_label_that_is_no_word_is_not_told() {
 #[test]
 fn a_body_in_another_language_is_told_by_its_type() {
     assert_eq!(refusal(502, None).error.detail, "HTTP 502 with content type \"application/json\"");
+}
+
+#[test]
+fn a_refused_call_with_files_names_them_as_what_may_be_wrong() {
+    let failures = Failures { has_files: true, ..failures() };
+
+    let failure = failures.failure(ErrorKind::InvalidRequest, Some(400), "");
+
+    assert!(failure.error.message.contains("may not take the files of this chat. Edit the message"));
+    assert!(!failure.error.retryable);
 }

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::state::{Format, State};
-use super::{AnswerPart, PartContent, PromptMessage, ToolResult};
+use super::{AnswerPart, Attachment, PartContent, PromptMessage, ToolResult, UserPiece};
 
 /// Stands where a user would have to speak between two answers, or after the last.
 const CONTINUE: &str = "Continue.";
@@ -35,10 +35,21 @@ const ID_CHARS_MAX: usize = 40;
 /// before every answer, comes a user.
 #[derive(Debug, PartialEq)]
 pub(super) enum Speech<'a> {
-    /// Words of the user, none of them blank.
-    User(Vec<&'a str>),
+    /// What the user says; no words among it are blank.
+    User(Vec<Said<'a>>),
     /// An answer with words or calls, or both.
     Answer(PastAnswer<'a>),
+}
+
+/// A piece of what the user says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Said<'a> {
+    /// Words.
+    Text(&'a str),
+    /// An image.
+    Image(&'a Attachment),
+    /// A PDF.
+    Document(&'a Attachment),
 }
 
 /// An answer of the history.
@@ -70,9 +81,9 @@ pub(super) fn conversation(
     let mut ids = HashSet::new();
     for (position, message) in messages.iter().enumerate() {
         match message {
-            PromptMessage::User { texts } => {
-                for text in texts.iter().filter(|text| !is_blank(text)) {
-                    say(&mut speeches, text);
+            PromptMessage::User { parts } => {
+                for said in parts.iter().filter_map(said) {
+                    say(&mut speeches, said);
                 }
             }
             PromptMessage::Assistant { message_id, parts } if says_something(parts) => {
@@ -97,19 +108,29 @@ pub(super) fn conversation(
     speeches
 }
 
+/// A piece of what the user says, unless it is blank.
+fn said(piece: &UserPiece) -> Option<Said<'_>> {
+    match piece {
+        UserPiece::Text(text) if is_blank(text) => None,
+        UserPiece::Text(text) => Some(Said::Text(text)),
+        UserPiece::Image(file) => Some(Said::Image(file)),
+        UserPiece::Document(file) => Some(Said::Document(file)),
+    }
+}
+
 /// Adds to what the user says, or begins it.
-fn say<'a>(speeches: &mut Vec<Speech<'a>>, text: &'a str) {
+fn say<'a>(speeches: &mut Vec<Speech<'a>>, said: Said<'a>) {
     match speeches.last_mut() {
-        Some(Speech::User(texts)) => texts.push(text),
-        Some(Speech::Answer(_)) | None => speeches.push(Speech::User(vec![text])),
+        Some(Speech::User(pieces)) => pieces.push(said),
+        Some(Speech::Answer(_)) | None => speeches.push(Speech::User(vec![said])),
     }
 }
 
 /// Lets a user speak last, so that the model can; results of calls are a user's words.
 fn end_with_user(speeches: &mut Vec<Speech<'_>>) {
     match speeches.last() {
-        None => say(speeches, OPENING),
-        Some(Speech::Answer(answer)) if answer.outcomes.is_empty() => say(speeches, CONTINUE),
+        None => say(speeches, Said::Text(OPENING)),
+        Some(Speech::Answer(answer)) if answer.outcomes.is_empty() => say(speeches, Said::Text(CONTINUE)),
         Some(Speech::Answer(_) | Speech::User(_)) => {}
     }
 }

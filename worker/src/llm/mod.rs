@@ -3,18 +3,21 @@
 mod answer;
 mod anthropic;
 mod assembly;
+mod base64;
 mod call;
 #[cfg(test)]
 mod conformance;
 mod failure;
 mod history;
 mod http;
+mod intake;
 mod openai;
 mod reading;
 mod sse;
 mod state;
 mod tools;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +31,7 @@ use self::openai::OpenAi;
 
 pub use self::answer::Answer;
 pub use self::http::install_crypto_provider;
+pub use self::intake::{ImageIntake, Intake};
 
 /// One call of a model: everything a provider needs, nothing it may look up.
 #[derive(Clone)]
@@ -65,13 +69,14 @@ pub struct CallLimits {
     pub answer_bytes_max: usize,
 }
 
-/// One message of the conversation.
+/// One message of the conversation. What a user says is made of `P`: of pieces that a
+/// provider takes, or of whatever they are made from.
 #[derive(Clone, Debug, PartialEq)]
-pub enum PromptMessage {
-    /// Words of a user.
+pub enum PromptMessage<P = UserPiece> {
+    /// What a user says.
     User {
-        /// The text parts, in order.
-        texts: Vec<String>,
+        /// Its parts, in order.
+        parts: Vec<P>,
     },
     /// An answer of a model, possibly of another provider, possibly interrupted.
     Assistant {
@@ -85,6 +90,47 @@ pub enum PromptMessage {
         /// The results.
         results: Vec<ToolResult>,
     },
+}
+
+impl<P> PromptMessage<P> {
+    /// The same with the parts of its user made into others.
+    pub fn map_user<Q>(self, map: impl FnOnce(Vec<P>) -> Vec<Q>) -> PromptMessage<Q> {
+        match self {
+            Self::User { parts } => PromptMessage::User { parts: map(parts) },
+            Self::Assistant { message_id, parts } => PromptMessage::Assistant { message_id, parts },
+            Self::Tool { results } => PromptMessage::Tool { results },
+        }
+    }
+}
+
+/// A piece of what a user says, as a provider takes it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UserPiece {
+    /// Words.
+    Text(String),
+    /// An image; only where the provider's [`Intake`] takes it.
+    Image(Attachment),
+    /// A PDF; only where the provider's [`Intake`] takes it.
+    Document(Attachment),
+}
+
+/// A file with its bytes.
+#[derive(Clone, PartialEq)]
+pub struct Attachment {
+    /// Its name, as the user gave it.
+    pub name: String,
+    /// What it is, for example `image/png`.
+    pub media_type: String,
+    /// Its bytes, shared by all calls that send them.
+    pub data: Bytes,
+}
+
+/// Bytes of a user are nobody's to read in a log.
+impl fmt::Debug for Attachment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { media_type, data, .. } = self;
+        write!(formatter, "Attachment({media_type}, {} bytes)", data.len())
+    }
 }
 
 /// A piece of an answer with what its provider must get back.
@@ -196,6 +242,9 @@ pub trait Provider: Send + Sync {
     /// Calls the model. The stream ends after `Finished` or a failure; dropping it
     /// closes the connection. What it holds back is bounded.
     fn call(&self, call: ModelCall) -> BoxStream<'static, Result<ModelEvent, CallFailure>>;
+
+    /// Which files a model of the provider at this endpoint takes as they are.
+    fn intake(&self, endpoint: &str, provider_model: &str) -> Intake;
 }
 
 /// The providers that this build knows, each with its own connections. Made once

@@ -23,6 +23,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use self::assembly::ChatAssembly;
 use super::call::WireFormat;
 use super::failure::Reported;
+use super::intake::Intake;
 use super::state::Format;
 use super::{CallLimits, ModelCall};
 
@@ -51,6 +52,10 @@ impl WireFormat for OpenAi {
 
     fn body(call: &ModelCall, url: &Url) -> String {
         request::body(call, request::Server::of(url))
+    }
+
+    fn intake(url: &Url, model: &str) -> Intake {
+        request::intake(model, request::Server::of(url))
     }
 
     fn reported(body: &[u8]) -> Option<Reported> {

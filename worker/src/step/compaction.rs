@@ -14,13 +14,16 @@
 
 use std::collections::BTreeSet;
 
-use chatplane_domain::{ChatError, ErrorKind, SUMMARY_BYTES_MAX};
+use chatplane_domain::{ChatError, ErrorKind, SUMMARY_BYTES_MAX, UserPart};
 
 use super::{
     history::{CallId, Content, History, Message, PastAnswer, Rows},
     prompt::{self, Instructions, Prompt},
 };
-use crate::llm::{Answer, CallFailure, PartContent, PromptMessage, StopReason};
+use crate::{
+    files::INLINE_BYTES_MAX,
+    llm::{Answer, CallFailure, PartContent, PromptMessage, StopReason},
+};
 
 /// At this fullness the turn waits for the summary: what is left may not hold the next
 /// answer with the results of its calls.
@@ -113,7 +116,7 @@ pub(super) fn due(
     match cut(rows, state.refused_through) {
         Some(covers_through) => {
             let mut prompt = prompt::up_to(rows, instructions, covers_through);
-            prompt.messages.push(PromptMessage::User { texts: vec![REQUEST.to_owned()] });
+            prompt.messages.push(PromptMessage::User { parts: vec![UserPart::Text(REQUEST.to_owned())] });
             let Fullness { tokens, percent, .. } = fullness;
             let context_percent = i32::try_from(percent).unwrap_or(i32::MAX);
             let plan = SummaryPlan {
@@ -261,9 +264,20 @@ fn is_call(content: &PartContent) -> bool {
 
 fn size(message: &Message) -> usize {
     match &message.content {
-        Content::System { texts } | Content::User { texts } => texts.iter().map(String::len).sum(),
+        Content::System { texts } => texts.iter().map(String::len).sum(),
+        Content::User { parts } => parts.iter().map(said_bytes).sum(),
         Content::Assistant(answer) => answer.parts.iter().map(|part| content_bytes(&part.content)).sum(),
         Content::Tool { results } => results.iter().map(|result| result.output.len()).sum(),
+    }
+}
+
+/// A file counts for what it may come to as words; what an image is to a model, nobody tells.
+fn said_bytes(part: &UserPart) -> usize {
+    match part {
+        UserPart::File(file) => usize::try_from(file.size_bytes).unwrap_or_default().min(INLINE_BYTES_MAX),
+        UserPart::Text(_) | UserPart::FileReference { .. } | UserPart::DiffComment { .. } => {
+            part.content_bytes()
+        }
     }
 }
 

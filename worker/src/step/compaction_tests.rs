@@ -41,7 +41,7 @@ fn used(tokens: i64) -> Usage {
 }
 
 fn user(words: &str) -> Content {
-    Content::User { texts: vec![words.to_owned()] }
+    Content::User { parts: vec![UserPart::Text(words.to_owned())] }
 }
 
 fn answer(parts: Vec<AnswerPart>, tokens: i64) -> Content {
@@ -212,7 +212,7 @@ fn a_cleared_context_has_no_summary_and_nothing_from_before() {
 
     let Ok(Next::CallModel { prompt, .. }) = next(&history, &situation(STATE)) else { panic!() };
 
-    assert_eq!(prompt.messages, [PromptMessage::User { texts: vec!["two".to_owned()] }]);
+    assert_eq!(prompt.messages, [PromptMessage::User { parts: vec![UserPart::Text("two".to_owned())] }]);
 }
 
 #[test]
@@ -345,9 +345,9 @@ fn situation(compaction: Compaction) -> Situation<'static> {
     Situation { instructions, model_calls_max: 200, answers_summarized: 0, compaction }
 }
 
-fn words(message: &PromptMessage) -> String {
+fn words(message: &PromptMessage<UserPart>) -> String {
     match message {
-        PromptMessage::User { texts } => texts.join("|"),
+        PromptMessage::User { parts } => chatplane_domain::texts(parts).collect::<Vec<_>>().join("|"),
         other => panic!("{other:?}"),
     }
 }
@@ -407,7 +407,7 @@ proptest! {
 
         prop_assert_eq!(&plan.prompt.system, &whole.system);
         prop_assert_eq!(prefix, &whole.messages[..prefix.len()]);
-        prop_assert_eq!(request, &PromptMessage::User { texts: vec![REQUEST.to_owned()] });
+        prop_assert_eq!(request, &PromptMessage::User { parts: vec![UserPart::Text(REQUEST.to_owned())] });
     }
 
     #[test]

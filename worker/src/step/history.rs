@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chatplane_domain::Usage;
+use chatplane_domain::{FileRef, Usage, UserPart};
 
 use crate::llm::{AnswerPart, PartContent, ToolResult};
 
@@ -33,8 +33,8 @@ impl Message {
 pub(crate) enum Content {
     /// Instructions.
     System { texts: Vec<String> },
-    /// Words of a user, or the summary that takes the place of what was said before.
-    User { texts: Vec<String> },
+    /// What a user said, or the summary that takes the place of what was said before.
+    User { parts: Vec<UserPart> },
     /// An answer of a model.
     Assistant(PastAnswer),
     /// Results of tool calls.
@@ -74,6 +74,20 @@ pub(crate) struct OpenCall {
     pub(crate) arguments_json: String,
 }
 
+impl Content {
+    /// The files that it refers to, in order.
+    pub(super) fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let parts: &[UserPart] = match self {
+            Content::User { parts } => parts,
+            Content::System { .. } | Content::Assistant(_) | Content::Tool { .. } => &[],
+        };
+        parts.iter().filter_map(|part| match part {
+            UserPart::File(file) => Some(file),
+            UserPart::Text(_) | UserPart::FileReference { .. } | UserPart::DiffComment { .. } => None,
+        })
+    }
+}
+
 /// The live messages of a chat in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct History {
@@ -104,6 +118,15 @@ impl History {
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.messages.clear();
+    }
+
+    /// Where the turn that goes on began, as far as the history tells: the last message of a
+    /// user, and the last message of all; 0 for none.
+    pub(crate) fn origin(&self) -> (i64, i64) {
+        let rest = self.rows().rest;
+        let is_users = |message: &&&Message| matches!(message.content, Content::User { .. });
+        let id = |message: Option<&&Message>| message.map_or(0, |message| message.id);
+        (id(rest.iter().rev().find(is_users)), id(rest.last()))
     }
 
     /// The messages as the model sees them. Boundaries count by what they cover, never by

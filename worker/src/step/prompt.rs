@@ -1,5 +1,7 @@
 //! From a history to what the model reads.
 
+use chatplane_domain::{FileRef, UserPart};
+
 use super::history::{Content, Message, Rows};
 use crate::llm::PromptMessage;
 
@@ -13,8 +15,27 @@ const SUMMARY_PREAMBLE: &str =
 pub(crate) struct Prompt {
     /// Instructions, in order.
     pub(crate) system: Vec<String>,
-    /// The conversation.
-    pub(crate) messages: Vec<PromptMessage>,
+    /// The conversation, of whose files only names are known yet.
+    pub(crate) messages: Vec<PromptMessage<UserPart>>,
+    /// The last message of it; 0 for none.
+    pub(crate) tip: i64,
+    /// Files of messages after those, where it is not the whole.
+    pub(crate) later_files: Vec<FileRef>,
+}
+
+impl Prompt {
+    /// The files of the conversation, in order.
+    pub(crate) fn files(&self) -> Vec<&FileRef> {
+        let parts = self.messages.iter().flat_map(|message| match message {
+            PromptMessage::User { parts } => parts.as_slice(),
+            PromptMessage::Assistant { .. } | PromptMessage::Tool { .. } => &[],
+        });
+        let files = parts.filter_map(|part| match part {
+            UserPart::File(file) => Some(file),
+            UserPart::Text(_) | UserPart::FileReference { .. } | UserPart::DiffComment { .. } => None,
+        });
+        files.collect()
+    }
 }
 
 /// Instructions that are no rows.
@@ -44,23 +65,27 @@ pub(super) fn up_to(rows: &Rows<'_>, instructions: Instructions<'_>, last_id: i6
     let more = [instructions.workspace_notice, instructions.user_instructions];
     prompt.system.extend(more.into_iter().filter(|text| !text.is_empty()).map(str::to_owned));
     prompt.messages.extend(rows.summary.and_then(summary));
-    let covered = rows.rest.iter().take_while(|message| message.id <= last_id);
-    prompt.messages.extend(covered.filter_map(|message| prompt_message(message)));
+    let (covered, later) = rows.rest.split_at(rows.rest.partition_point(|message| message.id <= last_id));
+    prompt.messages.extend(covered.iter().filter_map(|message| prompt_message(message)));
+    let summary_id = rows.summary.map(|summary| summary.covers_through.unwrap_or_default());
+    prompt.tip = covered.last().map(|message| message.id).or(summary_id).unwrap_or_default();
+    prompt.later_files = later.iter().flat_map(|message| message.content.files()).cloned().collect();
     prompt
 }
 
-fn summary(message: &Message) -> Option<PromptMessage> {
-    let Content::User { texts } = &message.content else {
+fn summary(message: &Message) -> Option<PromptMessage<UserPart>> {
+    let Content::User { parts } = &message.content else {
         return None;
     };
-    let texts = [SUMMARY_PREAMBLE.to_owned()].into_iter().chain(texts.iter().cloned()).collect();
-    Some(PromptMessage::User { texts })
+    let preamble = UserPart::Text(SUMMARY_PREAMBLE.to_owned());
+    let parts = [preamble].into_iter().chain(parts.iter().cloned()).collect();
+    Some(PromptMessage::User { parts })
 }
 
-fn prompt_message(message: &Message) -> Option<PromptMessage> {
+fn prompt_message(message: &Message) -> Option<PromptMessage<UserPart>> {
     match &message.content {
         Content::System { .. } => None,
-        Content::User { texts } => Some(PromptMessage::User { texts: texts.clone() }),
+        Content::User { parts } => Some(PromptMessage::User { parts: parts.clone() }),
         Content::Assistant(answer) => {
             Some(PromptMessage::Assistant { message_id: message.id, parts: answer.parts.clone() })
         }

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use chatplane_domain::{ErrorKind, Usage};
+use chatplane_domain::{ErrorKind, Usage, UserPart};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -56,7 +56,7 @@ fn prompt_of(history: &History) -> Prompt {
 }
 
 fn user(words: &str) -> Content {
-    Content::User { texts: vec![words.to_owned()] }
+    Content::User { parts: vec![UserPart::Text(words.to_owned())] }
 }
 
 fn assistant(parts: Vec<AnswerPart>) -> Content {
@@ -75,8 +75,9 @@ fn answer(parts: Vec<AnswerPart>, stop_reason: StopReason) -> Answer {
 fn a_user_message_is_answered_under_the_instructions() {
     let history = history([Content::System { texts: vec!["be brief".to_owned()] }, user("hi")]);
 
-    let messages = vec![PromptMessage::User { texts: vec!["hi".to_owned()] }];
-    assert_eq!(prompt_of(&history), Prompt { system: vec!["be brief".to_owned()], messages });
+    let messages = vec![PromptMessage::User { parts: vec![UserPart::Text("hi".to_owned())] }];
+    let system = vec!["be brief".to_owned()];
+    assert_eq!(prompt_of(&history), Prompt { system, messages, tip: 2, later_files: Vec::new() });
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn a_chat_waits_for_its_client_once_the_workers_own_calls_have_results() {
 fn words_that_a_user_put_in_follow_the_results_of_the_step() {
     let contents = [user("hi"), assistant(vec![call("a")]), tool(vec![result(2, 0)]), user("rather so")];
 
-    let said = PromptMessage::User { texts: vec!["rather so".to_owned()] };
+    let said = PromptMessage::User { parts: vec![UserPart::Text("rather so".to_owned())] };
     assert_eq!(
         prompt_of(&history(contents)).messages[2..],
         [PromptMessage::Tool { results: vec![result(2, 0)] }, said]

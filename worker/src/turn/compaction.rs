@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     Exit, Turn,
     model::{ModelStream, cut_short, unknown_provider},
+    recording::{Begun, Purpose, Recording},
     usage::UsageGuard,
     write::{Written, settle},
 };
@@ -145,13 +146,30 @@ struct SummaryCall {
     has_less_room: bool,
     live: LiveStream,
     usage: UsageGuard,
+    recording: Option<Recording>,
+}
+
+/// What became of a summary that was to begin.
+pub(super) enum Started {
+    /// It is on its way.
+    Begun,
+    /// Something else is wanted first.
+    Later,
+    /// It cannot be made.
+    Failed(ChatError),
 }
 
 impl SummaryCall {
-    async fn run(self, stream: ModelStream) -> Result<Summarized, SummaryFailure> {
+    async fn run(mut self, stream: ModelStream) -> Result<Summarized, SummaryFailure> {
         let (covers_through, has_less_room) = (self.summary.covers_through, self.has_less_room);
         let mut answer = Answer::default();
-        let followed = self.follow(stream, &mut answer).await;
+        let mut recording = self.recording.take();
+        let followed = self.follow(stream, &mut answer, recording.as_mut()).await;
+        match (&mut recording, &followed) {
+            (Some(recording), Ok(_)) => recording.try_answered(&answer),
+            (Some(recording), Err(failure)) => recording.try_failed(&failure.error, answer.usage),
+            (None, _) => {}
+        }
         let needs_room = has_less_room && answer.stop_reason == Some(StopReason::MaxTokens);
         followed.map_err(|failure| SummaryFailure { covers_through, needs_room, failure })
     }
@@ -160,11 +178,15 @@ impl SummaryCall {
         mut self,
         mut stream: ModelStream,
         answer: &mut Answer,
+        mut recording: Option<&mut Recording>,
     ) -> Result<Summarized, CallFailure> {
         let mut is_text = false;
         loop {
             let event = stream.next().await.unwrap_or_else(|| Err(cut_short(&self.provider)))?;
             answer.apply(&event);
+            if let Some(recording) = &mut recording {
+                recording.event(&event);
+            }
             match event {
                 ModelEvent::PartStarted(kind) => {
                     is_text = kind == PartKind::Text;
@@ -189,17 +211,29 @@ impl SummaryCall {
 
 impl Turn {
     /// Begins a summary in a task of its own; tries of it began at this time.
-    pub(super) fn start_summary(&mut self, plan: SummaryPlan, since: Instant) -> Result<(), ChatError> {
+    pub(super) async fn start_summary(&mut self, plan: SummaryPlan, since: Instant) -> Result<Started, Exit> {
         let model = &self.settings.model;
-        let provider = (self.context.providers)(&model.provider);
-        let provider = provider.ok_or_else(|| unknown_provider(&model.provider))?;
+        let Some(provider) = (self.context.providers)(&model.provider) else {
+            return Ok(Started::Failed(unknown_provider(&model.provider)));
+        };
         let name = model.name.clone();
+        let intake = provider.intake(&model.endpoint, &model.provider_model);
         let SummaryPlan { covers_through, context_tokens, context_percent, prompt, .. } = plan;
-        let mut call = self.model_call(prompt);
+        let Some(ready) = self.with_files(prompt, intake).await? else {
+            return Ok(Started::Later);
+        };
+        let mut call = self.model_call(ready);
         let answer_tokens_max = call.output_tokens_max;
         call.output_tokens_max = answer_tokens_max.min(self.summary_tokens_max());
         self.model_calls += 1;
         let model_call = self.model_calls;
+        let begun = Begun {
+            purpose: Purpose::Summary,
+            call: &call,
+            model_call,
+            attempt: self.attempt,
+            tip: covers_through,
+        };
         let summary_call = SummaryCall {
             usage: self.context.usage.guard(self.holder.clone(), model_call, name.clone()),
             summary: NewSummary {
@@ -217,10 +251,11 @@ impl Turn {
             provider: self.settings.model.provider.clone(),
             has_less_room: call.output_tokens_max < answer_tokens_max,
             live: self.live.open(),
+            recording: self.record(None, &begun),
         };
         tracing::debug!(chat_id = %self.holder.key.chat_id, context_percent, "a summary begins");
         self.summaries.task.spawn(summary_call.run(provider.call(call)));
-        Ok(())
+        Ok(Started::Begun)
     }
 
     /// The room of the next summary. A lower effort would need less of it, but to some providers
@@ -234,10 +269,13 @@ impl Turn {
     }
 
     /// Begins a summary beside the turn.
-    pub(super) fn start_summary_beside(&mut self, plan: SummaryPlan) -> Result<(), ChatError> {
+    pub(super) async fn start_summary_beside(&mut self, plan: SummaryPlan) -> Result<Started, Exit> {
         let SummaryPlan { context_percent, summary_before, .. } = plan;
-        self.summaries.beside = Some(InVain { context_percent, summary: summary_before });
-        self.start_summary(plan, Instant::now())
+        let started = self.start_summary(plan, Instant::now()).await?;
+        if let Started::Begun = started {
+            self.summaries.beside = Some(InVain { context_percent, summary: summary_before });
+        }
+        Ok(started)
     }
 
     /// The summary beside the turn, if it is ready.
@@ -286,8 +324,10 @@ impl Turn {
             }
             self.tries.not_before = None;
             let since = *self.tries.since.get_or_insert_with(Instant::now);
-            if let Err(error) = self.start_summary(plan, since) {
-                return self.fail(error).await;
+            match self.start_summary(plan, since).await? {
+                Started::Begun => {}
+                Started::Later => return Ok(()),
+                Started::Failed(error) => return self.fail(error).await,
             }
         }
         // Apart, so that the loop can look at everything else meanwhile.

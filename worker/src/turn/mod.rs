@@ -17,7 +17,10 @@
 
 mod compaction;
 mod control;
+mod files;
 mod model;
+mod normal_form;
+mod recording;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -40,6 +43,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    files::FileCache,
     limits::Limits,
     link::{
         CallError, Client, Holder, LeaseInput, LeaseStreams, LiveStreams, NewStep, Settings, TurnHeader,
@@ -51,6 +55,8 @@ use crate::{
 };
 use compaction::Summaries;
 use control::Signal;
+pub(crate) use recording::{DebugSteps, record_all};
+use recording::{Recording, RunOrigin};
 pub(crate) use usage::{UsageReports, report_all};
 pub(crate) use vain::VainSummaries;
 use versions::Versions;
@@ -74,6 +80,8 @@ pub(crate) struct Context {
     pub(crate) providers: Providers,
     pub(crate) limits: Arc<Limits>,
     pub(crate) usage: UsageReports,
+    pub(crate) files: Arc<FileCache>,
+    pub(crate) debug: DebugSteps,
     pub(crate) vain_summaries: VainSummaries,
 }
 
@@ -127,6 +135,10 @@ struct Turn {
     /// Model calls of this lease.
     model_calls: i64,
     tries: Tries,
+    /// Where the turn began, for the recordings of its model calls.
+    origin: Option<RunOrigin>,
+    /// What is recorded of the current model call, between its tries.
+    recording: Option<Recording>,
 }
 
 /// The tries of the current model call under this lease: all that is about one history.
@@ -192,6 +204,8 @@ impl Turn {
             attempt: input.header.attempt,
             model_calls: 0,
             tries: Tries::default(),
+            origin: None,
+            recording: None,
         }
     }
 
@@ -319,7 +333,7 @@ impl Turn {
             self.history.put(message);
         }
         if header.history_version != self.versions.history {
-            self.tries = Tries::default();
+            self.forget_tries();
         }
         self.unread_after = None;
         self.versions = Versions::read(header.snapshot_version, header.history_version);
@@ -334,9 +348,16 @@ impl Turn {
 
     /// A turn has begun: what the one before it had tried and used up is its own affair.
     fn begin_turn(&mut self) {
+        self.origin = None;
         self.summaries.begin_turn();
         self.answers_summarized = 0;
         self.turn_begins = true;
+    }
+
+    /// The next model call is about another history.
+    fn forget_tries(&mut self) {
+        self.tries = Tries::default();
+        self.recording = None;
     }
 
     /// The history is to be read from this revision on; everything for 0.

@@ -6,14 +6,17 @@ use tokio::time::Instant;
 
 use super::{
     Exit, Turn,
+    compaction::Started,
     control::Signal,
+    files::ReadyPrompt,
+    recording::{Begun, Purpose, Recording},
     usage::UsageGuard,
     wait_for,
     write::{Written, settle},
 };
 use crate::{
     limits::ANSWER_BYTES_MAX,
-    link::{LivePartKind, LiveStream, NewAnswer, NewStep, Write},
+    link::{LivePartKind, LiveStream, NewAnswer, NewStep, Outcome, Write},
     llm::{Answer, CallFailure, CallLimits, ModelCall, ModelEvent, PartKind},
     step::{self, After, Content, Message, PastAnswer, Prompt, SummaryPlan},
     tools::Toolbox,
@@ -31,6 +34,8 @@ struct AnswerInProgress {
     live: LiveStream,
     /// Reports the tokens unless a write has stored them.
     usage: UsageGuard,
+    /// Where the turn is recorded.
+    recording: Option<Recording>,
 }
 
 /// How a model call ends.
@@ -61,8 +66,17 @@ impl Turn {
         if !self.may_start().await {
             return Ok(());
         }
-        if let Some(Err(error)) = beside.map(|plan| self.start_summary_beside(plan)) {
-            return self.fail(error).await;
+        let tip = prompt.tip;
+        let intake = provider.intake(&model.endpoint, &model.provider_model);
+        let Some(ready) = self.with_files(prompt, intake).await? else {
+            return Ok(());
+        };
+        if let Some(plan) = beside {
+            match self.start_summary_beside(plan).await? {
+                Started::Begun => {}
+                Started::Later => return Ok(()),
+                Started::Failed(error) => return self.fail(error).await,
+            }
         }
         self.model_calls += 1;
         self.tries.not_before = None;
@@ -74,14 +88,26 @@ impl Turn {
             model_call: self.model_calls,
             tools: self.settings.tools.clone(),
             live: self.live.open(),
+            recording: None,
         };
-        let mut stream = provider.call(self.model_call(prompt));
+        let call = self.model_call(ready);
+        let begun = Begun {
+            purpose: Purpose::Answer,
+            call: &call,
+            model_call: self.model_calls,
+            attempt: self.attempt,
+            tip,
+        };
+        let before = self.recording.take();
+        progress.recording = self.record(before, &begun);
+        let mut stream = provider.call(call);
         let end = self.follow(&mut stream, &mut progress).await?;
         drop(stream);
+        progress.ended(&end);
         match end {
             CallEnd::Answered => self.commit(progress).await,
             CallEnd::Failed(failure) => {
-                drop(progress);
+                self.recording = progress.given_up();
                 if failure.error.kind == ErrorKind::ContextLength {
                     return self.context_is_full(failure.error).await;
                 }
@@ -103,7 +129,7 @@ impl Turn {
     }
 
     /// What a provider is asked; the same but for the messages, whatever the call is for.
-    pub(super) fn model_call(&self, prompt: Prompt) -> ModelCall {
+    pub(super) fn model_call(&self, prompt: ReadyPrompt) -> ModelCall {
         let model = &self.settings.model;
         ModelCall {
             endpoint: model.endpoint.clone(),
@@ -182,7 +208,7 @@ impl Turn {
             // Not stored: the stream is given up and the tokens are reported by themselves.
             return written.settled();
         };
-        progress.stored();
+        progress.stored(&outcome);
         match outcome.committed_ids[..] {
             [id] => {
                 let content = Content::Assistant(past);
@@ -202,8 +228,8 @@ impl Turn {
         }
         let partial = self.new_answer(&progress, parts);
         let written = self.write_interruption(Some(partial), Vec::new()).await?;
-        if matches!(written, Written::Applied(_)) {
-            progress.stored();
+        if let Written::Applied(outcome) = &written {
+            progress.stored(outcome);
         }
         written.settled()
     }
@@ -225,6 +251,9 @@ impl AnswerInProgress {
     /// Takes the next event; true when the answer is complete.
     fn apply(&mut self, event: &ModelEvent) -> bool {
         self.answer.apply(event);
+        if let Some(recording) = &mut self.recording {
+            recording.event(event);
+        }
         match event {
             ModelEvent::PartStarted(kind) => self.live.start_part(live_kind(kind)),
             ModelEvent::Delta(text) => self.live.append(text.as_bytes()),
@@ -235,10 +264,30 @@ impl AnswerInProgress {
         false
     }
 
+    /// The model says nothing more.
+    fn ended(&mut self, end: &CallEnd) {
+        let Some(recording) = &mut self.recording else { return };
+        match end {
+            CallEnd::Failed(failure) => recording.try_failed(&failure.error, self.answer.usage),
+            CallEnd::Answered | CallEnd::Interrupted | CallEnd::Dropped => {
+                recording.try_answered(&self.answer);
+            }
+        }
+    }
+
+    /// Nothing of it is stored: its stream is given up, its tokens are reported, and what was
+    /// recorded goes on with the next try.
+    fn given_up(self) -> Option<Recording> {
+        self.recording
+    }
+
     /// A write has stored the answer and its tokens.
-    fn stored(self) {
+    fn stored(self, outcome: &Outcome) {
         self.usage.stored();
         self.live.commit();
+        if let Some(recording) = self.recording {
+            recording.stored(outcome.committed_ids.first().copied().unwrap_or_default());
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use chatplane_domain::{ChatError, ErrorKind};
 use tokio::time::sleep;
 
-use super::{Context, Exit, STALE_MAX, Tries, Turn};
+use super::{Context, Exit, STALE_MAX, Turn};
 use crate::{
     limits::Limits,
     link::{CallError, Disposition, Holder, NewAnswer, NewResult, Outcome, TurnHeader, Write, WriteNo},
@@ -160,7 +160,7 @@ impl Turn {
             // As the control plane counts: where the lease goes on, the next model call is
             // under way with the write.
             self.attempt = 1;
-            self.tries = Tries::default();
+            self.forget_tries();
         }
         if outcome.has_added {
             self.unread_from(known_history);

@@ -106,7 +106,14 @@ impl Work {
                 Some(part::Kind::ToolResult(result)) => {
                     self.open_calls.remove(&(result.call_message_id, result.call_index));
                 }
-                Some(part::Kind::Text(_) | part::Kind::Reasoning(_)) | None => {}
+                Some(
+                    part::Kind::Text(_)
+                    | part::Kind::Reasoning(_)
+                    | part::Kind::File(_)
+                    | part::Kind::FileReference(_)
+                    | part::Kind::DiffComment(_),
+                )
+                | None => {}
             }
         }
     }

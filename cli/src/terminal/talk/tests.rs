@@ -9,7 +9,7 @@ mod control_plane;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn talk(control_plane: &ControlPlane) -> Talk {
-    Talk::new(control_plane.client(), None, Settings::default(), Advice::Nothing)
+    Talk::new(control_plane.client(), None, Settings::default(), Vec::new(), Advice::Nothing)
 }
 
 async fn until(talk: &mut Talk, what: &str, is_it: impl Fn(&News) -> bool) -> News {

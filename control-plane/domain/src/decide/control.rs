@@ -71,3 +71,14 @@ pub(super) fn fail_runnable(chat: &Chat, error: ChatError, context: Context) -> 
     draft.stop_with(error);
     Ok(draft.finish_applied())
 }
+
+/// Retention's last step. What the chat cost stays, and its errors' kinds; what anybody has
+/// said or configured does not.
+pub(super) fn delete_chat(chat: &Chat, context: Context) -> Result<Decision, Rejection> {
+    if !chat.archived() {
+        return Err(forbid(chat, "DeleteChat"));
+    }
+    let mut draft = Draft::new(chat, context);
+    draft.erase();
+    Ok(draft.finish_applied())
+}

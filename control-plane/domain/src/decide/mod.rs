@@ -46,6 +46,7 @@ pub fn decide(chat: &Chat, command: Command, context: Context) -> Result<Decisio
         Command::ExpireLease(expire) => control::expire_lease(chat, expire, context),
         Command::ExpireCalls => control::expire_calls(chat, context),
         Command::FailRunnable(error) => control::fail_runnable(chat, error, context),
+        Command::DeleteChat => control::delete_chat(chat, context),
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn edit_queued_message(
     }
     let index = queued_index(chat, edit.id)?;
     let mut draft = Draft::new(chat, context);
-    draft.queue_edit(index, edit.texts);
+    draft.queue_edit(index, edit.parts);
     Ok(draft.finish_client(Some(chat.queue[index].clone())))
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Draft;
 use crate::{
     Answer, AnswerContent, AnswerPart, Body, CHAT_SUMMARIZED, CONTEXT_CLEARED, CallId, CallKind, Effort,
-    Inserted, Message, MessageId, Summary, ToolCall, ToolResult, Usage, UserMessage, Visibility,
+    Inserted, Message, MessageId, Summary, ToolCall, ToolResult, Usage, UserMessage, UserPart, Visibility,
 };
 
 /// What the result of a cleared context says, to users.
@@ -101,7 +101,7 @@ impl Draft<'_> {
             Summarized { source, percent: summary.context_percent, tokens: summary.context_tokens };
         let words = UserMessage {
             created_by: self.chat.owner,
-            texts: vec![text.clone()],
+            parts: vec![UserPart::Text(text.clone())],
             model: None,
             requested_model: None,
             effort: None,

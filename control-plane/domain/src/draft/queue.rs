@@ -1,7 +1,7 @@
 //! Moves of the queue.
 
 use super::Draft;
-use crate::{Inserted, QueueContent, Queued, QueuedMessageId, UserMessage, queue};
+use crate::{Inserted, QueueContent, Queued, QueuedMessageId, UserMessage, UserPart, content_bytes, queue};
 
 impl Draft<'_> {
     pub(crate) fn queue_push(&mut self, id: QueuedMessageId, message: UserMessage, steering: bool) -> Queued {
@@ -16,7 +16,7 @@ impl Draft<'_> {
             effort: message.effort,
             content_bytes: i64::try_from(content_bytes).expect("content is bounded far below 2^63"),
         };
-        self.change.queue_content = Some(QueueContent { id, texts: message.texts });
+        self.change.queue_content = Some(QueueContent { id, parts: message.parts });
         queue::push(&mut self.chat.queue, queued)
     }
 
@@ -24,11 +24,11 @@ impl Draft<'_> {
         queue::move_to(&mut self.chat.queue, from, to);
     }
 
-    pub(crate) fn queue_edit(&mut self, index: usize, texts: Vec<String>) {
-        let bytes: usize = texts.iter().map(String::len).sum();
+    pub(crate) fn queue_edit(&mut self, index: usize, parts: Vec<UserPart>) {
+        let bytes = content_bytes(&parts);
         let queued = &mut self.chat.queue[index];
         queued.content_bytes = i64::try_from(bytes).expect("content is bounded far below 2^63");
-        self.change.queue_content = Some(QueueContent { id: queued.id, texts });
+        self.change.queue_content = Some(QueueContent { id: queued.id, parts });
     }
 
     pub(crate) fn queue_delete(&mut self, index: usize) {

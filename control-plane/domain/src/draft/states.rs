@@ -53,6 +53,23 @@ impl Draft<'_> {
         }
     }
 
+    /// What anybody has said or configured goes; what it cost, and of an error the kind, stays.
+    pub(crate) fn erase(&mut self) {
+        self.touch_history();
+        let snapshot = self.chat.versions.snapshot;
+        self.chat.queue.clear();
+        if let Execution::Error { error, .. } = &mut self.chat.execution {
+            error.detail.clear();
+        }
+        self.chat.settings.client_tools.clear();
+        self.chat.settings.client_tools_version = snapshot;
+        self.chat.system_prompt = None;
+        self.chat.covers_through = None;
+        self.chat.history_bytes = 0;
+        self.chat.last_turn_summary.clear();
+        self.change.erased = true;
+    }
+
     /// The user has stopped the turn: its calls are closed, and so is the turn.
     pub(crate) fn end_interrupted(&mut self, reason: SyntheticReason) {
         self.close_open_calls(reason);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chatplane_domain::{
     CallKind, Command, ConfigureChat, EditMessage, EditQueuedMessage, MessageId, QueuedMessageId,
-    SendMessage, UserMessage,
+    SendMessage, UserMessage, UserPart,
 };
 
 use crate::{
@@ -37,7 +37,7 @@ impl World {
             }
             Ask::EditQueued { nth } => Command::EditQueuedMessage(EditQueuedMessage {
                 id: self.queued(nth),
-                texts: vec![format!("edited {}", self.chat().versions.snapshot)],
+                parts: vec![UserPart::Text(format!("edited {}", self.chat().versions.snapshot))],
             }),
             Ask::DeleteQueued { nth } => Command::DeleteQueuedMessage(self.queued(nth)),
             Ask::MoveQueued { nth, to } => {

@@ -6,7 +6,9 @@ mod forks;
 
 use std::collections::BTreeSet;
 
-use chatplane_domain::{Body, CallId, MessageId, Queued, QueuedMessageId, Role, State, Visibility};
+use chatplane_domain::{
+    Body, CallId, MessageId, Queued, QueuedMessageId, Role, State, Visibility, content_bytes,
+};
 
 use crate::{
     database::{Database, Fate, Row},
@@ -118,7 +120,7 @@ fn check_queue(database: &Database) {
         assert!(pair[0].steering || !pair[1].steering, "steering stands first");
     }
     for queued in &stored {
-        let bytes: usize = database.contents[&queued.id].iter().map(String::len).sum();
+        let bytes = content_bytes(&database.contents[&queued.id]);
         assert_eq!(usize::try_from(queued.content_bytes), Ok(bytes));
     }
 }
@@ -131,7 +133,7 @@ fn check_fates(database: &Database) {
         if let Body::User(message) = &row.body
             && let Some(queued) = message.queued_message_id
         {
-            assert_eq!(message.texts, database.contents[&queued], "its last content enters");
+            assert_eq!(message.parts, database.contents[&queued], "its last content enters");
             assert!(message.requested_model.is_none() || message.model.is_some(), "a model takes its place");
             reached.push((queued, *id));
         }

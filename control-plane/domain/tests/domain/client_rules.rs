@@ -3,7 +3,7 @@
 use chatplane_domain::{
     Body, BusyBehavior, CallKind, Chat, Command, Context, CreateChat, Decision, EditQueuedMessage, Effect,
     Effort, Fence, Inserted, MessageId, NextStep, Outcome, QueuedMessageId, Rejection, SendMessage,
-    SubmittedResult, TOOL_OUTPUT_BYTES_MAX, UserMessage, Versions, create, decide,
+    SubmittedResult, TOOL_OUTPUT_BYTES_MAX, UserMessage, UserPart, Versions, create, decide,
 };
 
 use crate::{
@@ -200,7 +200,7 @@ fn a_queued_message_is_edited_in_place() {
     let chat = with_two_queued(chat_in("L1"));
     let command = Command::EditQueuedMessage(EditQueuedMessage {
         id: queued_id(1),
-        texts: vec!["longer than before".to_owned()],
+        parts: vec![UserPart::Text("longer than before".to_owned())],
     });
 
     let edited = accepted(&chat, command);

@@ -25,7 +25,7 @@ fn asked(state: &str) -> Chat {
 
 fn words(message: &Message) -> &str {
     match &message.body {
-        Body::User(message) => &message.texts[0],
+        Body::User(message) => message.parts[0].as_text().expect("they are words"),
         Body::Tool(result) => &result.output,
         Body::System(_) | Body::Assistant(_) => panic!("a message or a result was expected"),
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chatplane_domain::{
     Body, CallId, Change, Chat, ClientTool, Decision, Inserted, MessageId, OpenCall, Queued, QueuedMessageId,
-    Role, UserMessage, Visibility,
+    Role, UserMessage, UserPart, Visibility,
 };
 
 /// A row of the history.
@@ -39,7 +39,7 @@ pub(crate) struct Database {
     pub(crate) chat: Chat,
     pub(crate) rows: BTreeMap<MessageId, Row>,
     pub(crate) queue: BTreeMap<QueuedMessageId, Queued>,
-    pub(crate) contents: BTreeMap<QueuedMessageId, Vec<String>>,
+    pub(crate) contents: BTreeMap<QueuedMessageId, Vec<UserPart>>,
     pub(crate) calls: BTreeMap<CallId, OpenCall>,
     pub(crate) fates: BTreeMap<QueuedMessageId, Fate>,
     pub(crate) tools: Vec<ClientTool>,
@@ -132,7 +132,7 @@ impl Database {
         }
         if let Some(content) = &change.queue_content {
             assert!(self.queue.contains_key(&content.id), "content has a header");
-            self.contents.insert(content.id, content.texts.clone());
+            self.contents.insert(content.id, content.parts.clone());
             self.fates.entry(content.id).or_insert(Fate::Waiting);
         }
         for id in &change.queue_deleted {
@@ -154,7 +154,7 @@ impl Database {
                 let asked = header.model;
                 let message = UserMessage {
                     created_by: header.created_by,
-                    texts: self.contents[queued].clone(),
+                    parts: self.contents[queued].clone(),
                     model: fallback_model.clone().or_else(|| asked.clone()),
                     requested_model: fallback_model.as_ref().and(asked),
                     effort: header.effort,

@@ -7,8 +7,8 @@ use chatplane_domain::{
     ClientTool, Command, CommitStep, Context, Covered, CreateChat, Decision, EditMessage, Effort, ErrorKind,
     ExpireCause, ExpireLease, Fence, FinishedCall, HistoryEnds, HolderCommand, HolderWrite, Inserted,
     Message, MessageId, NextStep, OrganizationId, Outcome, QueuedMessageId, Rejection, Role, SendMessage,
-    SessionId, SubmittedResult, Summary, ToolCall, Usage, UserId, UserMessage, WriteHeader, WriteOutcome,
-    decide,
+    SessionId, SubmittedResult, Summary, ToolCall, Usage, UserId, UserMessage, UserPart, WriteHeader,
+    WriteOutcome, decide,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -49,7 +49,7 @@ pub(crate) fn offering(session: SessionId) -> Context {
 pub(crate) fn user_message(text: &str) -> UserMessage {
     UserMessage {
         created_by: user(),
-        texts: vec![text.to_owned()],
+        parts: vec![UserPart::Text(text.to_owned())],
         model: None,
         requested_model: None,
         effort: None,

@@ -2,7 +2,7 @@
 
 use chatplane_domain::{
     Body, CallId, CallKind, Chat, Covered, Disposition, MessageId, NextStep, SUMMARY_BYTES_MAX, Summary,
-    Usage, Visibility, WriteOutcome,
+    Usage, UserPart, Visibility, WriteOutcome,
 };
 
 use crate::{
@@ -34,7 +34,8 @@ fn a_summary_is_three_rows_before_the_answer_it_came_with() {
     }
     let Body::User(said) = &words.body else { panic!("the summary is a user's message") };
     assert_eq!(words.visibility, Visibility::Model);
-    assert_eq!((said.created_by, said.texts.as_slice()), (user(), ["it went well".to_owned()].as_slice()));
+    let words = [UserPart::Text("it went well".to_owned())];
+    assert_eq!((said.created_by, said.parts.as_slice()), (user(), words.as_slice()));
 
     let Body::Assistant(shown) = &call.body else { panic!("the summary is shown as a call") };
     assert_eq!(call.visibility, Visibility::User);

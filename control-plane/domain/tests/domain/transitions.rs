@@ -80,6 +80,7 @@ impl Line {
 fn cell(decided: Result<Decision, Rejection>) -> String {
     match decided {
         Ok(decision) if decision.change.is_none() => format!("={}", short(&decision.chat)),
+        Ok(decision) if decision.change.as_ref().is_some_and(|change| change.erased) => "-".to_owned(),
         Ok(decision) => short(&decision.chat).to_owned(),
         Err(rejection) => refusal(&rejection).to_owned(),
     }

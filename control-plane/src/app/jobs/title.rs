@@ -1,5 +1,7 @@
 //! Titles: the words that a model or a user wrote, as a line for lists.
 
+use chatplane_domain::{UserPart, shown_words};
+
 use crate::limits::TITLE_CHARS_MAX;
 
 /// A chat whose first message has no words.
@@ -29,8 +31,8 @@ const PAIRS: &[(char, char)] = &[
 const CODE: char = '`';
 
 /// The beginning of the first message, until somebody finds a better title.
-pub(crate) fn fallback(texts: &[String]) -> String {
-    let words = texts.iter().flat_map(|text| text.split_whitespace());
+pub(crate) fn fallback(parts: &[UserPart]) -> String {
+    let words = shown_words(parts).flat_map(str::split_whitespace);
     let mut title = String::new();
     for word in words {
         let room = TITLE_CHARS_MAX.saturating_sub(title.chars().count() + 1);
@@ -101,9 +103,9 @@ mod tests {
 
     #[test]
     fn a_fallback_title_is_the_first_words_in_one_line() {
-        assert_eq!(fallback(&["What is\n in\0 here?".to_owned()]), "What is in here?");
-        assert_eq!(fallback(&["x".repeat(500)]).chars().count(), TITLE_CHARS_MAX - 1);
-        assert_eq!(fallback(&["\u{7}".to_owned()]), "New chat");
+        assert_eq!(fallback(&[UserPart::Text("What is\n in\0 here?".to_owned())]), "What is in here?");
+        assert_eq!(fallback(&[UserPart::Text("x".repeat(500))]).chars().count(), TITLE_CHARS_MAX - 1);
+        assert_eq!(fallback(&[UserPart::Text("\u{7}".to_owned())]), "New chat");
         assert_eq!(fallback(&[]), "New chat");
     }
 

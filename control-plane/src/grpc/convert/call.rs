@@ -48,6 +48,7 @@ repeatable! {
     RegenerateTitleRequest: "RegenerateTitle",
     ArchiveChatRequest: "ArchiveChat",
     UnarchiveChatRequest: "UnarchiveChat",
+    UpdateChatRequest: "UpdateChat",
 }
 
 /// Who calls, and how a repeat is known: by the body without its id.

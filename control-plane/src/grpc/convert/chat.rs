@@ -4,7 +4,7 @@ use chatplane_domain::{ChatError, ErrorKind, Retry, State};
 use chatplane_proto::chat::v1 as proto;
 
 use super::{action_required, effort_of, timestamp};
-use crate::app::{ChatView, ModelRow, ToolDefinition, WorkspaceListing};
+use crate::app::{ChatView, FileView, ModelRow, ToolDefinition, WorkspaceListing};
 
 pub(crate) fn chat(view: ChatView) -> proto::Chat {
     proto::Chat {
@@ -32,6 +32,24 @@ pub(crate) fn chat(view: ChatView) -> proto::Chat {
         action_timeout_ms: i64::try_from(view.action_timeout.as_millis()).unwrap_or(i64::MAX),
         last_turn_summary: view.last_turn_summary,
         compact_requested: view.compact_requested,
+        pin_order: view.pin_order.unwrap_or_default(),
+        read_message_id: view.read_message_id.map_or(0, |id| id.0),
+        has_unread: view.has_unread,
+        files: view.files.into_iter().map(file).collect(),
+        parent_chat_id: view.parent_chat_id.map(|id| id.to_string()).unwrap_or_default(),
+        archive_time: view.archive_time.map(timestamp),
+    }
+}
+
+pub(crate) fn file(view: FileView) -> proto::File {
+    proto::File {
+        file_id: view.file_id.to_string(),
+        name: view.name,
+        media_type: view.media_type,
+        size_bytes: view.size_bytes,
+        sha256: view.sha256,
+        owner_id: view.owner_id.to_string(),
+        create_time: Some(timestamp(view.create_time)),
     }
 }
 

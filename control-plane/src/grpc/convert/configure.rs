@@ -15,7 +15,7 @@ const PATHS: [&str; 6] =
 /// The settings that the mask names; the other fields are not looked at.
 pub(crate) fn configure_chat(request: proto::ConfigureChatRequest) -> Result<ConfigureChat, Error> {
     let paths = request.update_mask.unwrap_or_default().paths;
-    check_paths(&paths)?;
+    check_paths(&paths, &PATHS)?;
     let mut configure = ConfigureChat::of(chat_id(&request.chat_id)?);
     let mut violations = Vec::new();
     let has = |path: &str| paths.iter().any(|given| given == path);
@@ -50,12 +50,13 @@ pub(super) fn check_prompt(prompt: &str, violations: &mut Vec<FieldViolation>) {
     }
 }
 
-fn check_paths(paths: &[String]) -> Result<(), Error> {
-    let is_known = |path: &String| PATHS.contains(&path.as_str());
+/// Whether a mask names something, and nothing but what there is.
+pub(super) fn check_paths(paths: &[String], known: &[&str]) -> Result<(), Error> {
+    let is_known = |path: &String| known.contains(&path.as_str());
     if !paths.is_empty() && paths.iter().all(is_known) {
         return Ok(());
     }
-    let mut description = format!("it names one or more of {}", PATHS.join(", "));
+    let mut description = format!("it names one or more of {}", known.join(", "));
     if let Some(unknown) = paths.iter().find(|path| !is_known(path)) {
         let shown: String = unknown.chars().take(64).collect();
         write!(description, "; not {shown:?}").expect("writing to a String cannot fail");

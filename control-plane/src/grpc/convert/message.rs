@@ -3,7 +3,7 @@
 use chatplane_domain::{AnswerContent, AnswerPart, Body, CallId, Role, SyntheticReason, Usage, Visibility};
 use chatplane_proto::chat::v1 as proto;
 
-use super::{action::call_kind, timestamp};
+use super::{action::call_kind, part::user_part, timestamp};
 use crate::app::MessageView;
 
 /// A message as users see it: provider state stays behind.
@@ -31,7 +31,7 @@ pub(crate) fn message(view: MessageView) -> proto::Message {
     match view.body {
         Body::System(text) => message.parts = vec![text_part(text)],
         Body::User(user) => {
-            message.parts = user.texts.into_iter().map(text_part).collect();
+            message.parts = user.parts.into_iter().map(user_part).collect();
             message.created_by = user.created_by.to_string();
             message.model = user.model.unwrap_or_default();
             message.requested_model = user.requested_model.unwrap_or_default();
@@ -61,7 +61,7 @@ pub(crate) fn message(view: MessageView) -> proto::Message {
     message
 }
 
-pub(super) fn text_part(text: String) -> proto::Part {
+fn text_part(text: String) -> proto::Part {
     proto::Part { kind: Some(proto::part::Kind::Text(proto::TextPart { text })) }
 }
 
@@ -100,7 +100,7 @@ fn synthetic_reason(reason: Option<SyntheticReason>) -> proto::SyntheticReason {
     }
 }
 
-fn usage(usage: Usage) -> proto::Usage {
+pub(crate) fn usage(usage: Usage) -> proto::Usage {
     proto::Usage {
         input_tokens: usage.input_tokens,
         output_tokens: usage.output_tokens,

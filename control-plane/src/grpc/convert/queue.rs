@@ -6,8 +6,8 @@ use prost::Message as _;
 
 use super::{
     chat, chat_id, effort_of,
-    message::{message, text_part},
-    requests::texts,
+    message::message,
+    part::{user_part, user_parts},
     timestamp, uuid,
 };
 use crate::app::{Error, QueuedView, SentMessage};
@@ -20,7 +20,7 @@ pub(crate) fn edit_queued_message(
     request: proto::EditQueuedMessageRequest,
 ) -> Result<(ChatId, EditQueuedMessage), Error> {
     let id = queued_message_id(&request.queued_message_id)?;
-    Ok((chat_id(&request.chat_id)?, EditQueuedMessage { id, texts: texts(request.parts)? }))
+    Ok((chat_id(&request.chat_id)?, EditQueuedMessage { id, parts: user_parts(request.parts)? }))
 }
 
 /// A place in the queue, which is clamped by who knows the queue.
@@ -39,7 +39,7 @@ pub(crate) fn queued(view: QueuedView) -> proto::QueuedMessage {
         model: view.model.unwrap_or_default(),
         effort: effort_of(view.effort.unwrap_or_default()).into(),
         create_time: Some(timestamp(view.create_time)),
-        parts: view.texts.into_iter().map(text_part).collect(),
+        parts: view.parts.into_iter().map(user_part).collect(),
     }
 }
 

@@ -6,7 +6,7 @@ use prost::{Message as _, bytes::Bytes};
 
 use super::{call_id, convert, fence, key_of, millis, session_id};
 use crate::{
-    app::{CallTool, Error, GetTurn, HolderReply, MessageView, ToolPiece, TurnPiece},
+    app::{CallTool, Error, GetTurn, HolderReply, MessageView, ReadFile, ToolPiece, TurnPiece},
     scheduler::{LeaseKey, ModelConfig, Turn, TurnHeader},
 };
 
@@ -24,6 +24,15 @@ pub(crate) fn get_turn(request: &proto::GetTurnRequest) -> Result<GetTurn, Error
         session: session_id("session_id", &request.session_id)?,
         key: LeaseKey { chat: convert::chat_id(&request.chat_id)?, fence: fence("fence", request.fence)? },
         after_revision: request.after_revision,
+    })
+}
+
+pub(crate) fn read_file(request: &proto::ReadFileRequest) -> Result<ReadFile, Error> {
+    Ok(ReadFile {
+        session: session_id("session_id", &request.session_id)?,
+        chat: convert::chat_id(&request.chat_id)?,
+        fence: fence("fence", request.fence)?,
+        file: convert::file_id(&request.file_id)?,
     })
 }
 
@@ -118,6 +127,7 @@ fn turn_header(header: TurnHeader) -> proto::TurnHeader {
         user_instructions: header.user_instructions,
         compaction_threshold_percent: header.compaction_threshold_percent,
         compact_requested: header.compact_requested,
+        debug_recording: header.debug_recording,
     }
 }
 

@@ -162,9 +162,13 @@ fn answer_content(field: &str, part: chat::Part, calls: &mut i32) -> Result<Answ
             let chat::ToolCallPart { tool_name, arguments_json, .. } = call;
             Ok(AnswerContent::ToolCall(ToolCall { tool_name, arguments_json, kind }))
         }
-        Some(chat::part::Kind::ToolResult(_)) | None => {
-            Err(Error::invalid(field, "an answer has text, reasoning and tool calls"))
-        }
+        Some(
+            chat::part::Kind::ToolResult(_)
+            | chat::part::Kind::File(_)
+            | chat::part::Kind::FileReference(_)
+            | chat::part::Kind::DiffComment(_),
+        )
+        | None => Err(Error::invalid(field, "an answer has text, reasoning and tool calls")),
     }
 }
 

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use chatplane_domain::{
     Body, BusyBehavior, CallKind, ChatId, Command, ConfigureChat, EditMessage, EditQueuedMessage,
-    ExpireCause, ExpireLease, Role, SendMessage, SessionId, SubmittedResult,
+    ExpireCause, ExpireLease, Role, SendMessage, SessionId, SubmittedResult, UserPart,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -162,11 +162,11 @@ impl World {
             return;
         };
         let id = queued.id;
-        let texts = vec![format!("edited {b}")];
+        let parts = vec![UserPart::Text(format!("edited {b}"))];
         let command = match b % 4 {
             0 => Command::DeleteQueuedMessage(id),
             1 => Command::MoveQueuedMessage { id, index: a % 3 },
-            2 => Command::EditQueuedMessage(EditQueuedMessage { id, texts }),
+            2 => Command::EditQueuedMessage(EditQueuedMessage { id, parts }),
             _ => Command::PromoteQueuedMessage(id),
         };
         let _ = self.database.transact(command);

@@ -1,12 +1,12 @@
 //! The write of most turns: one new message, and nothing of the queue or of calls.
 
-use chatplane_domain::{Body, Change, Chat, Inserted, Message};
+use chatplane_domain::{AnswerContent, Body, Change, Chat, Inserted, Message, Visibility, texts};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Ask, CONTENT_VERSION, Columns, Write, content, count, storable, text_of};
+use super::{Ask, Columns, Write, content, count, storable, text_of};
 use crate::store::{ModelCall, Request};
 
 /// A message as its row has it.
@@ -27,16 +27,19 @@ pub(super) struct MessageColumns {
     interrupted: bool,
     queued_message_id: Option<Uuid>,
     covers_through: Option<i64>,
+    /// What it is found by.
+    search: Option<String>,
 }
 
 impl MessageColumns {
-    pub(super) fn of(chat: &Chat, message: &Message) -> Self {
+    pub(super) fn of(write: &Write<'_>, message: &Message) -> Self {
+        let chat = &write.decision.chat;
         let encoded = content::encode(&message.body);
         let mut columns = Self {
             id: message.id.0,
             role: text_of(message.body.role()),
             visibility: text_of(message.visibility),
-            content_version: CONTENT_VERSION,
+            content_version: encoded.version,
             content: encoded.content,
             internal: encoded.internal,
             content_bytes: i64::try_from(message.body.content_bytes()).unwrap_or(i64::MAX),
@@ -48,6 +51,7 @@ impl MessageColumns {
             interrupted: false,
             queued_message_id: None,
             covers_through: message.covers_through.map(|id| id.0),
+            search: search(write, message),
         };
         match &message.body {
             Body::System(_) => {}
@@ -69,7 +73,25 @@ impl MessageColumns {
     }
 }
 
-/// The message, if the write is nothing but a new one.
+/// What users find a message by: what they wrote, and what the model said to them.
+fn search(write: &Write<'_>, message: &Message) -> Option<String> {
+    if message.visibility == Visibility::Model {
+        return None;
+    }
+    match &message.body {
+        Body::User(user) => write.document(texts(&user.parts)),
+        Body::Assistant(answer) => {
+            let words = answer.parts.iter().filter_map(|part| match &part.content {
+                AnswerContent::Text(text) => Some(text.as_str()),
+                AnswerContent::Reasoning(_) | AnswerContent::ToolCall(_) => None,
+            });
+            write.document(words)
+        }
+        Body::System(_) | Body::Tool(_) => None,
+    }
+}
+
+/// The message, if the write is nothing but a new one, without files.
 pub(super) fn only<'a>(change: &'a Change, ask: &Ask) -> Option<&'a Message> {
     let Change {
         delete_from: None,
@@ -81,6 +103,7 @@ pub(super) fn only<'a>(change: &'a Change, ask: &Ask) -> Option<&'a Message> {
         calls_opened,
         calls_closed,
         client_tools: None,
+        erased: false,
     } = change
     else {
         return None;
@@ -89,6 +112,7 @@ pub(super) fn only<'a>(change: &'a Change, ask: &Ask) -> Option<&'a Message> {
         && queue_deleted.is_empty()
         && calls_opened.is_empty()
         && calls_closed.is_empty()
+        && ask.files.is_empty()
         && ask.model_calls.len() <= 1;
     match inserted.as_slice() {
         // The rows of a boundary cover others, which are not counted here.
@@ -115,7 +139,7 @@ impl<'a> Parameters<'a> {
         Self {
             chat,
             columns: Columns::of(&write.snapshot.chat, write.decision),
-            message: MessageColumns::of(chat, message),
+            message: MessageColumns::of(write, message),
             request: write.ask.request.as_ref(),
             model: model_call.map(ModelCall::storable_model),
             numbers: model_call.map(ModelCall::numbers),
@@ -130,6 +154,9 @@ pub(super) async fn update(
     message: &Message,
 ) -> Result<bool, sqlx::Error> {
     let Parameters { chat, columns, message, request, model, numbers } = Parameters::of(write, message);
+    // A new message alone never takes an answer away.
+    let (last_answer, answer_changes) = write.last_answer();
+    let last_answer = last_answer.filter(|_| answer_changes);
     let applied = sqlx::query_file_scalar!(
         "src/store/apply_message.sql",
         chat.id.0,
@@ -188,6 +215,8 @@ pub(super) async fn update(
         request.map(|_| storable(json!(write.reply))),
         model,
         numbers.as_ref().map(|numbers| &numbers[..]),
+        last_answer,
+        message.search,
     )
     .fetch_one(connection)
     .await?;

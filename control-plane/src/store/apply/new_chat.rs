@@ -1,16 +1,19 @@
 //! The first write of a chat: a new one, or a copy.
 
+use std::iter;
+
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::{Columns, Write, content, count, messages, requests, text_of};
-use crate::store::Connections;
+use super::{Columns, Write, content, count, ids, messages, requests, text_of};
+use crate::store::{Connections, Links};
 
 /// Stores a new chat.
 pub(crate) async fn create(pool: &Connections, write: &Write<'_>) -> Result<(), sqlx::Error> {
     let chat = &write.decision.chat;
+    let metadata = &write.snapshot.beside.metadata;
     let columns = Columns::of_new(write.decision);
-    let rows = write.decision.change.as_ref().map_or_else(|| json!([]), |change| messages(chat, change));
+    let rows = write.decision.change.as_ref().map_or_else(|| json!([]), |change| messages(write, change));
     sqlx::query_file_scalar!(
         "src/store/apply_create.sql",
         chat.id.0,
@@ -31,11 +34,13 @@ pub(crate) async fn create(pool: &Connections, write: &Write<'_>) -> Result<(), 
         chat.next_message_id.0,
         chat.history_bytes,
         write.snapshot.now,
-        content::escape(&write.snapshot.metadata.title),
-        json!(write.snapshot.metadata.labels),
+        content::escape(&metadata.title),
+        json!(metadata.labels),
         rows,
         requests(write),
         write.ask.title_job.map(|job| job.0),
+        &write.linked(),
+        write.document(iter::once(metadata.title.as_str())),
     )
     .fetch_one(pool)
     .await?;
@@ -48,7 +53,7 @@ pub(crate) async fn fork(connection: &mut PgConnection, write: &Write<'_>) -> Re
     let source = &write.snapshot.chat;
     let chat = &write.decision.chat;
     let columns = Columns::of_new(write.decision);
-    let rows = write.decision.change.as_ref().map_or_else(|| json!([]), |change| messages(chat, change));
+    let rows = write.decision.change.as_ref().map_or_else(|| json!([]), |change| messages(write, change));
     let applied = sqlx::query_file_scalar!(
         "src/store/apply_fork.sql",
         source.id.0,
@@ -71,6 +76,8 @@ pub(crate) async fn fork(connection: &mut PgConnection, write: &Write<'_>) -> Re
         rows,
         requests(write),
         source.settings.client_tools_version,
+        write.snapshot.fork.as_ref().and_then(|fork| fork.last_answer).map(|id| id.0),
+        &ids(&Links::of_copy(write.snapshot).linked),
     )
     .fetch_one(connection)
     .await?;

@@ -4,7 +4,7 @@ use chatplane_domain::{
     ACTION_TIMEOUT_DEFAULT, Answer, AnswerContent, AnswerPart, BusyBehavior, CallId, CallKind, ChatId,
     Command, CommitStep, Context, Covered, CreateChat, EditMessage, Effort, Fence, HolderCommand,
     HolderWrite, MessageId, NextStep, QueuedMessageId, Rejection, Role, SendMessage, SessionId, State,
-    Summary, ToolCall, Usage, UserId, UserMessage, WriteHeader, create, decide,
+    Summary, ToolCall, Usage, UserId, UserMessage, UserPart, WriteHeader, create, decide,
 };
 use uuid::Uuid;
 
@@ -56,7 +56,7 @@ async fn world() -> World {
     );
     let metadata = MetadataView { metadata_version: 1, title: String::new(), labels: Default::default() };
     let (decision, ask) = (&decision, &Ask::default());
-    let new = NewChat { decision, ask, metadata, workspace: None, turn_settings, now };
+    let new = NewChat { decision, ask, metadata, workspace: None, turn_settings, files: Vec::new(), now };
     store.create::<Rejection>(new).await.expect("it is created");
     let world = World { store, user, chat, session: SessionId(Uuid::now_v7()) };
     world.transact(Command::Lease(world.session)).await;
@@ -66,7 +66,7 @@ async fn world() -> World {
 fn message(user: UserId, text: &str) -> UserMessage {
     UserMessage {
         created_by: user,
-        texts: vec![text.to_owned()],
+        parts: vec![UserPart::Text(text.to_owned())],
         model: None,
         requested_model: None,
         effort: None,
@@ -111,7 +111,7 @@ impl World {
             runtime_ms: 1,
             interrupted: false,
         };
-        let view = self.store.chat(self.chat).await.expect("it answers").expect("it is there");
+        let view = self.store.chat(self.chat, self.user).await.expect("it answers").expect("it is there");
         let header = WriteHeader {
             session: self.session,
             fence: Fence(1),
@@ -140,7 +140,7 @@ impl World {
     }
 
     async fn sync(&self, from: SyncFrom) -> SyncPage {
-        self.store.sync(self.chat, from).await.expect("it answers").expect("it is there")
+        self.store.sync(self.chat, self.user, from).await.expect("it answers").expect("it is there")
     }
 }
 
@@ -173,7 +173,7 @@ fn entries(page: &SyncPage) -> Vec<(QueuedMessageId, bool)> {
 #[tokio::test]
 async fn a_chat_that_is_not_there_gives_no_page() {
     let world = world().await;
-    let page = world.store.sync(ChatId(Uuid::now_v7()), START).await.expect("it answers");
+    let page = world.store.sync(ChatId(Uuid::now_v7()), world.user, START).await.expect("it answers");
     assert_eq!(page, None);
 }
 
@@ -193,7 +193,10 @@ async fn a_page_shows_what_users_see_with_the_lease_and_the_open_calls() {
     assert_eq!((page.chat.fence, page.chat.leased, page.more), (Some(Fence(1)), true, false));
     assert_eq!(page.open_calls, [CallId { message: MessageId(3), index: 0 }]);
     assert!(!format!("{page:?}").contains("115, 101, 99, 114, 101, 116"), "provider state stays behind");
-    assert_eq!(page.chat, world.store.chat(world.chat).await.expect("it answers").expect("it is there"));
+    assert_eq!(
+        page.chat,
+        world.store.chat(world.chat, world.user).await.expect("it answers").expect("it is there")
+    );
 }
 
 #[tokio::test]
@@ -215,7 +218,7 @@ async fn a_suspended_chat_says_which_calls_wait_for_whom_and_until_when() {
     let tool_name = "ask\0user".to_owned();
     assert_eq!(required.calls, [PendingCall { id, tool_name, kind: CallKind::Client }]);
     assert_eq!(required.deadline, page.chat.update_time + ACTION_TIMEOUT_DEFAULT);
-    let again = world.store.chat(world.chat).await.expect("it answers").expect("it is there");
+    let again = world.store.chat(world.chat, world.user).await.expect("it answers").expect("it is there");
     assert_eq!(again.action_required.map(|again| again.deadline), Some(required.deadline));
 }
 

@@ -174,8 +174,8 @@ async fn a_command_is_told_what_it_needs_of_the_history_and_rows_of_boundaries_a
     let ends = HistoryEnds { last: Some(MessageId(7)), last_answer: Some(MessageId(7)) };
     assert_eq!(asked.history_ends, Some(ends));
     let created_by = Some(world.user);
-    let below = Target { role: Role::User, created_by, boundary_below: None, answered_below: false };
-    let above = Target { boundary_below: Some(MessageId(2)), answered_below: true, ..below };
+    let below = Target { role: Role::User, created_by, boundary_below: None, answer_below: None };
+    let above = Target { boundary_below: Some(MessageId(2)), answer_below: Some(MessageId(2)), ..below };
     assert_eq!(target(1).await, Some(below));
     assert_eq!(target(3).await, Some(above));
     assert_eq!(target(7).await, Some(Target { role: Role::Assistant, created_by: None, ..above }));

@@ -42,7 +42,7 @@ async fn a_copy_has_the_messages_up_to_the_target_the_settings_and_the_title() {
     assert_eq!(world.live(copy).await, [1, 2, 3]);
     assert_eq!(said(&world, copy, &[1, 2, 3]).await, said(&world, source, &[1, 2, 3]).await);
     assert_eq!(world.prompt(copy).await, [1, 2, 3], "with what only workers see");
-    let read = world.store.chat(copy).await.expect("it answers").expect("it is there");
+    let read = world.view(copy).await;
     assert_eq!(read, copied.reply.chat);
     assert_eq!((read.state, read.versions.snapshot, read.versions.history), (State::Waiting, 1, 1));
     assert_eq!((read.metadata.title.as_str(), read.metadata.metadata_version), ("a title", 1));

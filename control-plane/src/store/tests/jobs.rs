@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::world::{World, world};
-use crate::store::{JobAnswer, JobBounds, JobId, JobLease, SessionOpening, jobs::ClaimedJobs};
+use crate::store::{Ask, JobAnswer, JobBounds, JobId, JobLease, SessionOpening, jobs::ClaimedJobs};
 
 const TTL: Duration = Duration::from_secs(60);
 const BOUNDS: JobBounds = JobBounds { per_session_max: 1, attempts_max: 3, lease: TTL, jobs_max: 8 };
@@ -23,7 +23,8 @@ impl World {
     }
 
     async fn ask_for_title(&self, chat: ChatId) {
-        let asked = self.store.ask_for_title::<()>(chat, JobId(Uuid::now_v7()), None, |_| Ok(())).await;
+        let asked =
+            self.store.ask_for_title::<()>(chat, JobId(Uuid::now_v7()), &Ask::default(), |_| Ok(())).await;
         asked.expect("it is asked for");
     }
 
@@ -53,7 +54,7 @@ impl World {
     }
 
     async fn title(&self, chat: ChatId) -> (String, i64) {
-        let metadata = self.store.chat(chat).await.expect("it answers").expect("it is there").metadata;
+        let metadata = self.view(chat).await.metadata;
         (metadata.title, metadata.metadata_version)
     }
 

@@ -1,6 +1,6 @@
 //! What users wrote, and how it is found.
 
-use chatplane_domain::{ChatId, Command, MessageId, NextStep};
+use chatplane_domain::{ChatId, Command, MessageId, NextStep, UserPart};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
@@ -26,7 +26,7 @@ async fn prompts_are_what_users_wrote_and_see_newest_first() {
     let chat = world.new_chat().await;
     world.lease(chat).await;
     let mut message = world.message("second, ");
-    message.texts.push("in \0 two parts\n".to_owned());
+    message.parts.push(UserPart::Text("in \0 two parts\n".to_owned()));
     let sent = chatplane_domain::SendMessage {
         id: chatplane_domain::QueuedMessageId(chat.0),
         message,

@@ -4,7 +4,7 @@
 use chatplane_domain::{
     Answer, AnswerContent, AnswerPart, Body, BusyBehavior, CallId, CallKind, Chat, ChatId, Command,
     ConfigureChat, EditQueuedMessage, ExpireCause, ExpireLease, FinishedCall, HolderWrite, MessageId,
-    NextStep, OpenCall, SessionId, SubmittedResult, Usage,
+    NextStep, OpenCall, SessionId, SubmittedResult, Usage, UserPart,
 };
 use uuid::Uuid;
 
@@ -127,8 +127,8 @@ fn any_command(chance: &mut Chance, world: &World, chat: &Chat, rows: &[Row]) ->
                 1 => plain(Command::MoveQueuedMessage { id, index: 0 }),
                 2 => plain(Command::PromoteQueuedMessage(id)),
                 _ => {
-                    let texts = vec![chance.words()];
-                    plain(Command::EditQueuedMessage(EditQueuedMessage { id, texts }))
+                    let parts = vec![UserPart::Text(chance.words())];
+                    plain(Command::EditQueuedMessage(EditQueuedMessage { id, parts }))
                 }
             },
             None => plain(if chance.is(50) { Command::ArchiveChat } else { Command::UnarchiveChat }),

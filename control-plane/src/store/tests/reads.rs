@@ -2,13 +2,13 @@
 
 use chatplane_domain::{
     Body, BusyBehavior, CallKind, ChatId, Command, EditQueuedMessage, Fence, MessageId, NextStep,
-    SubmittedResult,
+    SubmittedResult, UserPart, content_bytes,
 };
 
 use super::world::{World, applied, call, call_of, ids, step, summary, text, world};
 use crate::store::{
-    ActionRequired, Ask, MessageBounds, MessagePage, MessageView, QueuePage, QueuedView, Transacted,
-    TurnBounds,
+    ActionRequired, Ask, ChatView, MessageBounds, MessagePage, MessageView, QueuePage, QueuedView,
+    Transacted, TurnBounds,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -81,16 +81,16 @@ async fn the_queue_is_read_in_pages_with_whole_messages() {
     let beyond = queue_page(Some(second.entries[0].position), 2).await;
 
     let texts = |page: &QueuePage| -> Vec<_> {
-        page.entries.iter().map(|entry| (entry.id, entry.texts.concat().len(), entry.steering)).collect()
+        page.entries.iter().map(|entry| (entry.id, content_bytes(&entry.parts), entry.steering)).collect()
     };
     assert_eq!(texts(&first), [(sent[2], 12, true), (sent[0], 5, false)]);
     assert_eq!(texts(&second), [(sent[1], 3 * MIB / 2, false)]);
     assert_eq!((first.has_more, second.has_more, beyond.has_more), (true, false, false));
     assert_eq!(texts(&beyond), []);
     assert_eq!(first.entries[0].preview_text, "before  them");
-    assert_eq!(first.entries[0].texts, ["before\0 them"]);
+    assert_eq!(first.entries[0].parts, [UserPart::Text("before\0 them".to_owned())]);
     let headers = world.store.queue(chat).await.expect("it answers");
-    assert!(headers.iter().all(|header| header.texts.is_empty()));
+    assert!(headers.iter().all(|header| header.parts.is_empty()));
     assert_eq!(headers.len(), 3);
 }
 
@@ -111,7 +111,7 @@ async fn pages_of_the_queue_are_cut_by_bytes() {
 }
 
 #[tokio::test]
-async fn the_reply_to_a_command_shows_the_entry_as_it_was_queued_and_without_its_texts() {
+async fn the_reply_to_a_command_shows_the_entry_as_it_was_queued_and_without_its_content() {
     let world = world().await;
     let chat = answered(&world, &[]).await;
     let queued = world.apply(chat, world.send("first\0")).await.reply.queued.expect("it waits");
@@ -126,18 +126,18 @@ async fn the_reply_to_a_command_shows_the_entry_as_it_was_queued_and_without_its
 
     let moved = replied(&repeatable, moving.clone()).await;
     let again = world.transact(chat, &repeatable, moving).await;
-    let texts = vec!["other".to_owned()];
-    let edit = EditQueuedMessage { id: queued.id, texts: texts.clone() };
+    let parts = vec![UserPart::Text("other".to_owned())];
+    let edit = EditQueuedMessage { id: queued.id, parts: parts.clone() };
     let edited = replied(&ask, Command::EditQueuedMessage(edit)).await;
 
     assert_eq!((moved.preview_text.as_str(), moved.create_time), ("first ", queued.create_time));
-    assert_eq!(moved.texts, Vec::<String>::new());
+    assert_eq!(moved.parts, []);
     assert!(moved.position > queued.position);
     let Ok(Transacted::Replayed(again)) = again else { panic!("it is a repeat: {again:?}") };
     assert_eq!(again.queued, Some(moved));
     assert_eq!((edited.preview_text.as_str(), edited.create_time), ("other", queued.create_time));
     let listed = world.store.queue_page(chat, None, 10).await.expect("it answers").entries;
-    assert_eq!(listed[1], QueuedView { texts, ..edited });
+    assert_eq!(listed[1], QueuedView { parts, ..edited });
 }
 
 #[tokio::test]
@@ -147,22 +147,17 @@ async fn a_suspended_chat_says_which_calls_wait_for_whom_and_until_when() {
     let parts = vec![call_of("one\0", "{}", CallKind::Client), call_of("two", "{}", CallKind::Client)];
     let suspended = applied(world.hold(chat, step(Some(parts), NextStep::Suspend, None)).await);
 
-    let listed = async || {
-        let view = world.store.chat(chat).await.expect("it answers").expect("it is there");
-        let page = world.store.chats(world.user, false, None, 10).await.expect("it answers");
-        assert_eq!(page.chats, std::slice::from_ref(&view));
-        view
-    };
-    let both = listed().await;
+    let both = world.view(chat).await;
     let submitted = SubmittedResult {
         call: both.action_required.as_ref().expect("it waits").calls[0].id,
         output: "done".to_owned(),
         is_error: false,
     };
     world.apply(chat, Command::SubmitToolResults(vec![submitted])).await;
-    let one = listed().await;
+    let one = world.view(chat).await;
 
-    assert_eq!(both, suspended.reply.chat);
+    // A worker's write is not told what its reader has not read.
+    assert_eq!(both, ChatView { has_unread: true, ..suspended.reply.chat });
     let ActionRequired { calls, deadline } = both.action_required.expect("it waits");
     let known: Vec<_> = calls.iter().map(|call| (call.tool_name.as_str(), call.kind)).collect();
     assert_eq!(known, [("one\0", CallKind::Client), ("two", CallKind::Client)]);
@@ -177,8 +172,8 @@ async fn what_a_turn_came_to_is_kept_with_the_chat() {
 
     let ended = world.answer(chat, vec![text("All\0 done.\nMore.")], NextStep::Finish).await;
 
-    let view = world.store.chat(chat).await.expect("it answers").expect("it is there");
-    assert_eq!(view, ended.reply.chat);
+    let view = world.view(chat).await;
+    assert_eq!(view, ChatView { has_unread: true, ..ended.reply.chat });
     assert_eq!(view.last_turn_summary, world.snapshot(chat, &Ask::default()).await.chat.last_turn_summary);
     assert!(view.last_turn_summary.starts_with("All"), "{:?}", view.last_turn_summary);
 }

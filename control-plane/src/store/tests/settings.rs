@@ -100,6 +100,7 @@ async fn a_turns_settings_come_with_its_input_and_only_then() {
         client_tools: vec![tool("ask")],
         user_instructions: "Be kind.".to_owned(),
         compaction_thresholds: BTreeMap::from([("set".to_owned(), 55)]),
+        debug_recording: false,
     };
 
     let free = [

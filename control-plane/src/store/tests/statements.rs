@@ -2,11 +2,12 @@
 
 /// The statements, and what their parts hang on: the row that was compared, or the one that a
 /// copy or a new chat begins with.
-const STATEMENTS: [(&str, &str, &str); 4] = [
+const STATEMENTS: [(&str, &str, &str); 5] = [
     ("apply_update.sql", include_str!("../apply_update.sql"), "updated"),
     ("apply_message.sql", include_str!("../apply_message.sql"), "updated"),
     ("apply_create.sql", include_str!("../apply_create.sql"), "created"),
     ("apply_fork.sql", include_str!("../apply_fork.sql"), "created"),
+    ("apply_erase.sql", include_str!("../apply_erase.sql"), "updated"),
 ];
 
 /// The parts of a statement by name.
@@ -37,10 +38,14 @@ fn every_part_of_a_write_hangs_on_what_was_compared() {
         let first = parts.iter().position(|(name, _)| *name == root).expect("it has a root");
 
         assert!(parts.len() > first + 2, "{file}: {parts:?}");
+        let mut hanging = vec![root];
         for (name, part) in &parts[first + 1..] {
-            let hangs = [format!("from {root}"), format!("from {root},")];
-            let hangs = hangs.iter().any(|from| part.contains(from.as_str()));
+            let names = |word: &str, on: &str| {
+                part.split(&format!("{word} {on}")).skip(1).any(|rest| rest.starts_with([',', '\n', ' ']))
+            };
+            let hangs = hanging.iter().any(|on| names("from", on) || names("using", on));
             assert!(hangs, "{file}: {name} is written though the compare is lost");
+            hanging.push(name);
         }
         assert!(statement.trim_end().ends_with(&format!("from {root}")), "{file}");
     }
@@ -48,6 +53,8 @@ fn every_part_of_a_write_hangs_on_what_was_compared() {
     assert!(parts(update)[0].1.contains("and snapshot_version = $2"));
     let (_, message, _) = STATEMENTS[1];
     assert!(parts(message)[0].1.contains("and snapshot_version = $2"));
+    let (_, erase, _) = STATEMENTS[4];
+    assert!(parts(erase)[0].1.contains("and snapshot_version = $2"));
     let fork = parts(STATEMENTS[3].1);
     assert!(fork[0].1.contains("and c.history_version = $2"));
     assert!(fork.iter().any(|(name, part)| *name == "created" && part.contains("from source")));

@@ -1,27 +1,32 @@
 //! A database with a user, and commands as a replica would run them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use chatplane_domain::{
     ACTION_TIMEOUT_DEFAULT, Answer, AnswerContent, AnswerPart, BusyBehavior, CallId, CallKind, ChatId,
     ClientTool, Command, CommitStep, Context, Covered, CreateChat, Decision, EditMessage, Effort, Fence,
-    FinishedCall, ForkChat, HolderCommand, HolderWrite, MessageId, NextStep, QueuedMessageId, Rejection,
-    RequestId, SendMessage, SessionId, Summary, ToolCall, Usage, UserId, UserMessage, WriteHeader, create,
-    decide, fork,
+    FileId, FinishedCall, ForkChat, HolderCommand, HolderWrite, MessageId, NextStep, QueuedMessageId,
+    Rejection, RequestId, SendMessage, SessionId, Summary, ToolCall, Usage, UserId, UserMessage, UserPart,
+    WriteHeader, create, decide, fork,
 };
+use sha2::{Digest as _, Sha256};
 use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
     limits::Limits,
     store::{
-        Applied, Ask, Claim, ClaimError, DEFAULT_ORGANIZATION, MessageView, MetadataView, NewChat, Request,
-        Snapshot, Store, TransactError, Transacted,
+        Applied, Ask, ChatView, Claim, ClaimError, DEFAULT_ORGANIZATION, FileView, MessageView, MetadataView,
+        NewChat, Request, Snapshot, Store, TransactError, Transacted,
     },
     testing::database,
 };
 
 pub(super) type Outcome = Result<Transacted, TransactError<Rejection>>;
+
+/// What is waited for in a test happens long before.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) struct World {
     pub(super) store: Store,
@@ -44,7 +49,7 @@ impl World {
     pub(super) fn message(&self, text: &str) -> UserMessage {
         UserMessage {
             created_by: self.user,
-            texts: vec![text.to_owned()],
+            parts: vec![UserPart::Text(text.to_owned())],
             model: None,
             requested_model: None,
             effort: None,
@@ -80,6 +85,7 @@ impl World {
             metadata,
             workspace: None,
             turn_settings: beginning.turn_settings,
+            files: self.files(&ask.files).await,
             now: beginning.now,
         };
         self.store.create(new).await
@@ -100,6 +106,62 @@ impl World {
     /// A command that is applied, with nothing asked beside the chat.
     pub(super) async fn apply(&self, chat: ChatId, command: Command) -> Box<Applied> {
         applied(self.transact(chat, &Ask::default(), command).await)
+    }
+
+    /// What a user's command asks.
+    pub(super) fn ask(&self) -> Ask {
+        Ask { viewer: Some(self.user), ..Ask::default() }
+    }
+
+    /// The chat as its owner sees it.
+    pub(super) async fn view(&self, chat: ChatId) -> ChatView {
+        self.store.chat(chat, self.user).await.expect("it answers").expect("it is there")
+    }
+
+    /// Until somebody waits for a lock.
+    pub(super) async fn until_somebody_waits(&self) {
+        let waiting = "select count(*) from pg_stat_activity \
+             where datname = current_database() and wait_event_type = 'Lock'";
+        let somebody = async {
+            while self.count(waiting).await < 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, somebody).await.expect("somebody comes to the lock");
+    }
+
+    /// A file of the user's; the same name has the same content.
+    pub(super) async fn file(&self, name: &str) -> FileView {
+        let sha256: [u8; 32] = Sha256::digest(name).into();
+        sqlx::query("insert into file_contents (owner_id, sha256, content) values ($1, $2, $3)")
+            .bind(self.user.0)
+            .bind(&sha256[..])
+            .bind(name.as_bytes())
+            .execute(&self.pool)
+            .await
+            .expect("it is new");
+        self.file_named(name, sha256).await
+    }
+
+    /// A file of this name with a content that is there.
+    pub(super) async fn file_named(&self, name: &str, sha256: [u8; 32]) -> FileView {
+        let id = FileId(Uuid::now_v7());
+        sqlx::query(
+            "insert into files (file_id, owner_id, name, media_type, size_bytes, sha256) \
+             values ($1, $2, $3, 'text/plain', 1, $4)",
+        )
+        .bind(id.0)
+        .bind(self.user.0)
+        .bind(name)
+        .bind(&sha256[..])
+        .execute(&self.pool)
+        .await
+        .expect("it is new");
+        self.files(&[id]).await.remove(0)
+    }
+
+    async fn files(&self, ids: &[FileId]) -> Vec<FileView> {
+        self.store.files(self.user, ids).await.expect("it answers")
     }
 
     /// The chat as a command reads it.
@@ -134,7 +196,7 @@ impl World {
     }
 
     pub(super) async fn fork(&self, chat: ChatId, target: i64, request: Option<Request>) -> Outcome {
-        let ask = Ask { fork: Some(MessageId(target)), request, ..Ask::default() };
+        let ask = Ask { fork: Some(MessageId(target)), request, ..self.ask() };
         let id = ChatId(Uuid::now_v7());
         self.store.fork(chat, &ask, |_| Ok(()), |snapshot| fork_of(snapshot, id, target)).await
     }
@@ -219,7 +281,7 @@ pub(super) fn edit_message(snapshot: &Snapshot, target: i64, replacement: UserMe
         target: MessageId(target),
         target_role: snapshot.target.map(|target| target.role),
         boundary_below: snapshot.target.and_then(|target| target.boundary_below),
-        answered_below: snapshot.target.is_some_and(|target| target.answered_below),
+        answered_below: snapshot.target.is_some_and(|target| target.answer_below.is_some()),
         replacement,
     })
 }
@@ -233,7 +295,7 @@ pub(super) fn fork_of(snapshot: &Snapshot, id: ChatId, target: i64) -> Result<De
         target: MessageId(target),
         covers_through: facts.covers_through,
         unanswered: facts.unanswered,
-        answered: facts.answered,
+        answered: facts.last_answer.is_some(),
     };
     Ok(fork(&snapshot.chat, copy, context(snapshot)))
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chatplane_domain::{
     Answer, AnswerContent, AnswerPart, Body, CallId, ChatId, Effort, Fence, MessageId, OrganizationId,
-    QueuedMessageId, State, ToolResult, Usage, UserId, UserMessage, Versions, Visibility,
+    QueuedMessageId, State, ToolResult, Usage, UserId, UserMessage, UserPart, Versions, Visibility,
 };
 use chrono::DateTime;
 use uuid::Uuid;
@@ -158,6 +158,12 @@ pub(super) fn page(snapshot: i64, history: i64, fence: Option<i64>) -> SyncPage 
             last_turn_summary: String::new(),
             compact_requested: false,
             metadata: MetadataView { metadata_version: 1, title: String::new(), labels: BTreeMap::new() },
+            pin_order: None,
+            read_message_id: None,
+            has_unread: false,
+            files: Vec::new(),
+            parent_chat_id: None,
+            archive_time: None,
         },
         open_calls: Vec::new(),
         messages: Vec::new(),
@@ -170,7 +176,7 @@ pub(super) fn page(snapshot: i64, history: i64, fence: Option<i64>) -> SyncPage 
 pub(super) fn user(id: i64, revision: i64) -> MessageChange {
     let message = UserMessage {
         created_by: UserId(Uuid::nil()),
-        texts: vec!["hello".to_owned()],
+        parts: vec![UserPart::Text("hello".to_owned())],
         model: None,
         effort: None,
         queued_message_id: None,
@@ -235,7 +241,7 @@ pub(super) fn queued(id: u128, revision: i64) -> QueueChange {
         model: None,
         effort: None,
         create_time: DateTime::UNIX_EPOCH,
-        texts: Vec::new(),
+        parts: Vec::new(),
     };
     QueueChange::Upserted { entry, revision }
 }

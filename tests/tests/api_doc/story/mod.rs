@@ -1,7 +1,10 @@
 //! The list that the page is made from.
 
 mod changing;
+mod debugging;
 mod ending;
+mod files;
+mod library;
 mod reading;
 mod settings;
 mod steering;
@@ -19,8 +22,11 @@ pub(crate) fn steps() -> Vec<Step> {
     steps.extend(steering::steps());
     steps.extend(changing::steps());
     steps.extend(tools::steps());
+    steps.extend(files::steps());
     steps.extend(ending::steps());
+    steps.extend(library::steps());
     steps.extend(settings::steps());
+    steps.extend(debugging::steps());
     steps.extend([Step::Section("Errors"), Step::Words(ERRORS)]);
     steps
 }

@@ -144,11 +144,13 @@ fn read() -> Vec<Step> {
             &["messages.messageId", "messages.role", "messages.parts"],
         )
         .into(),
-        Step::Words("Your chats, the one that changed last first; `archived` asks for the others."),
+        Step::Words(
+            "Your chats, the one that changed last first. [Many chats](#many-chats) tells how to find some of them.",
+        ),
         call(
             "ChatService/ListChats",
             r#"{"pageSize": 10}"#,
-            &["chats.chatId", "chats.title", "chats.state", "chats.lastTurnSummary"],
+            &["chats.chat.chatId", "chats.chat.title", "chats.chat.state", "chats.chat.lastTurnSummary"],
         )
         .into(),
         Step::Words("A chat that is not there, or not yours, is the same to you."),

@@ -6,6 +6,7 @@ pub(super) fn steps() -> Vec<Step> {
     let mut steps = instructions();
     steps.extend(deployment_prompt());
     steps.extend(thresholds());
+    steps.extend(retention());
     steps
 }
 
@@ -89,5 +90,39 @@ fn thresholds() -> Vec<Step> {
             .into(),
         call("SettingsService/ListCompactionThresholds", "{}", &["compactionThresholds"]).into(),
         call("SettingsService/DeleteCompactionThreshold", r#"{"model": "test"}"#, &[]).into(),
+    ]
+}
+
+fn retention() -> Vec<Step> {
+    vec![
+        Step::Words(
+            "Everything is kept for ever, unless owners say otherwise: after how many days without a change a chat is \
+             archived, after how many in the archive it is deleted, and when recordings are. 0 is never; a pin keeps \
+             a chat out of the archive. Everybody can read the rule.",
+        ),
+        call(
+            "SettingsService/UpdateRetention",
+            r#"{"autoArchiveDays": 90, "deleteArchivedDays": 365, "deleteDebugDays": 7}"#,
+            &[
+                "retention.autoArchiveDays",
+                "retention.deleteArchivedDays",
+                "retention.deleteDebugDays",
+                "retention.version",
+            ],
+        )
+        .with_token("$owner_token")
+        .into(),
+        call(
+            "SettingsService/GetRetention",
+            "{}",
+            &[
+                "retention.autoArchiveDays",
+                "retention.deleteArchivedDays",
+                "retention.deleteDebugDays",
+                "retention.version",
+                "retention.updateTime",
+            ],
+        )
+        .into(),
     ]
 }

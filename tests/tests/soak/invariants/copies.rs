@@ -17,8 +17,9 @@ create temp table soak_forks (
     history_after bigint not null
 );
 
+-- What a message is found by goes with its deletion, which may come after the copy.
 create function pg_temp.said(m messages) returns jsonb language sql immutable as $$
-    select to_jsonb(m) - 'chat_id' - 'revision' - 'deleted'
+    select to_jsonb(m) - 'chat_id' - 'revision' - 'deleted' - 'search'
 $$;
 
 create function pg_temp.copy_faults(copy uuid, source uuid, target bigint, version bigint)

@@ -6,9 +6,10 @@
 
 use serde::Serialize;
 
-use super::super::history::{self, Outcome, PastAnswer, Speech};
+use super::super::base64::Base64;
+use super::super::history::{self, Outcome, PastAnswer, Said, Speech};
 use super::super::state::{Fields, State, raw_text, text_field};
-use super::super::{AnswerPart, PartContent, PromptMessage};
+use super::super::{AnswerPart, Attachment, PartContent, PromptMessage};
 use super::FORMAT;
 
 /// One message of the conversation.
@@ -41,6 +42,20 @@ pub(super) enum Block<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<CacheControl>,
     },
+    Image {
+        source: Source<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
+    },
+    /// A PDF.
+    Document {
+        source: Source<'a>,
+        /// A blank one is refused.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        title: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
+    },
     ToolResult {
         tool_use_id: String,
         content: &'a str,
@@ -54,7 +69,32 @@ pub(super) enum Block<'a> {
     Replayed(Fields),
 }
 
+/// The bytes of a file.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Source<'a> {
+    Base64 { media_type: &'a str, data: Base64<'a> },
+}
+
+impl<'a> Source<'a> {
+    fn of(file: &'a Attachment) -> Self {
+        Self::Base64 { media_type: &file.media_type, data: Base64(&file.data) }
+    }
+}
+
 impl<'a> Block<'a> {
+    /// What a user says.
+    fn said(said: Said<'a>) -> Self {
+        match said {
+            Said::Text(text) => Self::Text { text, cache_control: None },
+            Said::Image(file) => Self::Image { source: Source::of(file), cache_control: None },
+            Said::Document(file) => {
+                let title = Some(file.name.as_str()).filter(|name| !history::is_blank(name));
+                Self::Document { source: Source::of(file), title, cache_control: None }
+            }
+        }
+    }
+
     /// A text block, unless the text is blank.
     pub(super) fn text(text: &'a str) -> Option<Self> {
         (!history::is_blank(text)).then_some(Self::Text { text, cache_control: None })
@@ -63,7 +103,10 @@ impl<'a> Block<'a> {
     /// Lets the cache end here.
     pub(super) fn cache(&mut self) {
         match self {
-            Self::Text { cache_control, .. } | Self::ToolResult { cache_control, .. } => {
+            Self::Text { cache_control, .. }
+            | Self::Image { cache_control, .. }
+            | Self::Document { cache_control, .. }
+            | Self::ToolResult { cache_control, .. } => {
                 *cache_control = Some(CacheControl::Ephemeral);
             }
             Self::Replayed(_) => {}
@@ -79,7 +122,7 @@ pub(super) fn conversation<'a>(messages: &'a [PromptMessage], model: &str) -> Ve
     let mut turns = Vec::new();
     for speech in history::conversation(messages, own_id) {
         match speech {
-            Speech::User(texts) => user(&mut turns, texts.into_iter().filter_map(Block::text).collect()),
+            Speech::User(pieces) => user(&mut turns, pieces.into_iter().map(Block::said).collect()),
             Speech::Answer(past) => {
                 turns.push(Turn { role: Role::Assistant, content: answer(&past, model) });
                 user(&mut turns, past.outcomes.into_iter().map(result).collect());

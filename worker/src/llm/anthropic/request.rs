@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 use chatplane_domain::Effort;
 
+use super::super::base64;
 use super::super::history::replayable_name;
+use super::super::intake::{ImageIntake, Intake};
 use super::super::tools::{input_schema, offered};
 use super::super::{ModelCall, PartContent, PromptMessage, ToolDefinition};
 use super::history::{Block, Turn, conversation};
@@ -61,7 +63,29 @@ pub(super) fn body(call: &ModelCall) -> String {
         thinking,
         output_config,
     };
-    serde_json::to_string(&request).expect("text and raw JSON can always be written")
+    base64::body(call, &request)
+}
+
+/// What an image may have; the provider counts it in base64, 5 MiB of it.
+const IMAGE_BYTES_MAX: usize = 5 * 1024 * 1024 / 4 * 3;
+
+/// Files that a model takes: all do but the oldest. The lists are complete and will not grow.
+pub(super) fn intake(model: &str) -> Intake {
+    const WITHOUT_IMAGES: [&str; 2] = ["claude-2", "claude-instant"];
+    const WITHOUT_DOCUMENTS: [&str; 3] = ["claude-3-opus", "claude-3-sonnet", "claude-3-haiku"];
+    if WITHOUT_IMAGES.iter().any(|family| model.contains(family)) {
+        return Intake::WORDS;
+    }
+    let images = ImageIntake {
+        bytes_max: IMAGE_BYTES_MAX,
+        side_max: 8000,
+        count_max: 100,
+        many: 20,
+        side_max_of_many: 2000,
+        animated: true,
+    };
+    let documents = !WITHOUT_DOCUMENTS.iter().any(|family| model.contains(family));
+    Intake { images: Some(images), documents }
 }
 
 /// The tools on offer. A history with calls needs a tool in the request: when none

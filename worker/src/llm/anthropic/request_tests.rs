@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::super::super::state::{Fields, State};
-use super::super::super::{AnswerPart, CallLimits, ToolResult};
+use super::super::super::{AnswerPart, Attachment, CallLimits, ToolResult, UserPiece};
 use super::super::FORMAT;
 use super::*;
 use bytes::Bytes;
@@ -48,7 +48,7 @@ fn messages(messages: Vec<PromptMessage>) -> Value {
 }
 
 fn user(text: &str) -> PromptMessage {
-    PromptMessage::User { texts: vec![text.to_owned()] }
+    PromptMessage::User { parts: vec![UserPiece::Text(text.to_owned())] }
 }
 
 fn answer(message_id: i64, parts: Vec<AnswerPart>) -> PromptMessage {
@@ -215,4 +215,53 @@ fn an_effort_is_sent_as_the_model_understands_it() {
         let request = request(&call);
         assert_eq!((&request["thinking"], &request["output_config"]), (thinking, output_config), "{model}");
     }
+}
+
+fn attachment(name: &str, media_type: &str) -> Attachment {
+    let data = Bytes::from_static(b"\x00\xFF\x10\xFE");
+    Attachment { name: name.to_owned(), media_type: media_type.to_owned(), data }
+}
+
+#[test]
+fn images_and_documents_are_blocks_with_their_bytes_where_they_stand() {
+    let parts = vec![
+        UserPiece::Image(attachment("a.png", "image/png")),
+        UserPiece::Text("What is this?".to_owned()),
+        UserPiece::Document(attachment("é \"b\".pdf", "application/pdf")),
+        UserPiece::Document(attachment(" ", "application/pdf")),
+    ];
+    let call = call(vec![PromptMessage::User { parts }]);
+
+    let sent = request(&call)["messages"][0]["content"].take();
+
+    let source = |media_type: &str| json!({"type": "base64", "media_type": media_type, "data": "AP8Q/g=="});
+    let expected = json!([
+        {"type": "image", "source": source("image/png")},
+        {"type": "text", "text": "What is this?"},
+        {"type": "document", "source": source("application/pdf"), "title": "é \"b\".pdf"},
+        {"type": "document", "source": source("application/pdf"), "cache_control": {"type": "ephemeral"}},
+    ]);
+    assert_eq!(sent, expected);
+}
+
+#[test]
+fn all_models_but_the_oldest_take_files() {
+    for (model, images, documents) in [
+        ("claude-sonnet-4-6", true, true),
+        ("anthropic.claude-opus-4-8-v1", true, true),
+        ("claude-3-5-sonnet-20241022", true, true),
+        ("claude-3-opus-20240229", true, false),
+        ("claude-3-haiku-20240307", true, false),
+        ("claude-2.1", false, false),
+        ("some-later-model", true, true),
+    ] {
+        let intake = intake(model);
+        assert_eq!((intake.images.is_some(), intake.documents), (images, documents), "{model}");
+    }
+}
+
+#[test]
+fn an_image_may_have_five_mebibytes_in_base64() {
+    let encoded = IMAGE_BYTES_MAX.div_ceil(3) * 4;
+    assert_eq!(encoded, 5 * 1024 * 1024);
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::dialect::{Piece, THOUGHT};
+use super::dialect::{FILE_BASE64, Piece, THOUGHT};
 
 /// What Anthropic refuses, as panics.
 pub(super) fn validate(request: &Value) {
@@ -38,6 +38,14 @@ pub(super) fn validate(request: &Value) {
 fn validate_block(block: &Value) {
     match block["type"].as_str().expect("a block has a type") {
         "text" => assert!(!block["text"].as_str().unwrap().trim().is_empty(), "no text is blank"),
+        "image" | "document" => {
+            let source = &block["source"];
+            let kinds = if block["type"] == "image" { "image/" } else { "application/pdf" };
+            assert_eq!(source["type"], "base64");
+            assert!(source["media_type"].as_str().unwrap().starts_with(kinds));
+            assert_eq!(source["data"], FILE_BASE64);
+            assert!(block["title"].as_str().is_none_or(|title| !title.trim().is_empty()));
+        }
         "tool_result" => assert!(!block["content"].as_str().unwrap().trim().is_empty()),
         "tool_use" => {
             assert!(block["input"].is_object());
@@ -72,7 +80,8 @@ fn validate_answer(content: &[Value], next: Option<&Value>, ids: &mut HashSet<St
 
 fn validate_results(content: &[Value], before: Option<&Value>) {
     let results = content.iter().take_while(|block| block["type"] == "tool_result").count();
-    assert!(content[results..].iter().all(|block| block["type"] == "text"), "results come first, then words");
+    let is_said = |block: &Value| block["type"] != "tool_result";
+    assert!(content[results..].iter().all(is_said), "results come first, then what the user says");
     let calls = before.map_or(0, |message| {
         message["content"].as_array().unwrap().iter().filter(|block| block["type"] == "tool_use").count()
     });

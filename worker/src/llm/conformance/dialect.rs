@@ -20,13 +20,18 @@ use crate::llm::reading::{Reading, Times};
 use crate::llm::sse::Event;
 use crate::llm::{
     Answer, AnswerPart, CallFailure, CallLimits, ModelCall, ModelEvent, PromptMessage, Provider,
-    ToolDefinition,
+    ToolDefinition, UserPiece,
 };
 
 /// The model that is called.
 pub(super) const MODEL: &str = "some-model";
 /// Thinking and its signature wherever a history has any, so that rules can compare them.
 pub(super) const THOUGHT: (&str, &str) = ("hm", "c2ln");
+
+/// The bytes of every file of a history…
+pub(super) const FILE: &[u8] = b"\x00\xFF\x10\xFE";
+/// …as they are sent.
+pub(super) const FILE_BASE64: &str = "AP8Q/g==";
 
 /// A wire format with samples of its streams.
 #[derive(Clone, Copy, Debug)]
@@ -191,7 +196,7 @@ pub(super) fn call(endpoint: &str) -> ModelCall {
         effort: Effort::Unspecified,
         output_tokens_max: 100,
         system: Vec::new(),
-        messages: vec![PromptMessage::User { texts: vec!["Say hello.".to_owned()] }],
+        messages: vec![PromptMessage::User { parts: vec![UserPiece::Text("Say hello.".to_owned())] }],
         tools: Vec::new(),
         limits: limits(),
     }
@@ -233,7 +238,8 @@ fn assemble<F: WireFormat>(model: &str, events: &[Value]) -> Vec<ModelEvent> {
 fn read<F: WireFormat>(chunks: Vec<Bytes>) -> stream::BoxStream<'static, Result<ModelEvent, CallFailure>> {
     let limits = limits();
     let times = Times::start(Instant::now(), &limits);
-    let failures = Failures { provider: F::NAME, host: "models.example".into(), api_key: "sk-secret".into() };
+    let (host, api_key) = ("models.example".into(), "sk-secret".into());
+    let failures = Failures { provider: F::NAME, host, api_key, has_files: false };
     let chunks = stream::iter(chunks.into_iter().map(Ok)).boxed();
     let reading =
         Reading::new(chunks, F::assembly(MODEL.to_owned(), limits.answer_bytes_max), times, failures);

@@ -5,9 +5,9 @@ use chatplane_domain::Effort;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::dialect::{DIALECTS, Dialect, MODEL, Piece, call, tool};
+use super::dialect::{DIALECTS, Dialect, FILE, MODEL, Piece, call, tool};
 use super::openai_rules::validate_own;
-use crate::llm::{AnswerPart, ModelCall, PartContent, PromptMessage, ToolResult};
+use crate::llm::{AnswerPart, Attachment, ModelCall, PartContent, PromptMessage, ToolResult, UserPiece};
 
 fn any_text() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["", " ", "\n\t", "word", "trailing \n", "\u{0}", "é\u{1f600}"])
@@ -79,6 +79,20 @@ fn odd_part() -> impl Strategy<Value = AnswerPart> {
         .prop_map(|(content, state)| AnswerPart { content, provider_state: Bytes::from_static(state) })
 }
 
+/// A piece of what a user says.
+fn any_said() -> impl Strategy<Value = UserPiece> {
+    let file = |media_type: &str| Attachment {
+        name: "a \"name\".x".to_owned(),
+        media_type: media_type.to_owned(),
+        data: Bytes::from_static(FILE),
+    };
+    prop_oneof![
+        4 => any_text().prop_map(|text| UserPiece::Text(text.to_owned())),
+        1 => Just(UserPiece::Image(file("image/png"))),
+        1 => Just(UserPiece::Document(file("application/pdf"))),
+    ]
+}
+
 /// Histories of any order, most of them no state machine would ever produce.
 fn any_history() -> impl Strategy<Value = Vec<PromptMessage>> {
     let result = (0..8_i64, 0..3_u32, any_text(), any::<bool>()).prop_map(
@@ -90,9 +104,9 @@ fn any_history() -> impl Strategy<Value = Vec<PromptMessage>> {
         },
     );
     let parts = prop_oneof![3 => produced_parts(), 1 => prop::collection::vec(odd_part(), 0..5)];
-    let texts = prop::collection::vec(any_text().prop_map(str::to_owned), 0..3);
+    let said = prop::collection::vec(any_said(), 0..3);
     let message = prop_oneof![
-        texts.prop_map(|texts| PromptMessage::User { texts }),
+        said.prop_map(|parts| PromptMessage::User { parts }),
         parts.prop_map(|parts| PromptMessage::Assistant { message_id: 0, parts }),
         prop::collection::vec(result, 0..4).prop_map(|results| PromptMessage::Tool { results }),
     ];
@@ -170,7 +184,7 @@ proptest! {
         parts in produced_parts(),
         said in any_text(),
     ) {
-        let said = PromptMessage::User { texts: vec![said.to_owned()] };
+        let said = PromptMessage::User { parts: vec![UserPiece::Text(said.to_owned())] };
         for dialect in DIALECTS {
             let before = messages(&dialect, history.clone());
             let mut longer = history.clone();

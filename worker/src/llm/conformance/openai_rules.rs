@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::dialect::{Piece, THOUGHT};
+use super::dialect::{FILE_BASE64, Piece, THOUGHT};
 
 /// What OpenAI, or a server that speaks like it, refuses, as panics.
 pub(super) fn validate(request: &Value) {
@@ -32,7 +32,7 @@ pub(super) fn validate(request: &Value) {
     while let [message, more @ ..] = rest {
         rest = match message["role"].as_str().unwrap() {
             "user" => {
-                validate_words(message, &["content", "role"]);
+                validate_user(message);
                 assert!(
                     more.first().is_none_or(|next| next["role"] == "assistant"),
                     "one user message at a time"
@@ -60,6 +60,30 @@ pub(super) fn validate_own(request: &Value) {
         "o3" | "gpt-5" => assert_ne!(effort, Some("none"), "{model} always thinks"),
         "gpt-5.6" if request["tools"].is_array() => assert_eq!(effort, Some("none")),
         _ => {}
+    }
+}
+
+/// Words, or a list of words and files.
+fn validate_user(message: &Value) {
+    let Some(parts) = message["content"].as_array() else {
+        return validate_words(message, &["content", "role"]);
+    };
+    let is_file = |part: &Value| part["type"] != "text";
+    assert!(parts.iter().any(is_file), "words alone are one text, which every server takes");
+    for part in parts {
+        let url = match part["type"].as_str().unwrap() {
+            "text" => {
+                assert!(!part["text"].as_str().unwrap().trim().is_empty(), "no text is blank");
+                continue;
+            }
+            "image_url" => part["image_url"]["url"].as_str().unwrap().strip_prefix("data:image/png"),
+            "file" => {
+                assert!(!part["file"]["filename"].as_str().unwrap().is_empty());
+                part["file"]["file_data"].as_str().unwrap().strip_prefix("data:application/pdf")
+            }
+            other => panic!("an unknown part {other}"),
+        };
+        assert_eq!(url.and_then(|url| url.strip_prefix(";base64,")), Some(FILE_BASE64));
     }
 }
 

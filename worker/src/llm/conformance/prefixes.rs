@@ -2,12 +2,13 @@
 //! cache by prefixes; and whatever a summary or a cleared context leaves of a history is a
 //! request that every provider accepts.
 
-use chatplane_domain::Usage;
+use chatplane_domain::{Usage, UserPart};
 use serde_json::{Value, json};
 
 use super::dialect::{DIALECTS, Dialect, MODEL, Piece, call, tool};
 use crate::{
-    llm::{ModelCall, ToolResult},
+    files::{Contents, pieces},
+    llm::{Intake, ModelCall, ToolResult},
     step::{
         Compaction, Content, History, Instructions, Message, Next, PastAnswer, Prompt, Situation,
         SummaryPlan, next,
@@ -27,7 +28,7 @@ fn result(call_message_id: i64) -> Content {
 }
 
 fn words(text: &str) -> Content {
-    Content::User { texts: vec![text.to_owned()] }
+    Content::User { parts: vec![UserPart::Text(text.to_owned())] }
 }
 
 /// A step with thinking, words and a call, its result, and what a user put in meanwhile.
@@ -76,7 +77,7 @@ fn summary_call(history: &History) -> ModelCall {
 fn call_with(prompt: Prompt) -> ModelCall {
     ModelCall {
         system: prompt.system,
-        messages: prompt.messages,
+        messages: pieces(prompt.messages, Vec::new(), &Contents::new(), &Intake::WORDS),
         tools: ["list_dir", "ask_user"].map(tool).to_vec(),
         ..call("http://127.0.0.1:1")
     }

@@ -2,7 +2,7 @@
 //!
 //! Beside what all providers ask for: a message per result, right after the answer that
 //! has the calls; texts as plain strings, which every server takes, where lists of parts
-//! are taken by some.
+//! are taken by some. Only what has files is such a list.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::super::history::{self, Outcome, PastAnswer, Speech};
+use super::super::base64::DataUrl;
+use super::super::history::{self, Outcome, PastAnswer, Said, Speech};
 use super::super::state::{Fields, State, raw_text, text_field};
 use super::super::{AnswerPart, PartContent, PromptMessage};
 use super::FORMAT;
@@ -27,7 +28,7 @@ pub(super) enum Message<'a> {
         content: String,
     },
     User {
-        content: String,
+        content: Content<'a>,
     },
     Assistant {
         /// Null beside calls: some servers miss the field when it is left out.
@@ -42,6 +43,34 @@ pub(super) enum Message<'a> {
         tool_call_id: String,
         content: Cow<'a, str>,
     },
+}
+
+/// What a user says.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Content<'a> {
+    Plain(String),
+    Parts(Vec<Part<'a>>),
+}
+
+/// A part of what a user says.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Part<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: ImageUrl<'a> },
+    File { file: File<'a> },
+}
+
+#[derive(Serialize)]
+pub(super) struct ImageUrl<'a> {
+    url: DataUrl<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct File<'a> {
+    filename: &'a str,
+    file_data: DataUrl<'a>,
 }
 
 /// The conversation as Chat Completions has it, to be answered by `model`.
@@ -62,7 +91,7 @@ pub(super) fn conversation<'a>(
     }
     for speech in history::conversation(messages, own_id) {
         match speech {
-            Speech::User(texts) => conversation.push(Message::User { content: texts.join(PARAGRAPH) }),
+            Speech::User(pieces) => conversation.push(Message::User { content: content(&pieces) }),
             Speech::Answer(past) => {
                 conversation.push(answer(&past, model));
                 conversation.extend(past.outcomes.into_iter().map(result));
@@ -70,6 +99,26 @@ pub(super) fn conversation<'a>(
         }
     }
     conversation
+}
+
+/// Words alone are one text.
+fn content<'a>(pieces: &[Said<'a>]) -> Content<'a> {
+    let words = |said: &Said<'a>| match said {
+        Said::Text(text) => Some(*text),
+        Said::Image(_) | Said::Document(_) => None,
+    };
+    match pieces.iter().map(words).collect::<Option<Vec<_>>>() {
+        Some(texts) => Content::Plain(texts.join(PARAGRAPH)),
+        None => Content::Parts(pieces.iter().map(|said| part(*said)).collect()),
+    }
+}
+
+fn part(said: Said<'_>) -> Part<'_> {
+    match said {
+        Said::Text(text) => Part::Text { text },
+        Said::Image(file) => Part::ImageUrl { image_url: ImageUrl { url: DataUrl(file) } },
+        Said::Document(file) => Part::File { file: File { filename: &file.name, file_data: DataUrl(file) } },
+    }
 }
 
 fn answer<'a>(past: &PastAnswer<'_>, model: &str) -> Message<'a> {

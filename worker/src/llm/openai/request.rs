@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 
 use chatplane_domain::Effort;
 
+use super::super::base64;
+use super::super::intake::{ImageIntake, Intake};
 use super::super::tools::{input_schema, offered};
 use super::super::{ModelCall, ToolDefinition};
 use super::history::{Message, conversation};
@@ -98,7 +100,7 @@ pub(super) fn body(call: &ModelCall, server: Server) -> String {
         tools,
         messages: conversation(&call.system, &call.messages, &call.provider_model),
     };
-    serde_json::to_string(&request).expect("text and raw JSON can always be written")
+    base64::body(call, &request)
 }
 
 fn tool(tool: &ToolDefinition) -> Tool<'_> {
@@ -149,6 +151,25 @@ fn thinks_with_tools(model: &str) -> bool {
     const FAMILIES: [&str; 6] = ["o1", "o3", "o4", "gpt-5-", "gpt-5.1", "gpt-oss"];
     let model = family(model);
     model == "gpt-5" || FAMILIES.iter().any(|family| model.starts_with(family))
+}
+
+/// Files that a model takes. OpenAI's models that know words only are a closed list; of other
+/// servers nobody can tell. PDFs are taken by OpenAI's own servers alone.
+pub(super) fn intake(model: &str, server: Server) -> Intake {
+    if without_images(model) {
+        return Intake::WORDS;
+    }
+    let images = ImageIntake { animated: server == Server::Compatible, ..ImageIntake::ANY };
+    let documents = server == Server::Own && !family(model).starts_with("gpt-4-");
+    Intake { images: Some(images), documents }
+}
+
+/// OpenAI's models that know words only.
+fn without_images(model: &str) -> bool {
+    const FAMILIES: [&str; 8] =
+        ["gpt-3.5", "gpt-4-0", "gpt-4-1106", "gpt-4-32k", "gpt-oss", "o1-mini", "o1-preview", "o3-mini"];
+    let model = family(model);
+    model == "gpt-4" || FAMILIES.iter().any(|family| model.starts_with(family))
 }
 
 /// How many tokens OpenAI lets an answer of a model have, for older models that have

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use super::super::super::anthropic::Anthropic;
 use super::super::super::call::WireFormat;
 use super::super::super::state::{Fields, State};
-use super::super::super::{AnswerPart, CallLimits, PartContent, PromptMessage, ToolResult};
+use super::super::super::{
+    AnswerPart, Attachment, CallLimits, PartContent, PromptMessage, ToolResult, UserPiece,
+};
 use super::super::{FORMAT, OpenAi};
 use super::*;
 
@@ -39,7 +41,7 @@ fn messages(messages: Vec<PromptMessage>) -> Value {
 }
 
 fn user(text: &str) -> PromptMessage {
-    PromptMessage::User { texts: vec![text.to_owned()] }
+    PromptMessage::User { parts: vec![UserPiece::Text(text.to_owned())] }
 }
 
 fn part(content: PartContent, state: &str) -> AnswerPart {
@@ -73,7 +75,13 @@ fn result(call_index: u32, output: &str, is_error: bool) -> PromptMessage {
 #[test]
 fn a_conversation_is_told_as_chat_completions_has_it() {
     let mut call = call(vec![
-        PromptMessage::User { texts: vec!["Look.".into(), " ".into(), "There.".into()] },
+        PromptMessage::User {
+            parts: vec![
+                UserPiece::Text("Look.".into()),
+                UserPiece::Text(" ".into()),
+                UserPiece::Text("There.".into()),
+            ],
+        },
         answer(vec![
             text("Yes."),
             tool_call("{\"b\": 1.50, \"a\":2}", "{\"id\":\"call_x\",\"extra_content\":{\"s\":1.50}}"),
@@ -260,4 +268,56 @@ fn an_effort_is_sent_where_the_model_takes_it() {
         let sent = request(&call, server);
         assert_eq!(sent["reasoning_effort"].as_str(), expected, "{server:?} {model} {tools}");
     }
+}
+
+#[test]
+fn a_message_with_files_is_a_list_and_one_without_is_a_text() {
+    let file = |name: &str, media_type: &str| Attachment {
+        name: name.to_owned(),
+        media_type: media_type.to_owned(),
+        data: Bytes::from_static(b"\x00\xFF\x10\xFE"),
+    };
+    let parts = vec![
+        UserPiece::Text("Look.".to_owned()),
+        UserPiece::Image(file("a.webp", "image/webp")),
+        UserPiece::Document(file("é \"b\".pdf", "application/pdf")),
+        UserPiece::Text(" ".to_owned()),
+    ];
+
+    let sent = request(&call(vec![PromptMessage::User { parts }, user("And?")]), Server::Own);
+
+    let document = json!({"filename": "é \"b\".pdf", "file_data": "data:application/pdf;base64,AP8Q/g=="});
+    let expected = json!([
+        {"type": "text", "text": "Look."},
+        {"type": "image_url", "image_url": {"url": "data:image/webp;base64,AP8Q/g=="}},
+        {"type": "file", "file": document},
+        {"type": "text", "text": "And?"},
+    ]);
+    let messages = sent["messages"].as_array().unwrap();
+    assert_eq!(messages.last().unwrap(), &json!({"role": "user", "content": expected}));
+}
+
+#[test]
+fn files_are_sent_where_model_and_server_take_them() {
+    use Server::{Azure, Compatible, Own};
+    for (server, model, images, documents) in [
+        (Own, "gpt-5.6", true, true),
+        (Own, "gpt-4o-mini", true, true),
+        (Own, "gpt-4.1", true, true),
+        (Own, "o3", true, true),
+        (Own, "some-later-model", true, true),
+        (Own, "gpt-4-turbo", true, false),
+        (Own, "gpt-4", false, false),
+        (Own, "gpt-4-0613", false, false),
+        (Own, "ft:gpt-3.5-turbo:me", false, false),
+        (Own, "o3-mini", false, false),
+        (Azure, "gpt-5", true, false),
+        (Azure, "my-model", true, false),
+        (Compatible, "qwen3-vl", true, false),
+        (Compatible, "gpt-oss:20b", false, false),
+    ] {
+        let intake = intake(model, server);
+        assert_eq!((intake.images.is_some(), intake.documents), (images, documents), "{server:?} {model}");
+    }
+    assert!(!intake("gpt-5", Own).images.unwrap().animated, "OpenAI refuses images that move");
 }

@@ -12,9 +12,9 @@ use tokio::sync::Semaphore;
 use super::{
     ControlPlane, RunningWorker, ScriptedModel,
     control_plane::Tool,
-    model::{Beat, answer, begin, call, end, end_at, fail, say, used},
+    model::{Beat, answer, begin, call, end, end_at, fail, say, used, words},
 };
-use crate::llm::{ModelCall, PromptMessage, StopReason};
+use crate::llm::{ModelCall, PromptMessage, StopReason, UserPiece};
 
 /// A chat with a tool, whose history is summarized at 70 percent.
 pub(super) async fn start() -> ControlPlane {
@@ -38,14 +38,13 @@ pub(super) fn gate() -> Arc<Semaphore> {
 }
 
 fn last_words(call: &ModelCall) -> String {
-    match call.messages.last().unwrap() {
-        PromptMessage::User { texts } => texts.join("|"),
-        other => panic!("{other:?}"),
-    }
+    words(call.messages.last().unwrap()).join("|")
 }
 
 pub(super) fn is_summary_request(call: &ModelCall) -> bool {
-    matches!(call.messages.last(), Some(PromptMessage::User { texts }) if texts[0].starts_with("Write a summary"))
+    let asks =
+        |piece: &UserPiece| matches!(piece, UserPiece::Text(text) if text.starts_with("Write a summary"));
+    matches!(call.messages.last(), Some(PromptMessage::User { parts }) if asks(&parts[0]))
 }
 
 #[tokio::test]
@@ -77,7 +76,7 @@ async fn a_summary_that_is_ready_rides_on_the_next_commit_and_takes_the_place_of
     let writes: Vec<_> = state.writes.iter().map(|(name, _)| *name).collect();
     assert_eq!(writes, ["CommitStep", "CommitToolResults", "CommitStep", "CommitToolResults", "CommitStep"]);
     let last = model.calls()[3].clone();
-    assert!(matches!(&last.messages[0], PromptMessage::User { texts } if texts[1] == "all of it, in short"));
+    assert_eq!(words(&last.messages[0])[1], "all of it, in short");
     assert_eq!(last.messages.len(), 3, "the summary and the step after it: {:?}", last.messages);
     assert_eq!(state.usage, [], "the commit has its tokens");
     assert_eq!(state.live(0).iter().filter(|piece| *piece == "start 0 Summary").count(), 1);

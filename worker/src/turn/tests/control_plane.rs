@@ -24,7 +24,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Status, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::service::Service;
+use super::{aside::Aside, service::Service};
 
 pub(super) const CHAT_ID: &str = "0198c5a0-0000-7000-8000-000000000001";
 pub(super) const TOKEN: &str = "cp_worker_token";
@@ -108,6 +108,8 @@ pub(super) struct State {
     pub(super) last_write_no: i64,
     last_outcome: proto::WriteOutcome,
     pub(super) down: Option<mpsc::Sender<Result<proto::SessionResponse, Status>>>,
+    /// What is read and handed in beside the turn.
+    pub(super) aside: Aside,
 }
 
 pub(super) struct Shared {
@@ -258,6 +260,7 @@ impl State {
             last_write_no: 0,
             last_outcome: proto::WriteOutcome::default(),
             down: None,
+            aside: Aside::default(),
         };
         state.user("hi");
         state
@@ -278,7 +281,7 @@ impl State {
         }
     }
 
-    fn lease(&mut self) {
+    pub(super) fn lease(&mut self) {
         self.take_lease();
         self.deliver();
     }
@@ -372,6 +375,7 @@ impl State {
             user_instructions: self.user_instructions.to_owned(),
             compaction_threshold_percent: self.compaction_threshold_percent,
             compact_requested: self.compact_requested,
+            debug_recording: self.aside.debug_recording,
         }
     }
 

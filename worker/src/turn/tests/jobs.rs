@@ -14,7 +14,7 @@ use super::{
     control_plane::{CHAT_ID, Fault, TOKEN},
     model::{Beat, answer, begin, call, end, fail, say, used},
 };
-use crate::llm::{ModelCall, PromptMessage, StopReason};
+use crate::llm::{ModelCall, PromptMessage, StopReason, UserPiece};
 
 const EXCERPT: &str = "User: How does the garden grow?";
 
@@ -100,8 +100,8 @@ async fn a_title_is_asked_for_without_tools_and_handed_in_with_its_tokens() {
     assert_eq!((provider_model.as_str(), tools.len(), *output_tokens_max), ("smart-1", 0, 4096));
     assert_eq!(*effort, Effort::Unspecified, "some servers refuse a call that names one");
     assert!(system[0].starts_with("You write titles for conversations."), "{system:?}");
-    let [PromptMessage::User { texts }] = &messages[..] else { panic!("{messages:?}") };
-    assert!(texts[0].contains(EXCERPT), "{texts:?}");
+    let [PromptMessage::User { parts }] = &messages[..] else { panic!("{messages:?}") };
+    assert!(matches!(&parts[..], [UserPiece::Text(text)] if text.contains(EXCERPT)), "{parts:?}");
     assert_eq!(control_plane.state().writes, [], "no chat was written to");
 }
 

@@ -1,12 +1,15 @@
 //! Whole turns: a worker against a control plane in memory and a scripted model.
 
+mod aside;
 mod client_tools;
 mod compaction;
 mod control_plane;
+mod files;
 mod interruptions;
 mod jobs;
 mod model;
 mod reads;
+mod recordings;
 mod rows;
 mod service;
 mod steering;

@@ -13,7 +13,10 @@ use chatplane_domain::{ChatError, ErrorKind, Usage};
 use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::Semaphore;
 
-use crate::llm::{CallFailure, ModelCall, ModelEvent, PartKind, Provider, StopReason};
+use crate::llm::{
+    CallFailure, Intake, ModelCall, ModelEvent, PartKind, PromptMessage, Provider, Providers, StopReason,
+    UserPiece,
+};
 
 /// What happens next in an answer.
 #[derive(Clone)]
@@ -77,6 +80,21 @@ impl Provider for ScriptedModel {
         })
         .boxed()
     }
+
+    /// As Anthropic's.
+    fn intake(&self, _: &str, _: &str) -> Intake {
+        Providers::default().get("anthropic").unwrap().intake("http://127.0.0.1:1", "claude-sonnet-4-6")
+    }
+}
+
+/// What a user says in words.
+pub(super) fn words(message: &PromptMessage) -> Vec<&str> {
+    let PromptMessage::User { parts } = message else { panic!("{message:?}") };
+    let words = parts.iter().filter_map(|part| match part {
+        UserPiece::Text(text) => Some(text.as_str()),
+        UserPiece::Image(_) | UserPiece::Document(_) => None,
+    });
+    words.collect()
 }
 
 pub(super) const USAGE: Usage = Usage {

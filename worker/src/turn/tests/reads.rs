@@ -10,7 +10,7 @@ use super::{
     control_plane::Tool,
     model::{Beat, answer, begin, call, end},
 };
-use crate::llm::{PromptMessage, StopReason};
+use crate::llm::{PromptMessage, StopReason, UserPiece};
 
 #[tokio::test]
 async fn an_incomplete_lease_is_read_before_it_is_run() {
@@ -38,7 +38,7 @@ async fn an_edit_in_the_middle_of_a_read_makes_it_begin_anew() {
 
     assert_eq!(control_plane.state().told(), ["edited", "to the edited"]);
     let prompts: Vec<_> = model.calls().into_iter().map(|call| call.messages).collect();
-    assert_eq!(prompts, [[PromptMessage::User { texts: vec!["edited".to_owned()] }]]);
+    assert_eq!(prompts, [[PromptMessage::User { parts: vec![UserPiece::Text("edited".to_owned())] }]]);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ impl State {
         self.store(chat::Role::User, vec![chat::Part { kind: Some(kind) }], Vec::new());
     }
 
-    fn store(
+    pub(super) fn store(
         &mut self,
         role: chat::Role,
         parts: Vec<chat::Part>,
@@ -112,6 +112,8 @@ fn short(part: &chat::Part) -> String {
         chat::part::Kind::ToolCall(part) => {
             format!("call {} {}({})", part.call_index, part.tool_name, part.arguments_json)
         }
+        chat::part::Kind::File(part) => format!("file {}", part.name),
+        chat::part::Kind::FileReference(_) | chat::part::Kind::DiffComment(_) => "a place".to_owned(),
         chat::part::Kind::ToolResult(part) => {
             let mark = if part.is_error { "error" } else { "result" };
             format!("{mark} {} of {}: {}", part.call_index, part.call_message_id, part.output)

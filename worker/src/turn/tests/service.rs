@@ -29,6 +29,7 @@ impl WorkerService for Service {
     type SessionStream = ReceiverStream<Result<proto::SessionResponse, Status>>;
     type GetTurnStream = Responses<proto::GetTurnResponse>;
     type CallToolStream = Responses<proto::CallToolResponse>;
+    type ReadFileStream = Responses<proto::ReadFileResponse>;
 
     async fn session(
         &self,
@@ -252,6 +253,30 @@ impl WorkerService for Service {
                 Some(_) => Err(Status::unknown("transport error")),
             }
         })
+    }
+
+    async fn read_file(
+        &self,
+        request: Request<proto::ReadFileRequest>,
+    ) -> Result<Response<Self::ReadFileStream>, Status> {
+        let pieces = self.change(|state| state.aside.read_file(request.into_inner()))?;
+        if self.0.state.lock().unwrap().aside.file_reads_hang {
+            std::future::pending::<()>().await;
+        }
+        Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
+    }
+
+    async fn record_debug_step(
+        &self,
+        request: Request<proto::RecordDebugStepRequest>,
+    ) -> Result<Response<proto::RecordDebugStepResponse>, Status> {
+        if self.change(|state| {
+            state.aside.steps.push(request.into_inner());
+            state.aside.recording_hangs
+        }) {
+            std::future::pending::<()>().await;
+        }
+        Ok(Response::new(proto::RecordDebugStepResponse {}))
     }
 
     async fn call_tool(

@@ -7,10 +7,10 @@ use super::{
     control_plane::Tool,
     model::{Beat, answer, begin, call, end, end_at, fail, say},
 };
-use crate::llm::{PromptMessage, StopReason};
+use crate::llm::{PromptMessage, StopReason, UserPiece};
 
 fn words(text: &str) -> PromptMessage {
-    PromptMessage::User { texts: vec![text.to_owned()] }
+    PromptMessage::User { parts: vec![UserPiece::Text(text.to_owned())] }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::{
     control_plane::{Fault, Tool},
     model::{USAGE, answer, begin, call, end, fail, say, used},
 };
-use crate::llm::{PromptMessage, StopReason};
+use crate::llm::{PromptMessage, StopReason, UserPiece};
 
 #[tokio::test]
 async fn a_turn_of_one_step_is_streamed_and_committed_once() {
@@ -26,7 +26,7 @@ async fn a_turn_of_one_step_is_streamed_and_committed_once() {
     assert_eq!(stored.usage.unwrap().output_tokens, USAGE.output_tokens);
     assert_eq!(stored.model, "smart");
     let call = &model.calls()[0];
-    assert_eq!(call.messages, [PromptMessage::User { texts: vec!["hi".to_owned()] }]);
+    assert_eq!(call.messages, [PromptMessage::User { parts: vec![UserPiece::Text("hi".to_owned())] }]);
     assert_eq!((call.api_key.as_str(), call.provider_model.as_str()), ("key", "smart"));
     worker.stop().await.unwrap();
     assert_eq!(control_plane.state().usage, []);
@@ -132,7 +132,10 @@ async fn a_superseded_answer_is_dropped_reported_and_given_anew() {
 
     assert_eq!(control_plane.state().told(), ["edited", "new"]);
     assert_eq!(control_plane.state().writes, [("CommitStep", 1), ("CommitStep", 1)]);
-    assert_eq!(model.calls()[1].messages, [PromptMessage::User { texts: vec!["edited".to_owned()] }]);
+    assert_eq!(
+        model.calls()[1].messages,
+        [PromptMessage::User { parts: vec![UserPiece::Text("edited".to_owned())] }]
+    );
     control_plane.until("the report", |state| !state.usage.is_empty()).await;
     assert_eq!(control_plane.state().usage[0].model_call, 1);
 }

@@ -160,7 +160,7 @@ impl Database {
             if let Body::User(message) = &row.body
                 && let Some(queued) = message.queued_message_id
             {
-                copy.contents.insert(queued, message.texts.clone());
+                copy.contents.insert(queued, message.parts.clone());
                 copy.fates.insert(queued, Fate::Entered(*id));
             }
         }

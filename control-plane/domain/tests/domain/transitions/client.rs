@@ -2,7 +2,7 @@
 
 use chatplane_domain::{
     BusyBehavior, CallKind, Chat, Command, ConfigureChat, EditQueuedMessage, HistoryEnds, MessageId, Role,
-    SubmittedResult,
+    SubmittedResult, UserPart,
 };
 
 use super::{Line, holder::asked};
@@ -79,7 +79,7 @@ fn queue() -> Vec<Line> {
     let edit_queued = |number| {
         Command::EditQueuedMessage(EditQueuedMessage {
             id: queued_id(number),
-            texts: vec!["other words".to_owned()],
+            parts: vec![UserPart::Text("other words".to_owned())],
         })
     };
     let delete = |number| Command::DeleteQueuedMessage(queued_id(number));

@@ -284,5 +284,6 @@ fn control_plane() -> Vec<Line> {
         Line::new("ExpireCalls before the deadline", |_| Command::ExpireCalls).at(later(59)),
         Line::new("FailRunnable", fail),
         Line::new("FailRunnable, worker call open", fail).given(with_worker_call),
+        Line::new("DeleteChat", |_| Command::DeleteChat),
     ]
 }

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use chatplane_domain::{
     ACTION_TIMEOUT_DEFAULT, AnswerPart, Body, Change, Chat, ChatId, Command, Context, Covered, CreateChat,
     Decision, Effort, HistoryEnds, Inserted, MessageId, OrganizationId, Outcome, Queued, QueuedMessageId,
-    Rejection, Role, UserId, UserMessage, Visibility, create, decide,
+    Rejection, Role, UserId, UserMessage, UserPart, Visibility, create, decide, texts,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::store::{
-    ChatView, MessageChange, MessageView, MetadataView, QueueChange, QueuePosition, QueueThrough, QueuedView,
-    RowPosition, SyncFrom, SyncPage,
+    Beside, ChatView, MessageChange, MessageView, MetadataView, QueueChange, QueuePosition, QueueThrough,
+    QueuedView, RowPosition, SyncFrom, SyncPage,
 };
 
 /// Few, so that most syncs take several pages.
@@ -26,7 +26,7 @@ struct Row {
 
 struct QueueRow {
     queued: Queued,
-    texts: Vec<String>,
+    parts: Vec<UserPart>,
     revision: i64,
     removed: bool,
 }
@@ -42,7 +42,7 @@ pub(super) struct Database {
 pub(super) fn user_message(text: &str, model: Option<&str>) -> UserMessage {
     UserMessage {
         created_by: UserId(Uuid::from_u128(2)),
-        texts: vec![text.to_owned()],
+        parts: vec![UserPart::Text(text.to_owned())],
         model: model.map(str::to_owned),
         effort: None,
         queued_message_id: None,
@@ -105,10 +105,10 @@ impl Database {
         self.delete(&change, revision);
         let mut content = change.queue_content;
         for queued in change.queue_upserted {
-            let texts = content.take_if(|content| content.id == queued.id).map(|content| content.texts);
-            let kept = self.queue.remove(&queued.id).map(|row| row.texts);
+            let parts = content.take_if(|content| content.id == queued.id).map(|content| content.parts);
+            let kept = self.queue.remove(&queued.id).map(|row| row.parts);
             let row = QueueRow {
-                texts: texts.or(kept).expect("a new entry has content"),
+                parts: parts.or(kept).expect("a new entry has content"),
                 revision,
                 removed: false,
                 queued,
@@ -149,7 +149,7 @@ impl Database {
                 self.remove_queued(queued, revision);
                 let row = &self.queue[&queued];
                 let message = UserMessage {
-                    texts: row.texts.clone(),
+                    parts: row.parts.clone(),
                     queued_message_id: Some(queued),
                     ..user_message("", row.queued.model.as_deref())
                 };
@@ -211,7 +211,9 @@ impl Database {
     }
 
     pub(super) fn view(&self) -> ChatView {
-        ChatView::of(&self.chat, self.metadata.clone(), time(), time())
+        let metadata = self.metadata.clone();
+        let beside = Beside { metadata, create_time: time(), update_time: time(), ..Beside::default() };
+        ChatView::of(&self.chat, beside)
     }
 
     pub(super) fn sync(&self, from: SyncFrom) -> SyncPage {
@@ -305,12 +307,12 @@ fn queued_view(row: &QueueRow) -> QueuedView {
         id: row.queued.id,
         position: row.queued.position,
         steering: row.queued.steering,
-        preview_text: row.texts.concat(),
+        preview_text: texts(&row.parts).collect(),
         created_by: row.queued.created_by,
         model: row.queued.model.clone(),
         effort: row.queued.effort,
         create_time: time(),
-        texts: Vec::new(),
+        parts: Vec::new(),
     }
 }
 

@@ -1,0 +1,125 @@
+use std::time::Duration;
+
+use sqlx::{PgPool, Row as _, postgres::PgPoolOptions};
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::{limits::Limits, store::DEFAULT_ORGANIZATION, testing::database};
+
+/// Longer than anything takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+async fn world() -> (Store, PgPool, UserId) {
+    let url = database().await;
+    let store =
+        Store::connect(&url, 4, Limits::default().database_use_max).await.expect("the database answers");
+    let user = UserId(Uuid::now_v7());
+    store.create_user(user, DEFAULT_ORGANIZATION, "user", false).await.expect("the user is new");
+    let pool = PgPoolOptions::new().connect(&url).await.expect("the database answers");
+    (store, pool, user)
+}
+
+/// A file whose content is its name, as far as the store looks.
+fn file(owner: UserId, name: &'static str, content: &'static [u8]) -> NewFile<'static> {
+    let mut sha256 = [0; 32];
+    sha256[..content.len()].copy_from_slice(content);
+    NewFile { id: FileId(Uuid::now_v7()), owner, name, media_type: "text/plain", sha256, content }
+}
+
+/// Waits until a statement of the store waits for somebody's lock.
+async fn until_one_waits(pool: &PgPool) {
+    let waiting = "select count(*) from pg_stat_activity \
+                   where datname = current_database() and wait_event_type = 'Lock'";
+    let waits = async {
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(pool).await.expect("it answers") == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, waits).await.expect("a statement waits");
+}
+
+#[tokio::test]
+async fn a_file_whose_content_goes_while_it_is_stored_is_stored_anew() {
+    let (store, pool, user) = world().await;
+    store.put_file(&file(user, "a", b"bytes")).await.expect("it is stored");
+    let mut deleting = pool.begin().await.expect("it begins");
+    sqlx::query("delete from files").execute(&mut *deleting).await.expect("they go");
+    sqlx::query("delete from file_contents").execute(&mut *deleting).await.expect("they go");
+
+    let storing = tokio::spawn({
+        let store = store.clone();
+        async move { store.put_file(&file(user, "b", b"bytes")).await }
+    });
+    until_one_waits(&pool).await;
+    deleting.commit().await.expect("it is committed");
+
+    let stored = storing.await.expect("it does not panic").expect("it is stored");
+    assert_eq!(stored.name, "b");
+    let piece = store.file_piece(stored.file_id, 0, 10).await.expect("it is read");
+    assert_eq!(piece.as_deref(), Some(&b"bytes"[..]));
+}
+
+#[tokio::test]
+async fn a_file_that_another_stores_meanwhile_is_found() {
+    let (store, pool, user) = world().await;
+    let mut other = pool.begin().await.expect("it begins");
+    let theirs = file(user, "a", b"bytes");
+    sqlx::query("insert into file_contents (owner_id, sha256, content) values ($1, $2, $3)")
+        .bind(user.0)
+        .bind(&theirs.sha256[..])
+        .bind(theirs.content)
+        .execute(&mut *other)
+        .await
+        .expect("it is new");
+    sqlx::query(
+        "insert into files (file_id, owner_id, name, media_type, size_bytes, sha256) \
+         values ($1, $2, 'a', 'text/plain', 5, $3)",
+    )
+    .bind(theirs.id.0)
+    .bind(user.0)
+    .bind(&theirs.sha256[..])
+    .execute(&mut *other)
+    .await
+    .expect("it is new");
+
+    let storing = tokio::spawn({
+        let store = store.clone();
+        async move { store.put_file(&file(user, "a", b"bytes")).await }
+    });
+    until_one_waits(&pool).await;
+    other.commit().await.expect("it is committed");
+
+    let found = storing.await.expect("it does not panic").expect("it is there");
+    assert_eq!(found.file_id, theirs.id);
+}
+
+#[tokio::test]
+async fn a_piece_is_read_without_the_rest() {
+    let (store, pool, user) = world().await;
+    let stored = store.put_file(&file(user, "a", b"0123456789")).await.expect("it is stored");
+
+    for (offset, length, expected) in
+        [(0, 3, &b"012"[..]), (3, 4, b"3456"), (8, 5, b"89"), (10, 1, b""), (0, 100, b"0123456789")]
+    {
+        let piece = store.file_piece(stored.file_id, offset, length).await.expect("it is read");
+        assert_eq!(piece.as_deref(), Some(expected));
+    }
+    assert_eq!(store.file_piece(FileId(Uuid::now_v7()), 0, 1).await.expect("it answers"), None);
+    // What is compressed would be read from its beginning to find a place in it.
+    let storage = "select attstorage = 'e' from pg_attribute \
+                   where attrelid = 'file_contents'::regclass and attname = 'content'";
+    let row = sqlx::query(storage).fetch_one(&pool).await.expect("it answers");
+    assert!(row.get::<bool, _>(0), "the content is stored outside its row, as it is");
+}
+
+#[tokio::test]
+async fn only_its_owner_is_given_a_file_by_its_id() {
+    let (store, _pool, user) = world().await;
+    let stored = store.put_file(&file(user, "a", b"bytes")).await.expect("it is stored");
+    let unknown = FileId(Uuid::now_v7());
+
+    let mine = store.files(user, &[stored.file_id, unknown]).await.expect("it answers");
+    let theirs = store.files(UserId(Uuid::now_v7()), &[stored.file_id]).await.expect("it answers");
+
+    assert_eq!((mine, theirs), (vec![stored], Vec::new()));
+}

@@ -1,0 +1,152 @@
+//! Buckets: stretches of time under which texts are filed.
+
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+};
+
+use chatplane_domain::UserId;
+use sha2::{Digest as _, Sha256};
+
+use super::document::Document;
+use crate::store::{Error, Store};
+
+/// Texts that a replica files under one bucket. Of a common word a search reads one bucket,
+/// and so at most as many rows; of a rare one it looks into all, so there should not be many.
+const BUCKET_TEXTS_MAX: i64 = 4096;
+
+/// Hexadecimal digits of a prefix.
+const PREFIX_BYTES: usize = 4;
+
+/// The bucket that this replica files new texts under. Each replica has its own, and takes the
+/// next number when it is full: a bucket is only a hint of age.
+#[derive(Debug)]
+pub(crate) struct Buckets {
+    current: AtomicI64,
+    /// Texts that were filed under it.
+    texts: AtomicI64,
+    /// Whether any was since the index was last tidied up.
+    has_news: AtomicBool,
+}
+
+impl Default for Buckets {
+    fn default() -> Self {
+        Self { current: AtomicI64::new(1), texts: AtomicI64::new(0), has_news: AtomicBool::new(false) }
+    }
+}
+
+impl Buckets {
+    /// What a row of these texts is found by, as a literal of `tsvector`; none where they
+    /// have no words.
+    pub(crate) fn document<'a>(&self, owner: UserId, texts: impl Iterator<Item = &'a str>) -> Option<String> {
+        let document = Document::of(texts);
+        if document.is_empty() {
+            return None;
+        }
+        self.texts.fetch_add(1, Ordering::Relaxed);
+        self.has_news.store(true, Ordering::Relaxed);
+        Some(document.literal(&prefix(owner, self.current.load(Ordering::Relaxed))))
+    }
+
+    fn is_full(&self) -> bool {
+        self.texts.load(Ordering::Relaxed) >= BUCKET_TEXTS_MAX
+    }
+
+    fn begin(&self, bucket: i64) {
+        self.current.store(bucket, Ordering::Relaxed);
+        self.texts.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What lexemes of an owner begin with in a bucket. Two may share one: whose a row is, is
+/// looked up with it.
+pub(super) fn prefix(owner: UserId, bucket: i64) -> String {
+    let mut hash = Sha256::new();
+    hash.update(owner.0.as_bytes());
+    hash.update(bucket.to_be_bytes());
+    hash.finalize().iter().take(PREFIX_BYTES).fold(String::new(), |mut prefix, byte| {
+        write!(prefix, "{byte:02x}").expect("a String takes it");
+        prefix
+    })
+}
+
+impl Store {
+    /// Goes on with the bucket that was begun last; once, when the replica starts.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub(crate) async fn resume_bucket(&self) -> Result<(), Error> {
+        let last = sqlx::query_scalar!(r#"select last_value as "bucket!" from search_buckets"#)
+            .fetch_one(&self.connections)
+            .await?;
+        self.buckets.begin(last);
+        Ok(())
+    }
+
+    /// Begins the next bucket when the current one is full, and moves what has been stored
+    /// since the last time to its place in the index: until then every search reads it all,
+    /// and the write that makes it too much would have to do the work.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub(crate) async fn tend_search(&self) -> Result<(), Error> {
+        if self.buckets.is_full() {
+            let next = sqlx::query_scalar!(r#"select nextval('search_buckets') as "bucket!""#)
+                .fetch_one(&self.connections)
+                .await?;
+            self.buckets.begin(next);
+        }
+        if !self.buckets.has_news.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let tidied = sqlx::query_scalar!(
+            r#"select
+                   gin_clean_pending_list('messages_search'::regclass)
+                   + gin_clean_pending_list('chat_metadata_search'::regclass) as "pages!""#
+        )
+        .fetch_one(&self.connections)
+        .await;
+        if tidied.is_err() {
+            self.buckets.has_news.store(true, Ordering::Relaxed);
+        }
+        tidied?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_document_is_filed_under_its_owner_and_the_bucket() {
+        let buckets = Buckets::default();
+        let (owner, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
+        let document = |owner| buckets.document(owner, ["Hello"].into_iter()).expect("it has a word");
+
+        let first = document(owner);
+        assert_eq!(first, format!("'{}hello':1 ", prefix(owner, 1)));
+        assert_ne!(document(other), first);
+        assert_eq!(buckets.document(owner, [" "].into_iter()), None);
+        buckets.begin(2);
+        assert_ne!(document(owner), first);
+        assert_eq!(prefix(owner, 1).len(), 8);
+    }
+
+    #[test]
+    fn a_bucket_is_full_when_it_has_its_texts() {
+        let buckets = Buckets::default();
+        let file = || buckets.document(UserId(Uuid::nil()), ["a"].into_iter());
+
+        (1..BUCKET_TEXTS_MAX).for_each(|_| drop(file()));
+        assert!(!buckets.is_full());
+        file();
+        assert!(buckets.is_full());
+        buckets.begin(2);
+        assert!(!buckets.is_full());
+    }
+}
