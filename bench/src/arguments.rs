@@ -20,11 +20,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Which rows of the budgets to measure; `interrupt` stops answers, and `trips` counts round trips
-    /// to PostgreSQL.
+    /// Which rows of the budgets to measure; `interrupt` stops answers, `trips` counts round trips
+    /// to PostgreSQL, and `library` lists, searches and watches many chats.
     #[arg(long, value_delimiter = ',', value_name = "ROWS",
           default_values_t = [Row::R1, Row::R3, Row::R4, Row::R5, Row::R8, Row::R9, Row::R10, Row::R13,
-                              Row::Interrupt, Row::Trips])]
+                              Row::Interrupt, Row::Trips, Row::Library])]
     pub(crate) rows: Vec<Row>,
 
     /// Measure little and shortly: shows that everything works, and no figure to quote.
@@ -64,6 +64,16 @@ pub(crate) struct Arguments {
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(CHUNK_BYTES_MIN as u64..=65536))]
     pub(crate) chunk_bytes: usize,
 
+    /// Chats of the large database that `library` measures. By default 100000, and 2000 with --quick.
+    #[arg(long, value_name = "N",
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2_000..=10_000_000))]
+    pub(crate) library_chats: Option<usize>,
+
+    /// Messages of them all; a chat has four at least. By default 2000000, and 40000 with --quick.
+    #[arg(long, value_name = "N",
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(8_000..=100_000_000))]
+    pub(crate) library_messages: Option<usize>,
+
     /// Be the floor of row 8: an idle process with a gRPC server and a database connection.
     #[arg(long, hide = true, value_name = "URL")]
     pub(crate) floor_process: Option<String>,
@@ -92,6 +102,8 @@ pub(crate) enum Row {
     Interrupt,
     #[value(name = "trips")]
     Trips,
+    #[value(name = "library")]
+    Library,
 }
 
 impl std::fmt::Display for Row {
@@ -107,6 +119,7 @@ impl std::fmt::Display for Row {
             Self::R13 => "13",
             Self::Interrupt => "interrupt",
             Self::Trips => "trips",
+            Self::Library => "library",
         })
     }
 }
@@ -138,7 +151,7 @@ mod tests {
 
         assert_eq!(parse("1,13,trips").unwrap().rows, [Row::R1, Row::R13, Row::Trips]);
         assert!(parse("2").is_err());
-        assert_eq!(Arguments::try_parse_from(["chatplane-bench"]).unwrap().rows.len(), 10);
+        assert_eq!(Arguments::try_parse_from(["chatplane-bench"]).unwrap().rows.len(), 11);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::{
 };
 
 use chatplane_embedded_postgres::Postgres;
+use tokio::sync::Mutex;
 
-use crate::{arguments::Arguments, scale::Scale};
+use crate::{arguments::Arguments, library::Library, scale::Scale};
 
 /// What every measurement has at hand.
 pub(crate) struct Bench<'a> {
@@ -19,6 +20,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) postgres: &'a Postgres,
     /// A directory for logs and data, gone with us.
     pub(crate) scratch: &'a Path,
+    /// The large database, from the first round that needs it on; it goes with PostgreSQL.
+    pub(crate) library: Mutex<Option<Library>>,
     number: AtomicU32,
 }
 
@@ -29,11 +32,14 @@ impl<'a> Bench<'a> {
         postgres: &'a Postgres,
         scratch: &'a Path,
     ) -> Self {
-        let scale = match arguments.quick {
+        let mut scale = match arguments.quick {
             true => Scale::quick(arguments.rounds),
             false => Scale::full(arguments.rounds),
         };
-        Self { arguments, scale, chatplane, postgres, scratch, number: AtomicU32::new(0) }
+        scale.library_chats = arguments.library_chats.unwrap_or(scale.library_chats);
+        scale.library_messages = arguments.library_messages.unwrap_or(scale.library_messages);
+        let (library, number) = (Mutex::new(None), AtomicU32::new(0));
+        Self { arguments, scale, chatplane, postgres, scratch, library, number }
     }
 
     /// A name that nothing else of this run has.

@@ -18,6 +18,8 @@ use crate::{
     wait::in_time,
 };
 
+pub(crate) mod library;
+
 /// Adds the token to every call.
 #[derive(Clone, Debug)]
 pub(crate) struct Bearer(MetadataValue<Ascii>);

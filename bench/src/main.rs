@@ -4,6 +4,7 @@
 //! - `rows`: one file a row; `floors`: the primitives;
 //! - `stack`, `process`, `database`, `binary`: what is measured, as processes of the
 //!   `chatplane` binary on a private, durable PostgreSQL;
+//! - `library`: a large database for lists and searches;
 //! - `client`, `fake_worker`, `model_server`, `proxy`: what it is measured with, in this
 //!   process, so that one clock sees both ends;
 //! - `measure`, `samples`, `summary`, `report`: from figures to the table.
@@ -34,6 +35,7 @@ mod database;
 mod error;
 mod fake_worker;
 mod floors;
+mod library;
 mod measure;
 mod model_server;
 mod proc;

@@ -1,6 +1,8 @@
 //! What is measured, and what it has to reach. The numbers are those of the design's
 //! page of budgets.
 
+pub(crate) mod library;
+
 /// What a figure counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {

@@ -31,6 +31,15 @@ pub(crate) struct Scale {
     /// How often the prompts of one are read, and how often without the index.
     pub(crate) prompt_reads: usize,
     pub(crate) prompt_reads_without_index: usize,
+    /// Chats and messages of the large database.
+    pub(crate) library_chats: usize,
+    pub(crate) library_messages: usize,
+    /// Calls of each kind there, before those that count and then.
+    pub(crate) library_warm_up: usize,
+    pub(crate) library_events: usize,
+    /// Changes that a watcher missed: few and many, and how often it resumes.
+    pub(crate) library_changes: [usize; 2],
+    pub(crate) library_resumes: usize,
     /// Calls whose round trips are counted.
     pub(crate) counted_calls: usize,
     /// How long the round trips of an idle replica are counted.
@@ -56,6 +65,12 @@ impl Scale {
             prompt_messages: 5_000,
             prompt_reads: 300,
             prompt_reads_without_index: 20,
+            library_chats: 100_000,
+            library_messages: 2_000_000,
+            library_warm_up: 20,
+            library_events: 200,
+            library_changes: [100, 1_000],
+            library_resumes: 30,
             counted_calls: 200,
             counted_idle: Duration::from_secs(10),
         }
@@ -79,6 +94,12 @@ impl Scale {
             prompt_messages: 500,
             prompt_reads: 20,
             prompt_reads_without_index: 3,
+            library_chats: 2_000,
+            library_messages: 40_000,
+            library_warm_up: 2,
+            library_events: 20,
+            library_changes: [100, 300],
+            library_resumes: 3,
             counted_calls: 20,
             counted_idle: Duration::from_secs(1),
         }

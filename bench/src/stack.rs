@@ -99,13 +99,19 @@ impl<'a> Stack<'a> {
     }
 
     /// Ends everything and removes the database. Nothing may have ended before.
-    pub(crate) async fn end(mut self) -> Result<()> {
+    pub(crate) async fn end(self) -> Result<()> {
+        let bench = self.bench;
+        self.stop().await?.remove(bench).await
+    }
+
+    /// Ends everything and leaves the database. Nothing may have ended before.
+    pub(crate) async fn stop(mut self) -> Result<Database> {
         self.require_running()?;
         for process in self.workers.iter_mut().chain([&mut self.control_plane]) {
             process.kill()?;
             process.ended().await?;
         }
-        self.database.remove(self.bench).await
+        Ok(self.database)
     }
 }
 
@@ -121,7 +127,7 @@ pub(crate) fn start_serve(
         ("CHATPLANE_LISTEN".to_owned(), address.to_string()),
         ("CHATPLANE_DATABASE_URL".to_owned(), database_url.to_owned()),
         ("CHATPLANE_MODEL".to_owned(), "bench".to_owned()),
-        ("ANTHROPIC_API_KEY".to_owned(), "bench".to_owned()),
+        ("ANTHROPIC_API_KEY".to_owned(), "bench-key".to_owned()),
         // A model call beside each new chat would be measured with whatever runs then.
         ("CHATPLANE_GENERATE_TITLES".to_owned(), "false".to_owned()),
     ];

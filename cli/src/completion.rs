@@ -16,7 +16,11 @@ use crate::{
         client::{Address, Connection},
         library::Shell,
     },
-    client::{connection::with_deadline, words::quote_name},
+    client::{
+        connection::with_deadline,
+        requests::{ARCHIVED, UNREAD},
+        words::quote_name,
+    },
     commands,
 };
 
@@ -53,16 +57,31 @@ pub(crate) fn script(shell: Shell) -> io::Result<Vec<u8>> {
 
 /// The user's chats, the newest first. None where they cannot be had at once: a shell has no place for a reason.
 pub(crate) fn chats() -> Vec<CompletionCandidate> {
+    offered("")
+}
+
+/// Those that can be brought back.
+pub(crate) fn archived_chats() -> Vec<CompletionCandidate> {
+    offered(ARCHIVED)
+}
+
+/// Those with an answer that the user has not read.
+pub(crate) fn unread_chats() -> Vec<CompletionCandidate> {
+    offered(UNREAD)
+}
+
+/// The chats of a query.
+fn offered(q: &'static str) -> Vec<CompletionCandidate> {
     let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() else {
         return Vec::new();
     };
-    let listed = runtime.block_on(async { timeout(ANSWER_TIME_MAX, listed()).await });
+    let listed = runtime.block_on(async { timeout(ANSWER_TIME_MAX, listed(q)).await });
     listed.ok().flatten().unwrap_or_default().into_iter().enumerate().filter_map(candidate).collect()
 }
 
-async fn listed() -> Option<Vec<ListedChat>> {
+async fn listed(q: &str) -> Option<Vec<ListedChat>> {
     let mut client = commands::client(&connection()).ok()?;
-    let request = ListChatsRequest { page_size: CHATS_OFFERED, ..Default::default() };
+    let request = ListChatsRequest { page_size: CHATS_OFFERED, q: q.to_owned(), ..Default::default() };
     Some(client.list_chats(with_deadline(request)).await.ok()?.into_inner().chats)
 }
 

@@ -39,8 +39,8 @@ pub struct Config {
           hide_env_values = true)]
     pub anthropic_base_url: String,
 
-    /// Key of OpenAI's API, or of a server that speaks like it; such a server may take any. Kept in memory;
-    /// workers get it with a lease.
+    /// Key of OpenAI's API, or of a server that speaks like it; such a server may take any. One of fewer than
+    /// 8 bytes is taken for no secret. Kept in memory; workers get it with a lease.
     #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub openai_api_key: Option<String>,
 

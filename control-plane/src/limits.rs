@@ -19,7 +19,7 @@ pub struct Limits {
     /// 10 s, and as much for the way there and back as a network in trouble may take.
     pub database_use_max: Duration,
     /// How long a call may take until its answer begins, its request's arrival included: 3 MiB over a slow
-    /// line, and a write that waits for its row a few times.
+    /// line, and a write that waits for its row a few times. An upload has more: see `upload_ends`.
     pub answer_begins: Duration,
     /// A watcher that got nothing for this long gets a progress event: proxies cut silent streams.
     pub progress_interval: Duration,
@@ -32,11 +32,19 @@ pub struct Limits {
     pub file_bytes_max: usize,
     /// Files that the messages of a chat may refer to.
     pub files_per_chat_max: usize,
-    /// A client that uploads a file sends its next piece within this time.
+    /// Files that a user may have: counting them is a matter of milliseconds.
+    pub files_per_owner_max: i64,
+    /// Bytes that a user's files may have, each content counted once: one user does not fill the disk.
+    pub file_bytes_per_owner_max: i64,
+    /// A file that no chat is linked to stays this long after it was uploaded or unlinked: for a draft that is
+    /// sent tomorrow morning.
+    pub unlinked_file_kept: Duration,
+    /// A client that uploads a file sends its next piece within this time. So late it may be on the whole, too:
+    /// see `UPLOAD_RATE_MIN`.
     pub upload_idle: Duration,
     /// How long an upload waits for others to end.
     pub upload_wait: Duration,
-    /// What was kept for long enough is looked for this often. It is counted in days; a short look costs three
+    /// What was kept for long enough is looked for this often. It is counted in days; a short look costs five
     /// statements.
     pub retention_sweep_interval: Duration,
 }
@@ -56,10 +64,24 @@ impl Default for Limits {
             workspace_return: Duration::from_secs(8),
             file_bytes_max: 10 * 1024 * 1024,
             files_per_chat_max: 100,
+            files_per_owner_max: 10_000,
+            file_bytes_per_owner_max: 10 * 1024 * 1024 * 1024,
+            unlinked_file_kept: Duration::from_secs(24 * 60 * 60),
             upload_idle: Duration::from_secs(30),
             upload_wait: Duration::from_secs(30),
             retention_sweep_interval: Duration::from_secs(10 * 60),
         }
+    }
+}
+
+impl Limits {
+    /// How long an upload may take at most: to say what it is, to wait for a slot, to send the largest file as
+    /// slowly as one may, and to be stored.
+    pub(crate) fn upload_ends(&self) -> Duration {
+        files::upload_time(self.file_bytes_max)
+            .saturating_add(self.upload_idle.saturating_mul(2))
+            .saturating_add(self.upload_wait)
+            .saturating_add(self.answer_begins)
     }
 }
 
@@ -140,10 +162,22 @@ pub(crate) mod files {
     pub(crate) const UPLOADS_BYTES_MAX: usize = 96 * 1024 * 1024;
     /// Uploads at the same time, however small: each has a stream, and soon a connection to the database.
     pub(crate) const UPLOADS_MAX: usize = 16;
-    /// An upload has ended by then: at the default size that is 34 KiB/s, which any network has.
-    pub(crate) const UPLOAD_TIME_MAX: Duration = Duration::from_secs(300);
+    /// Uploads of one user at the same time, of the nine or so that fit: two are as quick as more, and others
+    /// find a slot.
+    pub(crate) const UPLOADS_PER_USER_MAX: usize = 2;
+    /// Bytes a second that an upload has on the whole, but for the time in which one may be silent: what any
+    /// network has, so that nobody holds a place by sending little.
+    pub(crate) const UPLOAD_RATE_MIN: usize = 32 * 1024;
+    /// Files that a message names: what models get to read of as many texts fits one call.
+    pub(crate) const FILE_PARTS_MAX: usize = 20;
     /// Bytes of a path that a message points at: what Linux takes.
     pub(crate) const PATH_BYTES_MAX: usize = 4096;
+
+    /// How long these bytes take at the slowest rate that is taken.
+    pub(crate) fn upload_time(bytes: usize) -> Duration {
+        let ms = bytes.saturating_mul(1000) / UPLOAD_RATE_MIN;
+        Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
+    }
 }
 
 /// A chat's title is cut to this many characters.

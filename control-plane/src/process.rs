@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     app::{App, AppParts},
     config::{Config, ConfigError},
-    grpc::{self, Serving},
+    grpc::{self, Deadline, Serving},
     limits::Limits,
     pubsub::Hub,
     relay::Relay,
@@ -80,13 +80,13 @@ pub async fn run_with(
     let connections_max = config.database_connections;
     let store = Store::connect(&config.database_url, connections_max, limits.database_use_max).await?;
     Store::migrate(&config.database_url).await?;
-    store.resume_bucket().await?;
+    store.begin_bucket().await?;
     if let Some(model) = &model {
         store.put_model(DEFAULT_ORGANIZATION, model).await?;
     }
     let replica = ReplicaId(Uuid::now_v7());
     let streams_end = CancellationToken::new();
-    let (drain, answer_begins) = (limits.drain, limits.answer_begins);
+    let (drain, deadline) = (limits.drain, Deadline::new(&limits));
     let app = App::new(AppParts {
         replica,
         store: store.clone(),
@@ -103,7 +103,7 @@ pub async fn run_with(
     grpc::set_health(&health, ServingStatus::Serving).await;
     let stop = CancellationToken::new();
     tracing::info!(%address, replica = %replica, "the control plane takes calls");
-    let serving = Serving { listener, tls, answer_begins, stop: stop.clone() };
+    let serving = Serving { listener, tls, deadline, stop: stop.clone() };
     let serve = grpc::serve(app.clone(), serving, &health);
     tokio::pin!(serve);
     let (served, leave_by) = tokio::select! {

@@ -1,5 +1,6 @@
 //! The worker: pulls runnable chats, calls models, runs tools and commits steps.
 
+mod aside;
 mod backoff;
 mod config;
 mod files;

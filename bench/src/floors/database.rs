@@ -98,6 +98,24 @@ pub(crate) async fn write_ms(bench: &Bench<'_>, database: &Database) -> Result<f
     median(times).ok_or_else(|| Error::wrong("nothing was written"))
 }
 
+/// The median time of reading one of these chats by its key, one at a time, in milliseconds.
+pub(crate) async fn read_ms(bench: &Bench<'_>, database: &Database, chats: &[Uuid]) -> Result<f64> {
+    const CHAT: &str = "select * from chats where chat_id = $1";
+    let mut connection = connect(database.url()).await?;
+    let mut times = Vec::with_capacity(bench.scale.floor_events);
+    // Far from one another, as those of a page are.
+    let scattered = chats.iter().cycle().step_by(1 + chats.len() / 7);
+    for (number, chat) in scattered.take(bench.scale.warm_up + bench.scale.floor_events).enumerate() {
+        let start = Instant::now();
+        sqlx::query(CHAT).bind(chat).fetch_one(&mut connection).await.or_failed("read a row")?;
+        if number >= bench.scale.warm_up {
+            times.push(milliseconds(start.elapsed()));
+        }
+    }
+    connection.close().await.or_failed("leave PostgreSQL")?;
+    median(times).ok_or_else(|| Error::wrong("nothing was read"))
+}
+
 /// How many writes a second so many connections make together.
 pub(crate) async fn writes_per_second(
     bench: &Bench<'_>,

@@ -1,7 +1,9 @@
-//! The rows of the budgets. Each is measured with processes and a database of its own.
+//! The rows of the budgets. Each is measured with processes of its own, and but for `library`, whose data takes
+//! long to load, with a database of its own.
 
 mod first_part;
 mod interrupt;
+mod library;
 mod live_part;
 mod memory;
 mod pick_up;
@@ -25,6 +27,7 @@ pub(crate) async fn measure(row: Row, bench: &Bench<'_>) -> Result<Vec<Reading>>
         Row::R9 => Box::pin(start::measure(bench)).await,
         Row::R10 => Box::pin(takeover::measure(bench)).await,
         Row::R13 => Box::pin(prompts::measure(bench)).await,
+        Row::Library => Box::pin(library::measure(bench)).await,
         Row::Interrupt => Box::pin(interrupt::measure(bench)).await,
         Row::Trips => Box::pin(round_trips::measure(bench)).await,
     }

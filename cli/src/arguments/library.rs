@@ -20,8 +20,8 @@ pub(crate) enum LibraryCommand {
     ///
     /// The table has the place of a pinned chat, a `•` where an answer is not read, the chat's id, state, the
     /// time since its last change, title and labels. In a terminal it is a list to choose from: the arrow keys
-    /// or j and k move, Enter opens the chat, `/` asks for another query, q leaves. With `--all`, and where
-    /// standard input or output is no terminal, it is printed.
+    /// or j and k move, Enter opens the chat, `/` asks for another query, q leaves; it follows what happens to
+    /// the chats. With `--all`, and where standard input or output is no terminal, it is printed.
     ///
     /// With `--json` each chat is a line (`ListedChat`).
     ///
@@ -42,6 +42,17 @@ pub(crate) enum LibraryCommand {
     /// Security: as for `chatplane chats`.
     Show(Chat),
 
+    /// Mark a chat as read: its answers so far are not new any more.
+    ///
+    /// Opening a chat does it, too.
+    ///
+    /// Exit codes: 0 when it is read, 2 for wrong usage, 3 when the control plane cannot be used or refuses it,
+    /// 130 when interrupted.
+    ///
+    /// Security: what you have read is your own; nobody else sees it.
+    #[command(mut_arg("chat", |chat| chat.add(ArgValueCandidates::new(completion::unread_chats))))]
+    Read(Chat),
+
     /// Archive a chat: it is no longer listed, and takes no messages. It must be idle.
     ///
     /// Exit codes: 0 when it is archived, 2 for wrong usage, 3 when the control plane cannot be used or refuses
@@ -56,6 +67,7 @@ pub(crate) enum LibraryCommand {
     /// 130 when interrupted.
     ///
     /// Security: nothing else changes.
+    #[command(mut_arg("chat", |chat| chat.add(ArgValueCandidates::new(completion::archived_chats))))]
     Unarchive(Chat),
 
     /// Set and remove labels of a chat, or list them.

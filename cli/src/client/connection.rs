@@ -20,6 +20,9 @@ pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long it has to answer.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it has where files go up: the question waits behind what is on its way, which is 1 MiB, and 32 s of
+/// the slowest line that is taken.
+const UPLOAD_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The client of `ChatService`, which sends the user's token.
 pub(crate) type ChatClient = ChatServiceClient<InterceptedService<Channel, Bearer>>;
@@ -65,6 +68,15 @@ pub(crate) enum ConnectError {
 impl Server {
     /// A connection that is made when it is first used, and again when it was lost.
     pub(crate) fn channel(&self) -> Result<Channel, ConnectError> {
+        self.connect(KEEP_ALIVE_TIMEOUT)
+    }
+
+    /// One for files, which may take long on their way.
+    pub(crate) fn file_channel(&self) -> Result<Channel, ConnectError> {
+        self.connect(UPLOAD_KEEP_ALIVE_TIMEOUT)
+    }
+
+    fn connect(&self, keep_alive_timeout: Duration) -> Result<Channel, ConnectError> {
         let invalid = || ConnectError::AddressInvalid(self.address.clone());
         let uri: Uri = self.address.parse().map_err(|_| invalid())?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(invalid)?.to_owned();
@@ -72,7 +84,7 @@ impl Server {
         let endpoint = Endpoint::from(uri)
             .connect_timeout(CONNECT_TIME_MAX)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+            .keep_alive_timeout(keep_alive_timeout);
         match (scheme.as_str(), self.plaintext) {
             ("http", Plaintext::Everywhere) => Ok(endpoint.connect_lazy()),
             ("http", Plaintext::OnThisHost) if is_loopback(&host) => Ok(endpoint.connect_lazy()),

@@ -23,10 +23,18 @@ use super::{ClientError, connection::FileClient, notes::Notes, outage::Outage, w
 const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A piece of an upload: a quarter of what the API takes at once.
 const PIECE_BYTES: usize = 256 * 1024;
-/// An upload that takes longer is taken for lost, and begun anew: 10 MiB over a slow line.
-const UPLOAD_TIME_MAX: Duration = Duration::from_secs(180);
+/// How long an upload may take, whatever its size: the control plane lets it wait for others, and be silent.
+const UPLOAD_TIME_MIN: Duration = Duration::from_secs(120);
+/// Bytes a second of the slowest line that the control plane takes a file from.
+const UPLOAD_RATE_MIN: u64 = 32 * 1024;
 /// A name is cut to what the API takes.
 const NAME_CHARACTERS_MAX: usize = 255;
+/// Bytes of a file's name that usual file systems take.
+const LOCAL_NAME_BYTES_MAX: usize = 255;
+/// Bytes of the end of a name that is kept when a name is cut: longer than what programs know a file by.
+const EXTENSION_BYTES_MAX: usize = 32;
+/// What a file is called that has no name of its own.
+const NAMELESS: &str = "file";
 
 /// A file that was read, and what it is called.
 #[derive(Clone)]
@@ -38,9 +46,7 @@ pub(crate) struct Content {
 /// Reads a file whole, so that a disk that fails in the middle leaves no half of it with others.
 pub(crate) async fn read(path: &Path) -> Result<Content, ClientError> {
     let unread = |path: PathBuf| move |source| ClientError::FileUnread { path, source };
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let name: String =
-        name.chars().filter(|character| !character.is_control()).take(NAME_CHARACTERS_MAX).collect();
+    let name = given_name(path);
     let owned = path.to_owned();
     let reading = spawn_blocking(move || {
         let mut bytes = Vec::new();
@@ -55,6 +61,22 @@ pub(crate) async fn read(path: &Path) -> Result<Content, ClientError> {
     Ok(Content { name, bytes: bytes.into() })
 }
 
+/// What the file is called elsewhere: its name here, without what no name may have there.
+fn given_name(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let taken = name.chars().filter(|character| !character.is_control());
+    let taken = taken.map(|character| if character == '\\' { '_' } else { character });
+    let name: String = taken.take(NAME_CHARACTERS_MAX).collect();
+    if name.is_empty() { NAMELESS.to_owned() } else { name }
+}
+
+/// An upload that takes longer is taken for lost, and begun anew. The control plane says earlier of a line that
+/// it is too slow.
+fn upload_time_max(content: &Content) -> Duration {
+    let bytes = u64::try_from(content.bytes.len()).expect("a file that was read is below 2^64 bytes");
+    UPLOAD_TIME_MIN + Duration::from_secs(bytes.div_ceil(UPLOAD_RATE_MIN))
+}
+
 /// Uploads a file.
 pub(crate) async fn upload(
     client: &FileClient,
@@ -64,7 +86,7 @@ pub(crate) async fn upload(
     let mut outage = Outage::new("take the file", notes.clone());
     loop {
         let mut request = Request::new(stream::iter(pieces(content.clone())));
-        request.set_timeout(UPLOAD_TIME_MAX);
+        request.set_timeout(upload_time_max(content));
         match client.clone().upload_file(request).await {
             Ok(response) => {
                 outage.is_over();
@@ -168,14 +190,29 @@ impl Download {
     }
 }
 
-/// The name under which a file is kept here: it leads to no other directory, hides nothing, and is no flag.
+/// The name under which a file is kept here: it leads to no other directory, hides nothing, is no flag, and is
+/// no longer than names can be.
 pub(crate) fn local_name(name: &str) -> String {
     let is_harmless = |character: &char| {
         !character.is_control() && !turns_text(*character) && !matches!(character, '/' | '\\')
     };
     let name: String = name.chars().filter(is_harmless).collect();
     let name = name.trim().trim_start_matches(['.', '-']);
-    if name.is_empty() { "file".to_owned() } else { name.to_owned() }
+    if name.is_empty() { NAMELESS.to_owned() } else { shortened(name) }
+}
+
+/// A name is cut before its extension, which says what the file is.
+fn shortened(name: &str) -> String {
+    if name.len() <= LOCAL_NAME_BYTES_MAX {
+        return name.to_owned();
+    }
+    let stem_bytes = match name.rfind('.') {
+        Some(dot) if name.len() - dot <= EXTENSION_BYTES_MAX => dot,
+        Some(_) | None => name.len(),
+    };
+    let (stem, extension) = name.split_at(stem_bytes);
+    let end = stem.floor_char_boundary(LOCAL_NAME_BYTES_MAX - extension.len());
+    format!("{}{extension}", stem[..end].trim_end())
 }
 
 #[cfg(test)]
@@ -210,6 +247,49 @@ mod tests {
         ] {
             assert_eq!(local_name(given), kept, "{given:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_for_a_directory_is_cut_before_its_extension() {
+        let named = |stem: &str, characters, extension| format!("{}{extension}", stem.repeat(characters));
+        for (given, kept) in [
+            (named("文", 255, ""), named("文", 85, "")),
+            (named("文", 251, ".pdf"), named("文", 83, ".pdf")),
+            (named("x", 251, ".pdf"), named("x", 251, ".pdf")),
+            (named("🦀", 250, ".tar"), named("🦀", 62, ".tar")),
+            // No extension is as long.
+            (format!("a.{}", "文".repeat(253)), format!("a.{}", "文".repeat(84))),
+            (format!("{}.{}", "文".repeat(200), "x".repeat(40)), "文".repeat(85)),
+        ] {
+            let local = local_name(&given);
+            assert_eq!(local, kept);
+            assert!(local.len() <= LOCAL_NAME_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_none_elsewhere_is_made_one() {
+        for (path, given) in [
+            ("/home/ada/notes.txt", "notes.txt"),
+            ("back\\slash.txt", "back_slash.txt"),
+            ("a\n\u{1b}\u{85}b", "ab"),
+            ("\n", "file"),
+            ("..", "file"),
+        ] {
+            assert_eq!(given_name(Path::new(path)), given, "{path:?}");
+        }
+        assert_eq!(given_name(Path::new(&"é".repeat(300))), "é".repeat(255));
+    }
+
+    #[test]
+    fn an_upload_has_as_long_as_the_slowest_line_that_is_taken_needs() {
+        let time = |bytes| {
+            let content = Content { name: "a".to_owned(), bytes: vec![0; bytes].into() };
+            upload_time_max(&content).as_secs()
+        };
+
+        assert_eq!(time(0), 120);
+        assert_eq!(time(10 * 1024 * 1024), 120 + 320);
     }
 
     #[tokio::test]

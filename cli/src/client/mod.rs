@@ -2,7 +2,7 @@
 //!
 //! - `connection`: an address and a token become a client of `ChatService`;
 //! - `requests`, `outage`: calls that are repeated under their request id until they are answered;
-//! - `watch`: the events of a chat, over broken connections;
+//! - `watch`: the events of a chat, over broken connections; `freshness`: signs that some chat has changed;
 //! - `transcript`, `words`: pure: events in, what to print out;
 //! - `style`, `markdown`, `printer`, `progress`: how it is printed;
 //! - `exchange`, `awaited`: one message and the end of its turn;
@@ -16,6 +16,7 @@ pub(crate) mod details;
 mod error;
 pub(crate) mod exchange;
 pub(crate) mod files;
+pub(crate) mod freshness;
 pub(crate) mod json;
 pub(crate) mod listing;
 pub(crate) mod markdown;

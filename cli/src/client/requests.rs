@@ -6,8 +6,8 @@ use chatplane_proto::chat::v1::{
     DeleteQueuedMessageResponse, ForkChatRequest, ForkChatResponse, GetChatRequest, GetChatResponse,
     InterruptChatRequest, InterruptChatResponse, ListChatsRequest, ListChatsResponse, ListMessagesRequest,
     ListMessagesResponse, ListPromptsRequest, ListPromptsResponse, ListQueuedMessagesRequest,
-    ListQueuedMessagesResponse, SendMessageRequest, SendMessageResponse, UnarchiveChatRequest,
-    UnarchiveChatResponse, UpdateChatRequest, UpdateChatResponse,
+    ListQueuedMessagesResponse, MarkReadRequest, MarkReadResponse, SendMessageRequest, SendMessageResponse,
+    UnarchiveChatRequest, UnarchiveChatResponse, UpdateChatRequest, UpdateChatResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -17,6 +17,11 @@ use crate::client::{
     notes::Notes,
     outage::Outage,
 };
+
+/// The query of the chats that can be brought back.
+pub(crate) const ARCHIVED: &str = "archived:true";
+/// The query of the chats with an answer that the user has not read.
+pub(crate) const UNREAD: &str = "has_unread:true";
 
 /// Whom to call, and whom to tell when nobody answers.
 #[derive(Clone)]
@@ -65,6 +70,7 @@ impl Caller {
         list_chats(ListChatsRequest) -> ListChatsResponse, "list the chats";
         get_chat(GetChatRequest) -> GetChatResponse, "show the chat";
         update_chat(UpdateChatRequest) -> UpdateChatResponse, "change the chat";
+        mark_read(MarkReadRequest) -> MarkReadResponse, "mark the chat as read";
         archive_chat(ArchiveChatRequest) -> ArchiveChatResponse, "archive the chat";
         unarchive_chat(UnarchiveChatRequest) -> UnarchiveChatResponse, "bring the chat back";
         list_messages(ListMessagesRequest) -> ListMessagesResponse, "list messages";

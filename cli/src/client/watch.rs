@@ -9,7 +9,7 @@ use tonic::Status;
 use crate::client::{ClientError, connection::ChatClient, outage::Outage, requests::Caller};
 
 /// Each event is either something new or the sign of life that comes every 15 s.
-const SILENCE_TIME_MAX: Duration = Duration::from_secs(45);
+pub(super) const SILENCE_TIME_MAX: Duration = Duration::from_secs(45);
 /// Events that wait to be read; the control plane keeps the others.
 const EVENTS_MAX: usize = 16;
 

@@ -13,7 +13,6 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 
 use super::CommandError;
 use crate::{
@@ -42,16 +41,18 @@ pub(super) struct Kept {
 
 /// The client that the flags, the environment and what is kept lead to, in this order.
 pub(crate) fn client(connection: &Connection) -> Result<ChatClient, CommandError> {
-    clients(connection).map(|(chats, _)| chats)
+    let (server, bearer) = connect(connection)?;
+    Ok(chat_client(server.channel()?, bearer))
 }
 
-/// The same, with the client for files: both share a connection.
+/// The same, with the client for files: each has a connection of its own, so that nothing waits behind a file.
 pub(super) fn clients(connection: &Connection) -> Result<(ChatClient, FileClient), CommandError> {
-    let (channel, bearer) = connect(connection)?;
-    Ok((chat_client(channel.clone(), bearer.clone()), file_client(channel, bearer)))
+    let (server, bearer) = connect(connection)?;
+    let chats = chat_client(server.channel()?, bearer.clone());
+    Ok((chats, file_client(server.file_channel()?, bearer)))
 }
 
-fn connect(connection: &Connection) -> Result<(Channel, Bearer), CommandError> {
+fn connect(connection: &Connection) -> Result<(Server, Bearer), CommandError> {
     let kept = || match file() {
         Some(path) => read(&path),
         None => Ok(None),
@@ -76,7 +77,7 @@ fn connect(connection: &Connection) -> Result<(Channel, Bearer), CommandError> {
             (server, kept.token, "`chatplane login`")
         }
     };
-    Ok((server.channel()?, Bearer::new(&token, origin)?))
+    Ok((server, Bearer::new(&token, origin)?))
 }
 
 /// The address that was asked for, or is kept, or is usual. How to talk to it is kept with it.

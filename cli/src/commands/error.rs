@@ -52,6 +52,10 @@ pub(crate) enum CommandError {
     ChatMissing,
     #[error("the label {key:?} is given twice: a key has one value")]
     LabelTwice { key: String },
+    #[error(
+        "no file can be made as {path:?}: say with --output where to, or `--output -` for standard output"
+    )]
+    DownloadUnmade { path: PathBuf, source: io::Error },
     #[error("the file could not be written to {path:?}")]
     DownloadUnwritten { path: PathBuf, source: io::Error },
 }
@@ -75,6 +79,7 @@ impl CommandError {
             | Self::LoginRefused
             | Self::LoginUnchecked { .. }
             | Self::NothingToFork
+            | Self::DownloadUnmade { .. }
             | Self::DownloadUnwritten { .. } => Exit::Failed,
         }
     }

@@ -16,7 +16,6 @@ use crate::{
         text::STANDARD_INPUT,
     },
     exit::{Exit, say},
-    files::failed,
     signals::Signals,
 };
 
@@ -91,7 +90,8 @@ async fn download(command: Download, signals: &Signals) -> Result<Exit, CommandE
     }
     let path = command.output_path.clone().unwrap_or_else(|| files::local_name(&file.name).into());
     // It is ours from here on, and only what is ours may be removed.
-    let mut target = fs::File::create_new(&path).await.map_err(failed("make", &path))?;
+    let made = fs::File::create_new(&path).await;
+    let mut target = made.map_err(|source| CommandError::DownloadUnmade { path: path.clone(), source })?;
     let work = async {
         let unwritten = |source| CommandError::DownloadUnwritten { path: path.clone(), source };
         receive(&mut download, &file, &mut target, unwritten).await

@@ -1,10 +1,11 @@
-//! The commands for one chat of the library: `show`, `archive`, `unarchive`, `label`, `pin`, `unpin`; and
+//! The commands for one chat of the library: `show`, `read`, `archive`, `unarchive`, `label`, `pin`, `unpin`; and
 //! `completions`.
 
 use std::collections::BTreeMap;
 
 use chatplane_proto::chat::v1::{
-    ArchiveChatRequest, Chat, GetChatRequest, UnarchiveChatRequest, UpdateChatRequest, UpdateChatResponse,
+    ArchiveChatRequest, Chat, GetChatRequest, MarkReadRequest, UnarchiveChatRequest, UpdateChatRequest,
+    UpdateChatResponse,
 };
 use futures::future::LocalBoxFuture;
 use prost_types::FieldMask;
@@ -21,7 +22,7 @@ use crate::{
         listing::label_lines,
         notes::Notes,
         printer::can_style,
-        requests::Caller,
+        requests::{ARCHIVED, Caller, UNREAD},
         style::{Span, paint},
     },
     completion,
@@ -32,15 +33,13 @@ use crate::{
 /// Behind all that are pinned: a place is at most the last.
 const LAST_PLACE: i32 = i32::MAX;
 
-/// Which chats can be brought back.
-const ARCHIVED: &str = "archived:true";
-
 /// Runs one of the commands.
 pub(crate) async fn library(command: LibraryCommand, signals: &Signals) -> Exit {
     let (name, work): (_, LocalBoxFuture<'_, Result<(), CommandError>>) = match command {
         LibraryCommand::Chats(command) => return Box::pin(chats::chats(command, signals)).await,
         LibraryCommand::Files(command) => return Box::pin(files::files(command, signals)).await,
         LibraryCommand::Show(command) => ("show", Box::pin(show(command, signals))),
+        LibraryCommand::Read(command) => ("read", Box::pin(read(command, signals))),
         LibraryCommand::Archive(command) => ("archive", Box::pin(archive(command, signals))),
         LibraryCommand::Unarchive(command) => ("unarchive", Box::pin(unarchive(command, signals))),
         LibraryCommand::Label(command) => ("label", Box::pin(label(command, signals))),
@@ -68,6 +67,19 @@ async fn show(command: library::Chat, signals: &Signals) -> Result<(), CommandEr
     match command.output.format() {
         Format::Json => print(&json::line("GetChatResponse", &response)).await,
         Format::Text => print_lines(&details::chat(&response.chat.unwrap_or_default())).await,
+    }
+}
+
+/// Marks the newest message as read: the answers up to there are not new any more.
+async fn read(command: library::Chat, signals: &Signals) -> Result<(), CommandError> {
+    let (caller, chat_id) = chosen(&command, UNREAD, signals).await?;
+    let response = caller.mark_read(&MarkReadRequest { chat_id, message_id: 0 }).await?;
+    match command.output.format() {
+        Format::Json => print(&json::line("MarkReadResponse", &response)).await,
+        Format::Text => {
+            say("The chat is read.");
+            Ok(())
+        }
     }
 }
 

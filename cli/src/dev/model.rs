@@ -12,7 +12,7 @@ use crate::{
 
 const DEMO_MODEL: &str = "demo";
 /// The demo model takes any key; this one is no secret.
-const DEMO_KEY: &str = "demo";
+const DEMO_KEY: &str = "demo-key";
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! Choosing a chat at a terminal: the picker, with keys, a screen and the control plane.
+//! Choosing a chat at a terminal: the picker, with keys, a screen and the control plane. The list follows what
+//! happens to the chats.
 
 use std::{
     future::pending,
@@ -7,7 +8,7 @@ use std::{
 };
 
 use chatplane_proto::chat::v1::ListChatsResponse;
-use futures::future::BoxFuture;
+use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use tokio::{
     io::{AsyncWriteExt as _, Stdout},
     select,
@@ -23,7 +24,10 @@ use super::{
     rows::Row,
 };
 use crate::{
-    client::{ClientError, connection::ChatClient, notes::Notes, printer::can_style, requests::Caller},
+    client::{
+        ClientError, connection::ChatClient, freshness::signs, notes::Notes, printer::can_style,
+        requests::Caller,
+    },
     exit::chain,
     signals::Signals,
 };
@@ -57,7 +61,7 @@ pub(crate) async fn pick(
     let mut screen = Frames::new();
     let (mut picker, first) = Picker::new(query);
     let mut load = begin(&caller, first);
-    let mut is_listed = false;
+    let mut changes = None;
     loop {
         screen.draw(&mut picker).await?;
         let wish = select! {
@@ -69,16 +73,21 @@ pub(crate) async fn pick(
                 load = None;
                 match page {
                     Ok(page) => {
-                        is_listed = true;
+                        let cursor = page.watch_cursor.clone();
+                        changes.get_or_insert_with(|| signs(caller.client().clone(), cursor));
                         picker.loaded(page);
                     }
-                    Err(error) if is_listed && error.is_of_one_call() => picker.failed(&chain(&error)),
+                    Err(error) if changes.is_some() && error.is_of_one_call() => picker.failed(&chain(&error)),
                     Err(error) => {
                         screen.leave().await;
                         return Err(error);
                     }
                 }
-                Wish::Nothing
+                picker.catch_up()
+            }
+            () = changed(&mut changes) => {
+                picker.changed();
+                picker.catch_up()
             }
             Some(note) = told.recv() => {
                 picker.tell(&note);
@@ -131,6 +140,17 @@ fn begin(caller: &Caller, wish: Wish) -> Option<Load> {
 async fn loaded(load: &mut Option<Load>) -> Result<ListChatsResponse, ClientError> {
     match load {
         Some(load) => load.await,
+        None => pending().await,
+    }
+}
+
+/// Waits for a change; before the first page there is none.
+async fn changed(changes: &mut Option<BoxStream<'static, ()>>) {
+    match changes {
+        // They do not end.
+        Some(changes) => {
+            changes.next().await;
+        }
         None => pending().await,
     }
 }

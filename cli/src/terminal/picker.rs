@@ -15,6 +15,10 @@ use crate::client::{
 const CHATS_MAX: usize = 1000;
 /// When so few chats are left below the chosen one, the next page is asked for.
 const CHATS_AHEAD: usize = 5;
+/// As many are listed again at once when something has changed: a page of the API.
+const CHATS_AGAIN_MAX: usize = 100;
+/// A list that is shorter is listed again as if it were so long: it may have grown.
+const CHATS_AGAIN_MIN: usize = 25;
 /// What the API takes as a query.
 const QUERY_CHARACTERS_MAX: usize = 1024;
 /// What is not for chats: the heading, the line of keys, and a row that stays free for the cursor.
@@ -37,6 +41,17 @@ pub(super) enum Wish {
     LeaveInAHurry,
 }
 
+/// Why a page is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    /// It begins the list of a query.
+    First,
+    /// It goes on with the list.
+    Next,
+    /// It takes the place of the list, in which something has changed.
+    Again,
+}
+
 /// The list as far as it was loaded.
 pub(super) struct Picker {
     /// The query of what is listed.
@@ -46,7 +61,9 @@ pub(super) struct Picker {
     chats: Vec<ListedChat>,
     next_page_token: String,
     /// What was asked for and has not come.
-    loading: Option<ListChatsRequest>,
+    loading: Option<(Page, ListChatsRequest)>,
+    /// Something has changed since the list was asked for.
+    is_stale: bool,
     chosen: usize,
     /// The first entry that is shown.
     top: usize,
@@ -62,26 +79,55 @@ impl Picker {
             chats: Vec::new(),
             next_page_token: String::new(),
             loading: None,
+            is_stale: false,
             chosen: 0,
             top: 0,
             note: None,
         };
-        let wish = picker.load(query, String::new());
+        let wish = picker.load(Page::First, query);
         (picker, wish)
     }
 
     /// A page has come. It begins the list when it is the first of its query.
     pub(super) fn loaded(&mut self, page: ListChatsResponse) {
-        let Some(request) = self.loading.take() else { return };
-        if request.page_token.is_empty() {
-            self.chats.clear();
-            (self.chosen, self.top) = (0, 0);
+        let Some((which, request)) = self.loading.take() else { return };
+        match which {
+            Page::First => {
+                self.chats = page.chats;
+                (self.chosen, self.top) = (0, 0);
+            }
+            Page::Next => self.chats.extend(page.chats),
+            Page::Again => self.replace(page.chats),
         }
         self.query = request.q;
-        self.chats.extend(page.chats);
         self.chats.truncate(CHATS_MAX);
         self.next_page_token = page.next_page_token;
-        self.note = None;
+        if which != Page::Again {
+            self.note = None;
+        }
+    }
+
+    /// The list is another one; what was chosen stays chosen.
+    fn replace(&mut self, chats: Vec<ListedChat>) {
+        let chosen = self.chosen_chat();
+        self.chats = chats;
+        let entries = self.entries(SystemTime::UNIX_EPOCH);
+        let place = chosen.and_then(|chat_id| entries.iter().position(|entry| entry.chat_id == chat_id));
+        self.chosen = place.unwrap_or(self.chosen).min(entries.len().saturating_sub(1));
+    }
+
+    /// Something has changed among the chats.
+    pub(super) fn changed(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Lists again what has changed, once nothing else is on its way. A long list stays as it is: to read all of
+    /// it anew for each change is too much.
+    pub(super) fn catch_up(&mut self) -> Wish {
+        if !self.is_stale || self.loading.is_some() || self.chats.len() > CHATS_AGAIN_MAX {
+            return Wish::Nothing;
+        }
+        self.load(Page::Again, self.query.clone())
     }
 
     /// What was asked for does not come.
@@ -111,11 +157,10 @@ impl Picker {
             Key::Home | Key::Character('g') => self.chosen = 0,
             Key::End | Key::Character('G') => self.chosen = last,
             Key::Enter => {
-                let chosen = self.entries(SystemTime::UNIX_EPOCH).into_iter().nth(self.chosen);
-                return chosen.map_or(Wish::Nothing, |entry| Wish::Open { chat_id: entry.chat_id });
+                return self.chosen_chat().map_or(Wish::Nothing, |chat_id| Wish::Open { chat_id });
             }
             Key::Character('/') => self.written = Some(self.query.clone()),
-            Key::Character('r') => return self.load(self.query.clone(), String::new()),
+            Key::Character('r') => return self.load(Page::First, self.query.clone()),
             Key::Character('q') | Key::EndOfInput => return Wish::Leave,
             Key::Interrupt => return Wish::LeaveInAHurry,
             _ => {}
@@ -126,7 +171,7 @@ impl Picker {
     /// A key while a query is being written.
     fn write(&mut self, mut written: String, key: Key) -> Wish {
         match key {
-            Key::Enter => return self.load(written, String::new()),
+            Key::Enter => return self.load(Page::First, written),
             // The list stays as it is.
             Key::Interrupt | Key::EndOfInput => return Wish::Nothing,
             Key::Character(character) => written.push(character),
@@ -143,18 +188,29 @@ impl Picker {
         Wish::Nothing
     }
 
-    fn load(&mut self, q: String, page_token: String) -> Wish {
+    fn load(&mut self, which: Page, q: String) -> Wish {
+        let page_token = if which == Page::Next { self.next_page_token.clone() } else { String::new() };
+        let page_size = match which {
+            Page::First | Page::Next => 0,
+            Page::Again => i32::try_from(self.chats.len().max(CHATS_AGAIN_MIN)).unwrap_or(i32::MAX),
+        };
+        // A page that goes on with a list says nothing of what has changed in it.
+        self.is_stale &= which == Page::Next;
+        let request = ListChatsRequest { page_size, page_token, q };
         // A page that is still on its way is of no use any more.
-        let request = ListChatsRequest { page_token, q, ..Default::default() };
-        self.loading = Some(request.clone());
+        self.loading = Some((which, request.clone()));
         Wish::Load(request)
+    }
+
+    fn chosen_chat(&self) -> Option<String> {
+        self.entries(SystemTime::UNIX_EPOCH).into_iter().nth(self.chosen).map(|entry| entry.chat_id)
     }
 
     fn load_more(&mut self) -> Wish {
         if self.loading.is_some() || self.next_page_token.is_empty() || self.chats.len() >= CHATS_MAX {
             return Wish::Nothing;
         }
-        self.load(self.query.clone(), self.next_page_token.clone())
+        self.load(Page::Next, self.query.clone())
     }
 
     fn entries(&self, now: SystemTime) -> Vec<Entry> {
@@ -193,6 +249,10 @@ impl Picker {
         while self.top < self.chosen && height(&entries[self.top..=self.chosen]) > rows_max {
             self.top += 1;
         }
+        // What fits above is shown, too: a list that was listed again may be shorter.
+        while self.top > 0 && height(&entries[self.top - 1..]) <= rows_max {
+            self.top -= 1;
+        }
     }
 
     /// Whether the cursor is to be seen: something is being written.
@@ -211,7 +271,9 @@ impl Picker {
                 ]
             }
             (None, Some(note)) => vec![Span::plain(note.clone())],
-            (None, None) if self.loading.is_some() => vec![dim("Loading …")],
+            (None, None) if self.loading.as_ref().is_some_and(|(which, _)| *which != Page::Again) => {
+                vec![dim("Loading …")]
+            }
             (None, None) if self.chats.is_empty() => vec![dim(&format!("There are no such chats. {KEYS}"))],
             (None, None) if self.query.is_empty() => vec![dim(KEYS)],
             (None, None) => vec![Span::plain(format!("/{} ", quote(&self.query, 60))), dim(KEYS)],
@@ -334,6 +396,43 @@ mod tests {
         );
         press(&mut picker, &typed("/"));
         assert_eq!(picker.written.as_deref(), Some("state:error"), "it can be changed");
+    }
+
+    #[test]
+    fn a_list_in_which_something_has_changed_is_listed_again_around_what_is_chosen() {
+        let mut picker = picker(1..6, "");
+        press(&mut picker, &[Key::Down, Key::Down, Key::Down]);
+        assert_eq!(shown(&mut picker), ["  title 2", "  title 3", "> title 4"]);
+        assert_eq!(picker.catch_up(), Wish::Nothing, "nothing has changed");
+
+        picker.changed();
+        let again = ListChatsRequest { page_size: 25, ..Default::default() };
+        assert_eq!(picker.catch_up(), Wish::Load(again.clone()));
+        picker.changed();
+        assert_eq!(picker.catch_up(), Wish::Nothing, "it is on its way");
+        picker.loaded(page(0..6, ""));
+        assert_eq!(shown(&mut picker), ["  title 2", "  title 3", "> title 4"]);
+        assert_eq!(picker.catch_up(), Wish::Load(again), "it changed once more");
+        picker.loaded(page(0..3, ""));
+        assert_eq!(shown(&mut picker), ["  title 0", "  title 1", "> title 2"], "what was chosen is gone");
+
+        picker.changed();
+        assert!(matches!(press(&mut picker, &typed("r")), Wish::Load(_)));
+        picker.loaded(page(0..200, "more"));
+        assert_eq!(picker.catch_up(), Wish::Nothing, "it was listed again already");
+        picker.changed();
+        assert_eq!(picker.catch_up(), Wish::Nothing, "it is too long");
+    }
+
+    #[test]
+    fn a_chat_that_comes_above_what_is_chosen_is_seen() {
+        let mut picker = picker(1..2, "");
+
+        picker.changed();
+        picker.catch_up();
+        picker.loaded(page(0..2, ""));
+
+        assert_eq!(shown(&mut picker), ["  title 0", "> title 1"]);
     }
 
     #[test]

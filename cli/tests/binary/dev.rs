@@ -120,7 +120,7 @@ fn read_only_leaves_no_tool_that_writes_or_runs() {
 
     let demo = finish(places.dev().args(["--read-only", "--prompt", "What is here?"]));
     let mut dev = places.dev();
-    dev.args(["--read-only", "--prompt", "Run it."]).env("ANTHROPIC_API_KEY", "sk-any");
+    dev.args(["--read-only", "--prompt", "Run it."]).env("ANTHROPIC_API_KEY", "sk-any-key");
     let forbidden = finish(dev.env("ANTHROPIC_BASE_URL", provider.url()));
 
     assert_eq!(demo.code, Some(0), "{demo:?}");
@@ -137,11 +137,11 @@ fn a_command_sees_the_toolchain_and_what_is_passed_and_no_secret() {
     let places = Places::new();
     let provider = Provider::start(|call, request| match call {
         0 => Answer::Call("execute", json!({"command": "env | sort > seen"})),
-        _ => Answer::Say(if request.to_string().contains("sk-any") { "leaked" } else { "done" }),
+        _ => Answer::Say(if request.to_string().contains("sk-any-key") { "leaked" } else { "done" }),
     });
     let mut dev = places.dev();
     dev.args(["--prompt", "Run it.", "--pass-env", "HERON"])
-        .env("ANTHROPIC_API_KEY", "sk-any")
+        .env("ANTHROPIC_API_KEY", "sk-any-key")
         .env("ANTHROPIC_BASE_URL", provider.url())
         .envs([("CARGO_HOME", "/opt/cargo"), ("HERON", "white"), ("EGRET", "grey")]);
 
@@ -164,7 +164,7 @@ fn a_prompt_is_read_from_standard_input_to_its_end() {
     });
     let dev = || {
         let mut dev = places.dev();
-        dev.args(["--prompt", "-"]).env("ANTHROPIC_API_KEY", "sk-any");
+        dev.args(["--prompt", "-"]).env("ANTHROPIC_API_KEY", "sk-any-key");
         dev.env("ANTHROPIC_BASE_URL", provider.url());
         dev
     };

@@ -59,12 +59,23 @@ fn a_file_goes_up_and_comes_down_as_it_was() {
     let again: Value = serde_json::from_str(&again.stdout).unwrap();
     assert_eq!(again["file"]["fileId"].as_str(), Some(id.as_str()));
     assert_eq!(kept.code, Some(3), "what is there is not overwritten: {kept:?}");
+    assert!(kept.stderr.contains("File exists") && kept.stderr.contains("--output"), "{kept:?}");
     assert_eq!((down.code, down.stdout.as_str()), (Some(0), ""), "{down:?}");
     assert!(fs::read_to_string(&path).unwrap() == content);
     let elsewhere: Value = serde_json::from_str(&elsewhere.stdout).unwrap();
     assert_eq!(elsewhere["file"]["mediaType"], "text/plain");
     assert!(fs::read_to_string(system.home().join("other.txt")).unwrap() == content);
     assert!(streamed.code == Some(0) && streamed.stdout == content);
+}
+
+#[test]
+fn a_name_that_the_control_plane_does_not_take_is_mended_on_the_way_up() {
+    let system = System::start(&reader());
+    file(&system, "back\\slash.txt", "words\n");
+
+    let up = run(&system, &["files", "upload", "back\\slash.txt"]);
+
+    assert_eq!((up.code, up.stderr.as_str()), (Some(0), "back_slash.txt: text/plain, 6 bytes\n"), "{up:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `chatplane chats` and the commands for what it lists: `show`, `archive`, `label`, `pin`; and completion.
+//! `chatplane chats` and the commands for what it lists: `show`, `read`, `archive`, `label`, `pin`; and completion.
 
 use chatplane_proto::chat::v1::{
     CreateChatRequest, Part, TextPart, chat_service_client::ChatServiceClient, part,
@@ -139,6 +139,16 @@ fn a_chat_is_shown_archived_brought_back_labelled_and_pinned() {
     let json: Value = serde_json::from_str(&done(&system, &["show", "--json", &chat])).unwrap();
     assert_eq!(json["chat"]["title"], "Who waits?");
 
+    assert!(done(&system, &["show", &other]).contains("unread     yes\n"));
+    let read = run(&system, &["read", &other]);
+    assert_eq!((read.code, read.stderr.as_str()), (Some(0), "The chat is read.\n"), "{read:?}");
+    assert!(done(&system, &["show", &other]).contains("unread     no\n"));
+    let json: Value = serde_json::from_str(&done(&system, &["read", "--json", &chat])).unwrap();
+    assert_eq!(
+        (&json["chat"]["chatId"], &json["chat"]["readMessageId"]),
+        (&chat.as_str().into(), &"3".into())
+    );
+
     assert_eq!(done(&system, &["label", &chat]), "");
     assert_eq!(done(&system, &["label", &chat, "b=2", "a=1=one"]), "a=1=one\nb=2\n");
     assert_eq!(done(&system, &["label", &chat, "--remove", "b", "c=3"]), "a=1=one\nc=3\n");
@@ -173,6 +183,7 @@ fn a_chat_is_shown_archived_brought_back_labelled_and_pinned() {
     let nowhere = "0197f7a0-0000-7000-8000-000000000000";
     for words in [
         &["show", nowhere][..],
+        &["read", nowhere],
         &["archive", nowhere],
         &["unarchive", nowhere],
         &["label", nowhere, "a=b"],
@@ -190,6 +201,11 @@ fn a_chat_is_shown_archived_brought_back_labelled_and_pinned() {
 fn a_shell_is_offered_commands_and_the_ids_of_chats() {
     let mut system = System::start(&naturalist());
     let chat = answered(&system, "Who waits?");
+    let other = answered(&system, "Who swims?");
+    let ids = |run: &Finished| -> Vec<String> {
+        // What is no id is a flag.
+        run.stdout.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect()
+    };
     let script = done(&system, &["completions", "bash"]);
     let complete = |system: &System, words: &[&str]| {
         let mut command = system.client(&["--", "chatplane"]);
@@ -199,13 +215,23 @@ fn a_shell_is_offered_commands_and_the_ids_of_chats() {
 
     let commands = complete(&system, &["un"]);
     let chats = complete(&system, &["show", ""]);
+    let unread = complete(&system, &["read", ""]);
+    done(&system, &["read", &chat]);
+    let unread_then = complete(&system, &["read", ""]);
+    done(&system, &["archive", &other]);
+    let archived = complete(&system, &["unarchive", ""]);
+    let active = complete(&system, &["archive", ""]);
     let by_flag = complete(&system, &["watch", "--chat", &chat[..8]]);
     system.kill_serve();
     let without_answer = complete(&system, &["show", "0"]);
 
     assert!(script.contains("CHATPLANE_COMPLETE=\"bash\"") && script.contains("chatplane"), "{script}");
     assert_eq!((commands.code, commands.stdout.trim()), (Some(0), "unarchive\nunpin"), "{commands:?}");
-    assert!(chats.stdout.lines().any(|line| line == chat), "{chats:?}");
+    assert_eq!(ids(&chats), [other.clone(), chat.clone()], "{chats:?}");
+    assert_eq!(ids(&unread), [other.clone(), chat.clone()], "{unread:?}");
+    assert_eq!(ids(&unread_then), [other.as_str()], "{unread_then:?}");
+    assert_eq!(ids(&archived), [other.as_str()], "{archived:?}");
+    assert_eq!(ids(&active), [chat.as_str()], "{active:?}");
     assert_eq!(by_flag.stdout.trim(), chat, "{by_flag:?}");
     assert_eq!((without_answer.code, without_answer.stdout.trim()), (Some(0), ""), "{without_answer:?}");
 }
@@ -238,6 +264,32 @@ fn on_a_terminal_a_chat_is_chosen_and_opened() {
     assert!(terminal.is_as_it_was());
     assert!(!terminal.screen().contains("Enter opens"), "{}", terminal.screen());
     assert_eq!(system.texts_at_rest(&heron).len(), 4);
+}
+
+#[test]
+fn the_list_on_a_terminal_follows_what_happens_to_the_chats() {
+    let system = System::start(&naturalist());
+    let heron = answered(&system, "Who waits?");
+    let mut terminal = Terminal::start(&mut system.client(&["chats"]));
+    terminal.wait_until_it_shows("the list", |screen| screen.contains("• ") && screen.contains("Who waits?"));
+
+    let otter = answered(&system, "Who swims?");
+    terminal.wait_until_it_shows("another chat above the chosen one", |screen| {
+        let rows: Vec<&str> = screen.lines().collect();
+        rows.len() == 4
+            && rows[1].starts_with("  ")
+            && rows[1].contains("Who swims?")
+            && rows[2].starts_with("> ")
+    });
+    done(&system, &["read", &heron]);
+    done(&system, &["archive", &otter]);
+    terminal.wait_until_it_shows("what is left, and read", |screen| {
+        screen.lines().count() == 3 && !screen.contains('•') && screen.contains("> ")
+    });
+    terminal.press("q");
+
+    assert_eq!(terminal.code(), Some(0), "{}", terminal.shown());
+    assert!(terminal.is_as_it_was());
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn when_dev_is_killed_the_processes_of_a_running_tool_go_with_it() {
     );
     let provider = Provider::start(move |_, _| Answer::Call("execute", json!({"command": command})));
     let mut dev = places.dev();
-    dev.args(["--prompt", "Sleep."]).env("ANTHROPIC_API_KEY", "sk-any");
+    dev.args(["--prompt", "Sleep."]).env("ANTHROPIC_API_KEY", "sk-any-key");
     let dev = Running::start(dev.env("ANTHROPIC_BASE_URL", provider.url()));
     wait_until(|| match (mark.with_extension("1").exists(), mark.with_extension("2").exists()) {
         (true, true) => Ok(()),
@@ -68,7 +68,7 @@ fn after_a_kill_during_a_tool_the_next_dev_waits_for_the_old_agent_also_to_reset
     });
     let dev = |arguments: &[&str]| {
         let mut dev = places.dev();
-        dev.args(arguments).env("ANTHROPIC_API_KEY", "sk-any").env("ANTHROPIC_BASE_URL", provider.url());
+        dev.args(arguments).env("ANTHROPIC_API_KEY", "sk-any-key").env("ANTHROPIC_BASE_URL", provider.url());
         dev
     };
     for arguments in [&["--prompt", "Hello?"][..], &["--reset", "--prompt", "Hello?"]] {

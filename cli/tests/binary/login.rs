@@ -134,6 +134,7 @@ fn without_a_token_it_is_said_how_to_give_one() {
         &["clear", "--chat", chat],
         &["chats"],
         &["show", chat],
+        &["read", chat],
         &["archive", chat],
         &["unarchive", chat],
         &["label", chat, "a=b"],

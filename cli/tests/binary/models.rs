@@ -40,7 +40,7 @@ fn of_two_keys_anthropics_is_used_and_the_first_line_says_so() {
     let places = Places::new();
     let provider = Provider::start(|_, _| Answer::Say("Hello, you."));
     let mut dev = places.dev();
-    dev.args(["--prompt", "Hello?"]).env("ANTHROPIC_API_KEY", "sk-1").env("OPENAI_API_KEY", "sk-2");
+    dev.args(["--prompt", "Hello?"]).env("ANTHROPIC_API_KEY", "sk-first").env("OPENAI_API_KEY", "sk-second");
 
     let run = finish(dev.env("ANTHROPIC_BASE_URL", provider.url()));
 
@@ -58,7 +58,7 @@ fn a_provider_out_of_reach_is_told_with_the_first_retry_and_ctrl_c_ends_it() {
         let nobody = TcpListener::bind("127.0.0.1:0").map(|listener| listener.local_addr());
         let url = nobody.and_then(|address| address).map(|address| format!("http://{address}"));
         let mut dev = places.dev();
-        dev.args(["--prompt", "Hello?"]).env(key, "sk-any").env(address, url.expect("a free port"));
+        dev.args(["--prompt", "Hello?"]).env(key, "sk-any-key").env(address, url.expect("a free port"));
         let mut dev = Running::start(&mut dev);
 
         dev.wait_for_note("PROVIDER_UNAVAILABLE");
@@ -78,7 +78,9 @@ fn a_provider_that_never_answers_is_told_and_its_time_can_be_set() {
     let places = Places::new();
     let provider = Provider::start(|_, _| Answer::Nothing);
     let mut dev = places.dev();
-    dev.args(["--prompt", "Hello?"]).env("OPENAI_API_KEY", "sk-any").env("OPENAI_BASE_URL", provider.url());
+    dev.args(["--prompt", "Hello?"])
+        .env("OPENAI_API_KEY", "sk-any-key")
+        .env("OPENAI_BASE_URL", provider.url());
     dev.env("CHATPLANE_MODEL_FIRST_TOKEN_TIMEOUT", "7").env("CHATPLANE_MODEL_SILENCE_TIMEOUT", "7");
     let mut dev = Running::start(&mut dev);
 
@@ -99,7 +101,7 @@ fn the_models_limits_are_taken_from_the_environment() {
         _ => Answer::Say("not as told"),
     });
     let mut dev = places.dev();
-    dev.args(["--prompt", "Hello?"]).env("ANTHROPIC_API_KEY", "sk-any");
+    dev.args(["--prompt", "Hello?"]).env("ANTHROPIC_API_KEY", "sk-any-key");
     dev.env("ANTHROPIC_BASE_URL", provider.url()).env("CHATPLANE_MODEL_OUTPUT_TOKENS", "1234");
 
     let run = finish(&mut dev);
@@ -116,7 +118,7 @@ fn ctrl_c_interrupts_the_turn_of_a_prompt_and_nobody_goes_on_with_it() {
     });
     let dev = |prompt: &str| {
         let mut dev = places.dev();
-        dev.args(["--prompt", prompt]).env("ANTHROPIC_API_KEY", "sk-any");
+        dev.args(["--prompt", prompt]).env("ANTHROPIC_API_KEY", "sk-any-key");
         dev.env("ANTHROPIC_BASE_URL", provider.url());
         dev
     };
@@ -142,7 +144,7 @@ fn the_answers_bytes_reach_a_file_as_they_are_and_a_tools_lines_only_a_person() 
         _ => Answer::Say("\u{1b}[1mbold\u{1b}[0m"),
     });
     let mut dev = places.dev();
-    dev.args(["--prompt", "Run it."]).env("ANTHROPIC_API_KEY", "sk-any");
+    dev.args(["--prompt", "Run it."]).env("ANTHROPIC_API_KEY", "sk-any-key");
 
     let run = finish(dev.env("ANTHROPIC_BASE_URL", provider.url()));
 

@@ -113,7 +113,7 @@ impl Drop for Script {
 /// The commands with what a person fills in.
 fn script(postgres: &Postgres) -> String {
     let commands =
-        block_with("chatplane serve --model").replace("ANTHROPIC_API_KEY=…", "ANTHROPIC_API_KEY=sk-any");
+        block_with("chatplane serve --model").replace("ANTHROPIC_API_KEY=…", "ANTHROPIC_API_KEY=sk-any-key");
     let database =
         commands.lines().find_map(|line| line.strip_prefix("export CHATPLANE_DATABASE_URL=")).unwrap();
     let address = database.split_whitespace().next().unwrap();

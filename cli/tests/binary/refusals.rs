@@ -63,7 +63,7 @@ fn every_role_prints_help_for_operators() {
     };
 
     let clients = ["login", "chat", "send", "watch", "interrupt", "fork", "compact", "clear"];
-    let library = ["chats", "show", "archive", "unarchive", "label", "pin", "unpin", "completions"];
+    let library = ["chats", "show", "read", "archive", "unarchive", "label", "pin", "unpin", "completions"];
     let roles =
         ["serve", "worker", "workspace-agent", "dev", "admin"].into_iter().chain(clients).chain(library);
     let files = ["upload", "download", "list"].map(|command| vec!["files", command]);

@@ -68,7 +68,7 @@ impl System {
         serve.args(["serve", "--model", "scripted", "--generate-titles", "false"]);
         serve.env("CHATPLANE_DATABASE_URL", self.postgres.url("postgres"));
         serve.env("CHATPLANE_LISTEN", self.address.to_string());
-        serve.env("ANTHROPIC_API_KEY", "sk-any").env("ANTHROPIC_BASE_URL", &self.provider_url);
+        serve.env("ANTHROPIC_API_KEY", "sk-any-key").env("ANTHROPIC_BASE_URL", &self.provider_url);
         let mut running = Running::start(&mut serve);
         running.wait_for_note("the control plane takes calls");
         self.serve = Some(running);

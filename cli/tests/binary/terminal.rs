@@ -15,7 +15,7 @@ use crate::{
 /// `dev` with this provider.
 fn dev_with(places: &Places, provider: &Provider) -> Command {
     let mut dev = places.dev();
-    dev.env("ANTHROPIC_API_KEY", "sk-any").env("ANTHROPIC_BASE_URL", provider.url());
+    dev.env("ANTHROPIC_API_KEY", "sk-any-key").env("ANTHROPIC_BASE_URL", provider.url());
     dev
 }
 
@@ -278,7 +278,7 @@ fn a_failed_turn_is_told_and_the_next_message_may_be_sent() {
         _ => Answer::Say("\u{1b}]0;owned\u{7}Now it works.\u{1b}[2J"),
     });
     let mut dev = places.dev();
-    dev.env("ANTHROPIC_API_KEY", "sk-any").env("ANTHROPIC_BASE_URL", provider.url());
+    dev.env("ANTHROPIC_API_KEY", "sk-any-key").env("ANTHROPIC_BASE_URL", provider.url());
     let mut terminal = Terminal::start(&mut dev);
     terminal.wait_until_idle();
 

@@ -59,6 +59,8 @@ pub enum Inserted {
         message: MessageId,
         /// Takes the place of its model, which the row keeps as the requested one.
         fallback_model: Option<String>,
+        /// Whether it extends the turn that goes on; else it begins one.
+        steering: bool,
     },
 }
 

@@ -81,7 +81,7 @@ impl App {
         };
         let turn_settings = beginning.turn_settings;
         let born = NewChat { decision: &decision, ask: &ask, metadata, workspace, turn_settings, files, now };
-        match self.inner.store.create::<Error>(born).await? {
+        match self.inner.store.create(born, || Error::FileNotFound).await? {
             Transacted::Replayed(reply) => self.sent_message(Effected::Replayed(reply)).await,
             Transacted::Applied(applied) => {
                 self.after_commit(&applied, promise).await;

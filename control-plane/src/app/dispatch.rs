@@ -16,7 +16,7 @@ use chatplane_domain::{Lease, SessionId};
 use tokio::time::{self, Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::App;
+use super::{App, mark_read};
 use crate::{
     scheduler::{LeaseKey, LeaseRow, Promise, SettingsMark, TurnInput},
     store::{Applied, SessionLease},
@@ -42,18 +42,16 @@ pub(crate) struct Background {
     stop: CancellationToken,
     tasks: TaskTracker,
     sessions: TaskTracker,
-    reading: TaskTracker,
 }
 
 impl Background {
-    /// Ends the tasks, and waits for them, for those of the sessions, and for what watches that
-    /// have ended leave to write, until `leave_by`.
+    /// Ends the tasks, and waits for them and for those of the sessions, until `leave_by`. What
+    /// watches that have ended leave to write is among them.
     pub(crate) async fn stop(self, leave_by: Instant) {
         self.stop.cancel();
         self.tasks.close();
         self.sessions.close();
-        self.reading.close();
-        let ended = async { tokio::join!(self.tasks.wait(), self.sessions.wait(), self.reading.wait()) };
+        let ended = async { tokio::join!(self.tasks.wait(), self.sessions.wait()) };
         if time::timeout_at(leave_by, ended).await.is_err() {
             tracing::warn!("tasks were still running when the drain timeout ended");
         }
@@ -71,17 +69,16 @@ impl App {
         tasks.spawn(self.clone().claim_runnable(stop.clone()));
         tasks.spawn(self.clone().claim_jobs(stop.clone()));
         tasks.spawn(self.clone().tend_search(stop.clone()));
+        tasks.spawn(self.clone().fill_search(stop.clone()));
         tasks.spawn(self.clone().sweep_retention(stop.clone()));
+        for _ in 0..mark_read::WRITERS {
+            tasks.spawn(self.clone().write_read_notes(stop.clone()));
+        }
         let watching = self.clone();
         tasks.spawn(async move { watching.poll_watched().await });
         let watching = self.clone();
         tasks.spawn(async move { watching.poll_watched_owners().await });
-        Background {
-            stop,
-            tasks,
-            sessions: self.inner.scheduler.tasks().clone(),
-            reading: self.inner.reading.tasks.clone(),
-        }
+        Background { stop, tasks, sessions: self.inner.scheduler.tasks().clone() }
     }
 
     /// Sends the workers to other replicas: this one is leaving.

@@ -2,6 +2,8 @@
 
 mod media_type;
 mod parts;
+mod slots;
+mod structure;
 mod upload;
 
 use chatplane_domain::{ChatId, Fence, FileId, SessionId};

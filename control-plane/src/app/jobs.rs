@@ -21,7 +21,7 @@ use crate::{
     store::{Ask, ChatView, JobAnswer, JobBounds, JobId, JobLease, TitleSource},
 };
 
-pub(crate) use title::fallback as fallback_title;
+pub(crate) use title::{fallback as fallback_title, is_blank as is_blank_title};
 
 /// How long a worker may work at a job: a title is not worth more.
 const BUDGET: Duration = Duration::from_secs(30);

@@ -17,6 +17,7 @@ mod edit_message;
 mod effects;
 mod error;
 mod files;
+mod fill_search;
 mod fork_chat;
 mod holder;
 mod jobs;
@@ -70,7 +71,7 @@ pub(crate) use edit_message::EditMessage;
 pub(crate) use error::{Error, FieldViolation};
 pub(crate) use files::{DownloadFile, ReadFile, UploadFile};
 pub(crate) use holder::{HolderCall, HolderReply};
-pub(crate) use jobs::{FinishJob, JobResult, TitleSettings};
+pub(crate) use jobs::{FinishJob, JobResult, TitleSettings, is_blank_title};
 pub(crate) use list_chats::ListChats;
 pub(crate) use mark_read::MarkRead;
 pub(crate) use messages::MessageQuery;
@@ -99,7 +100,7 @@ pub(crate) struct Inner {
     pub(crate) scheduler: Scheduler,
     pub(crate) workspaces: Workspaces,
     pub(crate) uploads: files::Uploads,
-    pub(crate) reading: mark_read::ReadTasks,
+    pub(crate) read_notes: mark_read::ReadNotes,
     pub(crate) models: ModelCatalog,
     pub(crate) tokens: authenticate::TokenCache,
     pub(crate) limits: Limits,
@@ -171,7 +172,7 @@ impl App {
             models: ModelCatalog::new(credentials, limits.model_cache_ttl),
             tokens: authenticate::TokenCache::new(limits.token_cache_ttl),
             workspaces: Workspaces::default(),
-            reading: mark_read::ReadTasks::default(),
+            read_notes: mark_read::ReadNotes::default(),
             uploads: files::Uploads::new(&limits),
             store,
             hub,

@@ -1,5 +1,6 @@
 //! How long chats and debug data are kept.
 
+mod leftovers;
 mod sweep;
 
 use chrono::{DateTime, Utc};

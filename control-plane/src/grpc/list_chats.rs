@@ -44,7 +44,14 @@ pub(super) async fn list_chats_by_workspace(
         .map(|(index, id)| convert::uuid(&format!("workspace_ids[{index}]"), id).map(WorkspaceId));
     let workspaces = workspaces.collect::<Result<Vec<_>, _>>()?;
     let views = app.list_chats_by_workspace(actor, &workspaces).await?;
-    let (chats, _) = convert::fitting(views, convert::chat);
+    let (chats, is_cut) = convert::fitting(views, convert::chat);
+    if is_cut {
+        let room = chats.len();
+        let sentence = format!(
+            "an answer has room for {room} of these chats: ask for at most {room} workspaces at once"
+        );
+        return Err(Error::LimitExceeded(sentence));
+    }
     let chats = chats.into_iter().map(|(_, chat)| (chat.workspace_id.clone(), chat)).collect();
     Ok(proto::ListChatsByWorkspaceResponse { chats })
 }

@@ -36,7 +36,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::app::App;
 use auth::Authenticate;
 use chat_service::ChatHandlers;
-use deadline::Deadline;
+pub(crate) use deadline::Deadline;
 use file_service::FileHandlers;
 use settings_service::SettingsHandlers;
 use worker_service::WorkerHandlers;
@@ -59,8 +59,8 @@ const RESET_STREAMS_MAX: usize = STREAMS_PER_CONNECTION_MAX as usize;
 pub(crate) struct Serving {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<Identity>,
-    /// How long a call may take until its answer begins.
-    pub(crate) answer_begins: Duration,
+    /// How long calls may take until their answers begin.
+    pub(crate) deadline: Deadline,
     /// Cancelled when the server shall take no more calls and end.
     pub(crate) stop: CancellationToken,
 }
@@ -71,14 +71,14 @@ pub(crate) async fn serve(
     serving: Serving,
     health: &HealthReporter,
 ) -> Result<(), tonic::transport::Error> {
-    let Serving { listener, tls, answer_begins, stop } = serving;
+    let Serving { listener, tls, deadline, stop } = serving;
     let authenticate = Authenticate::new(app.clone());
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
         .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
-        .layer(Deadline::new(answer_begins))
+        .layer(deadline)
         .layer(authenticate);
     if let Some(identity) = tls {
         server = server.tls_config(ServerTlsConfig::new().identity(identity))?;

@@ -10,8 +10,8 @@ use crate::app::{Error, ListPosition};
 
 /// No other token of ours is longer.
 const TOKEN_BYTES_MAX: usize = 1024;
-/// A token of a search names the chats that were shown: up to 1,000, with 52 bytes each.
-const LIST_TOKEN_BYTES_MAX: usize = 64 * 1024;
+/// A token of a search names the chats that were shown: up to 1,000, with 29 bytes each.
+const LIST_TOKEN_BYTES_MAX: usize = 32 * 1024;
 
 #[derive(Serialize, Deserialize)]
 struct List {

@@ -61,9 +61,10 @@ pub(crate) async fn update(connection: &mut PgConnection, write: &Write<'_>) -> 
     match &write.decision.change {
         Some(change) if change.erased => erase::erase(connection, write).await,
         Some(change) if change.delete_from.is_some() => locked::edit(connection, write, change).await,
-        Some(change) => match message::only(change, write.ask) {
-            Some(message) => message::update(connection, write, message).await,
-            None => update_chat(connection, write, change).await,
+        Some(change) => match (write.ask.left_alone_since, message::only(change, write.ask)) {
+            (Some(since), _) => locked::archive_left_alone(connection, write, change, since).await,
+            (None, Some(message)) => message::update(connection, write, message).await,
+            (None, None) => update_chat(connection, write, change).await,
         },
         None => store_request(connection, write).await,
     }
@@ -263,10 +264,11 @@ fn entered(change: &Change) -> Value {
         .iter()
         .filter_map(|inserted| match inserted {
             Inserted::New(_) => None,
-            Inserted::Queued { queued, message, fallback_model } => Some(json!({
+            Inserted::Queued { queued, message, fallback_model, steering } => Some(json!({
                 "queued_message_id": queued,
                 "message_id": message,
                 "fallback_model": fallback_model,
+                "steering": steering,
             })),
         })
         .collect()

@@ -4,11 +4,11 @@ with created as (
         chat_id, organization_id, owner_id, root_chat_id, workspace_id, model, effort, client_tools,
         client_tool_definitions, client_tools_version, action_timeout_ms, system_prompt_id, state,
         snapshot_version, history_version, attempt, fence, session_id, leased, runnable_since, next_message_id,
-        history_bytes, create_time, update_time, has_files
+        history_bytes, create_time, update_time, has_files, create_xid
     )
     values (
         $1, $2, $3, $1, $4, $5, $6, $7, $8, 1, $9, $10, 'running', 1, 1, $11, $12, $13, $14, $15, $16, $17,
-        $18, $18, cardinality($24::uuid[]) > 0
+        $18, $18, cardinality($24::uuid[]) > 0, pg_current_xact_id()
     )
     returning chat_id
 ),

@@ -1,7 +1,10 @@
 -- Deletes a chat for good: erases what was said in it, and keeps who asked which model when,
 -- and what that cost. `model_calls` stay as they are. The row stays, and nobody reads it.
 -- $1 chat, $2 its version; $3 to $6 its versions after it, $7 length of its queue, $8 its
--- error, $9 version of its client's tools, $10 now.
+-- error, $9 version of its client's tools, $10 now, $11 seconds for which a file stays that was
+-- uploaded or unlinked. With more than $12 messages or $13 recorded runs what it has of rows is
+-- not for one statement: nobody reads it any more, and `erase_some.sql` goes on. Without $14 its
+-- files are left to the next sweep of those that no chat is linked to.
 with updated as (
     update chats
     set snapshot_version = $3,
@@ -20,12 +23,22 @@ with updated as (
         last_answer_id = null,
         has_files = false,
         delete_time = $10,
+        erasing = next_message_id - 1 > $12::bigint
+            or (
+                select count(*)
+                from (
+                    select
+                    from debug_runs r
+                    where r.chat_id = $1
+                    limit $13::bigint + 1
+                ) r
+            ) > $13,
         update_time = $10,
         change_xid = pg_current_xact_id()
     where chat_id = $1
     and snapshot_version = $2
     and delete_time is null
-    returning chat_id, owner_id
+    returning chat_id, owner_id, erasing
 ),
 messages_erased as (
     update messages m
@@ -37,17 +50,20 @@ messages_erased as (
         revision = $3
     from updated
     where m.chat_id = updated.chat_id
+    and not updated.erasing
 ),
 queue_erased as (
     delete from queued_messages q
     using updated
     where q.chat_id = updated.chat_id
+    and not updated.erasing
 ),
 -- Names of tools are of the client's making, too.
 calls_erased as (
     delete from calls c
     using updated
     where c.chat_id = updated.chat_id
+    and not updated.erasing
 ),
 metadata_erased as (
     update chat_metadata d
@@ -77,11 +93,13 @@ requests_deleted as (
     using updated
     where r.actor_id = updated.owner_id
     and r.chat_id = updated.chat_id
+    and not updated.erasing
 ),
 debug_deleted as (
     delete from debug_runs r
     using updated
     where r.chat_id = updated.chat_id
+    and not updated.erasing
 ),
 unlinked as (
     delete from chat_files l
@@ -89,10 +107,13 @@ unlinked as (
     where l.chat_id = updated.chat_id
     returning l.file_id
 ),
+-- What was uploaded just now may be on its way into another chat.
 files_deleted as (
     delete from files f
     using unlinked
     where f.file_id = unlinked.file_id
+    and $14::boolean
+    and (f.unlink_time is null or f.unlink_time <= now() - make_interval(secs => $11))
     and not exists (
         select
         from chat_files l
@@ -100,6 +121,14 @@ files_deleted as (
         and l.chat_id <> $1
     )
     returning f.file_id, f.owner_id, f.sha256
+),
+files_left as (
+    update files f
+    set unlink_time = 'epoch'
+    from unlinked
+    where f.file_id = unlinked.file_id
+    and not $14
+    and (f.unlink_time is null or f.unlink_time <= now() - make_interval(secs => $11))
 ),
 -- Files of the same content with other names need it still.
 contents_deleted as (

@@ -26,7 +26,7 @@ created as (
         chat_id, organization_id, owner_id, root_chat_id, workspace_id, model, effort, client_tools,
         client_tool_definitions, client_tools_version, action_timeout_ms, system_prompt_id, state,
         snapshot_version, history_version, next_message_id, answered, covers_through, history_bytes, create_time,
-        update_time, last_answer_id, has_files
+        update_time, last_answer_id, has_files, create_xid
     )
     select
         $4, $5, $6, $4, $7, $8, $9, $10, source.client_tool_definitions, 1, $11, $12, 'waiting', 1, 1, $13,
@@ -43,7 +43,7 @@ created as (
                 )
             )
         ),
-        $17, $17, $21, cardinality($22::uuid[]) > 0
+        $17, $17, $21, cardinality($22::uuid[]) > 0, pg_current_xact_id()
     from source
     returning chat_id
 ),
@@ -76,6 +76,13 @@ messages_copied as (
         m.content_bytes, m.created_by, m.model, m.requested_model, m.usage, m.runtime_ms,
         m.interrupted, m.queued_message_id, m.covers_through, 1, m.create_time, m.search
     from created, copied m
+),
+-- What the release before has stored is without its words until `search::fill` comes to it.
+searched_later as (
+    insert into search_backlog (chat_id, bucket)
+    select created.chat_id, b.bucket
+    from created
+    join search_backlog b on b.chat_id = $1
 ),
 -- Results of calls that have none among the copies.
 messages_inserted as (

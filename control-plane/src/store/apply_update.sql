@@ -140,6 +140,13 @@ queued_entered as (
 queue_removed as (
     update queued_messages q
     set removed = true,
+        -- Of what has entered it tells from now on whether it extended a turn, or began one.
+        steering = exists (
+            select
+            from jsonb_to_recordset($40) as e (queued_message_id uuid, steering boolean)
+            where e.queued_message_id = q.queued_message_id
+            and e.steering
+        ),
         revision = $14
     from updated
     where q.chat_id = updated.chat_id
@@ -233,6 +240,14 @@ files_unlinked as (
     using updated
     where l.chat_id = updated.chat_id
     and l.file_id = any ($51::uuid[])
+    returning l.file_id
+),
+-- Another chat may be linked to them: whoever looks for what is not, looks for that, too.
+files_marked as (
+    update files f
+    set unlink_time = now()
+    from files_unlinked l
+    where f.file_id = l.file_id
 ),
 -- Of an edit of message $37: what was recorded after the message before it.
 debug_deleted as (

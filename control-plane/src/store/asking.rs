@@ -1,5 +1,7 @@
 //! What a decision is asked with: the request, and what it needs to know beside the chat.
 
+use std::time::Duration;
+
 use chatplane_domain::{
     Covered, Fence, FileId, HistoryEnds, MessageId, OpenCall, QueuedMessageId, RequestId, Role, Usage, UserId,
 };
@@ -11,6 +13,7 @@ use uuid::Uuid;
 use super::{
     Error, FileView, Snapshot,
     jobs::JobId,
+    retention::is_left_alone,
     rows::{CallRow, open_call},
     transact::read_error,
 };
@@ -47,6 +50,11 @@ pub(crate) struct Ask {
     pub model_calls: Vec<ModelCall>,
     /// The job that writes a new chat's title.
     pub title_job: Option<JobId>,
+    /// Archive the chat only if nobody has pinned it, and nothing has happened since then in it and
+    /// its children.
+    pub left_alone_since: Option<DateTime<Utc>>,
+    /// Files that were uploaded or unlinked within this time are kept when their chat is deleted.
+    pub files_kept: Duration,
 }
 
 /// A request that has the effect of one when it is repeated.
@@ -180,6 +188,9 @@ pub(super) async fn read_facts(
     ask: &Ask,
     snapshot: &mut Snapshot,
 ) -> Result<bool, Error> {
+    if let Some(since) = ask.left_alone_since {
+        snapshot.left_alone = Some(is_left_alone(connection, snapshot.chat.id, since).await?);
+    }
     if !ask.needs_facts(snapshot) {
         return Ok(true);
     }

@@ -258,10 +258,15 @@ fn read(version: i16, content: Value) -> Result<Content, Error> {
 /// has another form, or none that is known, is passed over: a prompt that cannot be
 /// recalled is no reason to recall none.
 pub(crate) fn joined_text(content: &Value) -> Option<String> {
+    text_parts(content).map(|texts| texts.concat())
+}
+
+/// The same one by one.
+pub(crate) fn text_parts(content: &Value) -> Option<Vec<String>> {
     let parts = content.get("parts")?.as_array()?;
     let texts = parts.iter().filter(|part| part.get("kind").is_some_and(|kind| kind == "text"));
     let texts = texts.filter_map(|part| part.get("text")?.as_str());
-    Some(unescape(texts.collect()))
+    Some(texts.map(|text| unescape(text.to_owned())).collect())
 }
 
 fn parts(content: Content) -> Result<Vec<UserPart>, Error> {

@@ -126,12 +126,17 @@ impl Store {
         Ok(beginning)
     }
 
-    /// Stores a chat that was just decided. A repeat gets the reply of then.
+    /// Stores a chat that was just decided. A repeat gets the reply of then. `gone` is what the caller
+    /// says of a file that was there when it was looked for, and is not any more.
     ///
     /// # Errors
     ///
-    /// `RequestIdReused`, or what the database says.
-    pub(crate) async fn create<E>(&self, new: NewChat<'_>) -> Result<Transacted, TransactError<E>> {
+    /// What `gone` says, `RequestIdReused`, or what the database says.
+    pub(crate) async fn create<E>(
+        &self,
+        new: NewChat<'_>,
+        gone: impl FnOnce() -> E,
+    ) -> Result<Transacted, TransactError<E>> {
         let NewChat { decision, ask, metadata, workspace, turn_settings, files, now } = new;
         let snapshot = Snapshot {
             chat: decision.chat.clone(),
@@ -148,6 +153,7 @@ impl Store {
             target: None,
             covered: None,
             fork: None,
+            left_alone: None,
         };
         let reply = reply_of(&snapshot, decision, ask);
         let buckets = &self.buckets;
@@ -161,9 +167,9 @@ impl Store {
                     let stored = self.stored_request(request).await?;
                     replay(stored.ok_or(Error::RowInvalid)?, request)
                 }
-                // A file has gone meanwhile: a new try will say so.
+                // It was there when it was looked for.
                 Some(_) | None if violates(&error, "chat_files_file_fkey") => {
-                    Err(Error::Unavailable(error).into())
+                    Err(TransactError::Refused(gone()))
                 }
                 Some(_) | None => Err(Error::from(error).into()),
             },

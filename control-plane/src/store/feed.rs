@@ -138,7 +138,7 @@ struct FeedRow {
     summary_xid: i64,
     action_xid: i64,
     is_deleted: bool,
-    // A chat of the release before has no row of its owner's.
+    // Each chat has a row of its owner's; one without is told all the same.
     user_xid: Option<i64>,
     metadata_xid: Option<i64>,
     read_xid: Option<i64>,

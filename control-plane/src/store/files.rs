@@ -1,18 +1,20 @@
 //! Files that users upload. A file is a name for a content, and a content is kept once an owner.
 //!
 //! Neither changes after it was stored. Files go with the last chat that they are linked to, when that
-//! is deleted; so whoever stores one may find that what was there a moment ago is gone, and looks again.
+//! is deleted, and some time after they were uploaded or unlinked when no chat is linked to them. So
+//! whoever stores one, or links it, may find that what was there a moment ago is gone, and looks again.
+
+mod put;
+pub(super) mod sweep;
 
 use chatplane_domain::{ChatId, FileId, UserId};
 use chrono::{DateTime, Utc};
-use sqlx::Connection as _;
 use uuid::Uuid;
 
 use super::{Error, FileView, Store};
 
-/// Another upload of the same bytes, or the end of the last chat that had them, can each come between
-/// once; that they come so often is no race any more.
-const STORING_ATTEMPTS: usize = 5;
+pub(crate) use put::{FileBounds, NewFile, PutFile};
+pub(super) use sweep::lock_contents;
 
 /// A file in its columns.
 struct FileRow {
@@ -33,129 +35,7 @@ impl From<FileRow> for FileView {
     }
 }
 
-/// A file that is to be stored.
-#[derive(Debug)]
-pub(crate) struct NewFile<'a> {
-    /// Its id, unless there is one already.
-    pub id: FileId,
-    /// Who uploads it.
-    pub owner: UserId,
-    /// Its name.
-    pub name: &'a str,
-    /// What it is, by its content.
-    pub media_type: &'static str,
-    /// SHA-256 of its content.
-    pub sha256: [u8; 32],
-    /// Its content.
-    pub content: &'a [u8],
-}
-
-impl NewFile<'_> {
-    fn size_bytes(&self) -> i64 {
-        i64::try_from(self.content.len()).unwrap_or(i64::MAX)
-    }
-}
-
 impl Store {
-    /// Stores a file, or finds the one that its owner has stored under that name before.
-    ///
-    /// # Errors
-    ///
-    /// What the database says.
-    pub(crate) async fn put_file(&self, file: &NewFile<'_>) -> Result<FileView, Error> {
-        let mut attempt = 1;
-        loop {
-            match self.try_put_file(file).await {
-                Ok(stored) => return Ok(stored.into()),
-                Err(error) if attempt < STORING_ATTEMPTS && has_lost(&error) => attempt += 1,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    async fn try_put_file(&self, file: &NewFile<'_>) -> Result<FileRow, sqlx::Error> {
-        if let Some(known) = self.same_file(file).await? {
-            return Ok(known);
-        }
-        // The bytes need not travel where the owner has them under another name.
-        match self.name_content(file).await? {
-            Some(named) => Ok(named),
-            None => self.insert_file(file).await,
-        }
-    }
-
-    /// The file of that owner, content and name.
-    async fn same_file(&self, file: &NewFile<'_>) -> Result<Option<FileRow>, sqlx::Error> {
-        sqlx::query_as!(
-            FileRow,
-            r#"select file_id, owner_id, name, media_type, size_bytes,
-                   encode(sha256, 'hex') as "sha256!", create_time
-               from files
-               where owner_id = $1
-               and sha256 = $2
-               and name = $3"#,
-            file.owner.0,
-            &file.sha256[..],
-            file.name,
-        )
-        .fetch_optional(&self.connections)
-        .await
-    }
-
-    /// Another name for a content that is there.
-    async fn name_content(&self, file: &NewFile<'_>) -> Result<Option<FileRow>, sqlx::Error> {
-        sqlx::query_as!(
-            FileRow,
-            r#"insert into files (file_id, owner_id, name, media_type, size_bytes, sha256)
-               select $1, c.owner_id, $3, $4, $5, c.sha256
-               from file_contents c
-               where c.owner_id = $2
-               and c.sha256 = $6
-               returning file_id, owner_id, name, media_type, size_bytes,
-                   encode(sha256, 'hex') as "sha256!", create_time"#,
-            file.id.0,
-            file.owner.0,
-            file.name,
-            file.media_type,
-            file.size_bytes(),
-            &file.sha256[..],
-        )
-        .fetch_optional(&self.connections)
-        .await
-    }
-
-    /// Content and name in one statement: there is both or neither, whenever this process ends.
-    async fn insert_file(&self, file: &NewFile<'_>) -> Result<FileRow, sqlx::Error> {
-        let stored = self.connections.with(async |connection| {
-            let stored = sqlx::query_as!(
-                FileRow,
-                r#"with stored as (
-                       insert into file_contents (owner_id, sha256, content)
-                       values ($2, $6, $7)
-                       returning owner_id, sha256
-                   )
-                   insert into files (file_id, owner_id, name, media_type, size_bytes, sha256)
-                   select $1, stored.owner_id, $3, $4, $5, stored.sha256
-                   from stored
-                   returning file_id, owner_id, name, media_type, size_bytes,
-                       encode(sha256, 'hex') as "sha256!", create_time"#,
-                file.id.0,
-                file.owner.0,
-                file.name,
-                file.media_type,
-                file.size_bytes(),
-                &file.sha256[..],
-                file.content,
-            )
-            .fetch_one(&mut *connection)
-            .await?;
-            // The connection has a copy of the bytes, and would keep its size for the next statement.
-            connection.shrink_buffers();
-            Ok(stored)
-        });
-        stored.await
-    }
-
     /// A file by its id.
     ///
     /// # Errors
@@ -246,12 +126,6 @@ impl Store {
         .await?;
         Ok(piece)
     }
-}
-
-/// Whether somebody has stored the same, or deleted it, since it was looked for.
-fn has_lost(error: &sqlx::Error) -> bool {
-    let database = error.as_database_error();
-    database.is_some_and(|error| error.is_unique_violation() || error.is_foreign_key_violation())
 }
 
 #[cfg(test)]

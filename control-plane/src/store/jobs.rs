@@ -299,7 +299,10 @@ async fn try_to_ask<E>(
     }
     let reply = reply_of_none(&snapshot);
     match insert_title_job(connection, chat, job, request, &reply).await {
-        Ok(()) => Ok(Some(reply)),
+        Ok(true) => Ok(Some(reply)),
+        // Somebody has described or deleted the chat in between: the reply must not tell, and keep,
+        // what is not there any more.
+        Ok(false) => Ok(None),
         // The same request was stored in between: its reply is there now.
         Err(error) if violates(&error, "requests_pkey") || is_deadlock(&error) => Ok(None),
         Err(error) => Err(Error::from(error).into()),
@@ -307,19 +310,21 @@ async fn try_to_ask<E>(
 }
 
 /// Job and request in one statement. The metadata are locked first, as `finish_job.sql` does
-/// it: their version is then the one that nobody is changing.
+/// it: their version is then the one that nobody is changing. Answers whether it still is the
+/// one that the reply shows.
 async fn insert_title_job(
     connection: &mut PgConnection,
     chat: ChatId,
     job: JobId,
     request: Option<&Request>,
     reply: &Reply,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<bool, sqlx::Error> {
+    let asked = sqlx::query_scalar!(
         "with described as materialized ( \
              select d.chat_id, d.metadata_version \
              from chat_metadata d \
              where d.chat_id = $2 \
+             and d.metadata_version = $8 \
              for update \
          ), \
          asked as ( \
@@ -338,11 +343,14 @@ async fn insert_title_job(
                  lease_time = now(), \
                  create_time = now() \
              returning j.chat_id \
+         ), \
+         stored as ( \
+             insert into requests (actor_id, request_id, method, body_sha256, chat_id, result) \
+             select $3, $4, $5::text, $6, asked.chat_id, $7 \
+             from asked \
+             where $4::uuid is not null \
          ) \
-         insert into requests (actor_id, request_id, method, body_sha256, chat_id, result) \
-         select $3, $4, $5::text, $6, asked.chat_id, $7 \
-         from asked \
-         where $4::uuid is not null",
+         select count(*) as \"asked!\" from asked",
         job.0,
         chat.0,
         request.map(|request| request.actor),
@@ -350,10 +358,11 @@ async fn insert_title_job(
         request.map(|request| request.method),
         request.map(|request| &request.body_sha256[..]),
         storable(json!(reply)),
+        reply.chat.metadata.metadata_version,
     )
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    Ok(asked == 1)
 }
 
 /// Keys what a job's model call cost, among the calls of its chat that have no lease: each

@@ -1,21 +1,24 @@
 //! Lists of chats: pages of a user's roots that pass a filter, and searches.
 //!
 //! A page is read in one snapshot, on connections of its own: its statements are planned for
-//! their values, since one plan cannot serve every filter. What is pinned comes first, and is
-//! read by the user's pins; the rest by the chats' own order. Page tokens name the last chat,
-//! so rows that move meanwhile neither come twice nor push others out.
+//! their values, since one plan cannot serve every filter. What is pinned comes first; the rest
+//! in the chats' own order. Page tokens name what was pinned when the first page was read, and
+//! the last chat, so rows that move meanwhile neither come twice nor push others out.
 
+mod children;
 mod conditions;
+mod few;
 mod page;
+mod position;
+mod recent;
 mod searched;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use chatplane_domain::{ChatId, MessageId, Role, UserId, WorkspaceId};
-use chrono::{DateTime, Datelike, Utc};
-use serde::{Deserialize, Serialize};
+use chatplane_domain::{MessageId, Role, UserId, WorkspaceId};
+use chrono::{DateTime, Utc};
 use sqlx::{
     Arguments as _, Connection as _, PgConnection, Postgres, QueryBuilder, Transaction, postgres::PgArguments,
 };
@@ -29,24 +32,23 @@ use super::{
 };
 use crate::chat_filter::ChatFilter;
 
+use children::add_children;
 pub(super) use conditions::{of_chat, of_metadata, of_user};
+pub(super) use few::{Few, few, has_others};
+pub(super) use position::packed;
+pub(crate) use position::{ListPosition, ListedPosition};
+pub(super) use recent::joined;
 
 /// Connections for lists. They are short, and however many clients page through their
 /// chats, the turns' own connections stay free.
 pub(super) const LIST_CONNECTIONS_MAX: u32 = 4;
 
-/// How lists are planned: for their values, and never by reading a table whole because an
-/// estimate says that a user has most of it. A page is a hundred rows, so its joins are loops.
-pub(super) const LIST_SETTINGS: [(&str, &str); 5] = [
-    ("plan_cache_mode", "force_custom_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    ("jit", "off"),
-];
-
-/// Children of the roots of a page that are shown: what a page can hold.
-const CHILDREN_MAX: i64 = 1000;
+/// How lists are planned: never by reading a table whole because an estimate says that a user
+/// has most of it. A page is a hundred rows, so its joins are loops. What a filter makes of a
+/// statement is planned for its values: it is no persistent one. What is always the same
+/// keeps its plan: to make one for the views of chats takes longer than to read them.
+pub(super) const LIST_SETTINGS: [(&str, &str); 4] =
+    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
 
 /// Which chats are listed, and from where on.
 #[derive(Clone, Debug)]
@@ -63,47 +65,6 @@ pub(crate) struct ListQuery {
     pub limit: usize,
 }
 
-/// Where a page begins: behind what was listed before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ListPosition {
-    /// Within what is pinned.
-    Pinned {
-        /// When the first page was read: what has changed since is on none after it.
-        begin_time: DateTime<Utc>,
-        /// Place of the last chat.
-        pin_order: i32,
-        /// The last chat.
-        chat_id: ChatId,
-    },
-    /// Within the rest.
-    Recent {
-        /// As above.
-        begin_time: DateTime<Utc>,
-        /// When the last chat changed.
-        update_time: DateTime<Utc>,
-        /// The last chat.
-        chat_id: ChatId,
-    },
-    /// Within what was found.
-    Search(SearchPosition),
-}
-
-impl ListPosition {
-    /// Whether a page can have ended there, for one who made it up.
-    pub(crate) fn is_possible(&self) -> bool {
-        // Other times are none that PostgreSQL takes.
-        let is_possible = |time: &DateTime<Utc>| (1970..=9999).contains(&time.year());
-        match self {
-            Self::Pinned { begin_time, .. } => is_possible(begin_time),
-            Self::Recent { begin_time, update_time, .. } => {
-                is_possible(begin_time) && is_possible(update_time)
-            }
-            Self::Search(position) => position.shown.len() <= super::search::SEARCH_CHATS_MAX,
-        }
-    }
-}
-
 /// A page of a list.
 #[derive(Clone, Debug)]
 pub(crate) struct ChatList {
@@ -117,7 +78,7 @@ pub(crate) struct ChatList {
 /// What says where the next page begins.
 #[derive(Clone, Debug)]
 enum ListEnd {
-    Listed { begin_time: DateTime<Utc>, has_more: bool },
+    Listed { begin_time: DateTime<Utc>, pinned: Vec<Uuid>, has_more: bool },
     Found { shown: Vec<Uuid>, windows: Vec<Window>, next: Option<Window> },
 }
 
@@ -147,21 +108,18 @@ impl ChatList {
     pub(crate) fn next(&self, kept: usize) -> Option<ListPosition> {
         let last = kept.checked_sub(1)?;
         match &self.end {
-            ListEnd::Listed { begin_time, has_more } => {
+            ListEnd::Listed { begin_time, pinned, has_more } => {
                 if kept == self.entries.len() && !has_more {
                     return None;
                 }
                 let chat = &self.entries.get(last)?.chat;
-                Some(match chat.pin_order {
-                    Some(pin_order) => {
-                        ListPosition::Pinned { begin_time: *begin_time, pin_order, chat_id: chat.chat_id }
-                    }
-                    None => ListPosition::Recent {
-                        begin_time: *begin_time,
-                        update_time: chat.update_time,
-                        chat_id: chat.chat_id,
-                    },
-                })
+                let place = pinned.iter().position(|&pinned| pinned == chat.chat_id.0);
+                Some(ListPosition::Listed(ListedPosition {
+                    begin_time: *begin_time,
+                    pinned: pinned.clone(),
+                    pinned_done: place.map_or(pinned.len(), |place| place + 1),
+                    last: place.is_none().then_some((chat.update_time, chat.chat_id)),
+                }))
             }
             ListEnd::Found { shown, windows, next } => {
                 let window = windows.get(kept).copied().or(*next)?;
@@ -212,12 +170,15 @@ impl Store {
 async fn list(connection: &mut PgConnection, query: &ListQuery) -> Result<ChatList, Error> {
     let mut snapshot = begin(connection).await?;
     let moment = moment(&mut snapshot).await?;
-    let mut list = match &query.terms {
-        None => page::listed(&mut snapshot, query, &moment).await?,
+    let (mut list, texts) = match &query.terms {
+        None => (page::listed(&mut snapshot, query, &moment).await?, Vec::new()),
         Some(terms) => searched::found(&mut snapshot, query, terms, &moment).await?,
     };
     add_children(&mut snapshot, query.user, &mut list.entries).await?;
     snapshot.commit().await?;
+    if let Some(terms) = &query.terms {
+        searched::cut(&mut list.entries, texts, terms).await?;
+    }
     Ok(list)
 }
 
@@ -240,10 +201,32 @@ async fn moment(connection: &mut PgConnection) -> Result<Moment, Error> {
 
 /// Views of chats, to be followed by which; with words before it.
 fn views(before: &'static str, viewer: UserId) -> QueryBuilder<Postgres> {
+    begun(format!("{before}{CHAT_VIEWS}"), viewer)
+}
+
+/// The beginning of a statement that names the user by number.
+fn begun(statement: String, user: UserId) -> QueryBuilder<Postgres> {
     let mut arguments = PgArguments::default();
-    arguments.add(viewer.0).expect("a UUID is always encoded");
-    // The views name the viewer by number.
-    QueryBuilder::with_arguments(format!("{before}{CHAT_VIEWS}"), arguments)
+    arguments.add(user.0).expect("a UUID is always encoded");
+    QueryBuilder::with_arguments(statement, arguments)
+}
+
+/// What is shown of these chats, in their order.
+async fn views_of(
+    connection: &mut PgConnection,
+    viewer: UserId,
+    chats: Vec<Uuid>,
+) -> Result<Vec<ChatView>, Error> {
+    if chats.is_empty() {
+        return Ok(Vec::new());
+    }
+    let order: HashMap<Uuid, usize> = chats.iter().enumerate().map(|(place, &chat)| (chat, place)).collect();
+    let mut sql = views("", viewer);
+    sql.push("where c.chat_id = any (").push_bind(chats).push(")");
+    let rows: Vec<ChatViewRow> = sql.build_query_as().fetch_all(connection).await?;
+    let mut views = rows.into_iter().map(ChatViewRow::view).collect::<Result<Vec<_>, _>>()?;
+    views.sort_by_key(|view| order.get(&view.chat_id.0).copied());
+    Ok(views)
 }
 
 fn by_workspace(before: &'static str, user: UserId, workspaces: Vec<Uuid>) -> QueryBuilder<Postgres> {
@@ -265,35 +248,4 @@ fn by_workspace(before: &'static str, user: UserId, workspaces: Vec<Uuid>) -> Qu
     );
     sql.push_bind(workspaces).push(") as w (workspace_id)))");
     sql
-}
-
-fn children(before: &'static str, viewer: UserId, roots: Vec<Uuid>) -> QueryBuilder<Postgres> {
-    let mut sql = views(before, viewer);
-    sql.push("where c.parent_chat_id is not null and c.delete_time is null and c.root_chat_id = any (");
-    sql.push_bind(roots).push(") order by c.chat_id limit ").push_bind(CHILDREN_MAX);
-    sql
-}
-
-async fn add_children(
-    connection: &mut PgConnection,
-    viewer: UserId,
-    entries: &mut [ListedChat],
-) -> Result<(), Error> {
-    let roots: Vec<Uuid> = entries.iter().map(|entry| entry.chat.chat_id.0).collect();
-    if roots.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<ChatViewRow> = children("", viewer, roots).build_query_as().fetch_all(connection).await?;
-    let indexes = entries.iter().enumerate().map(|(index, entry)| (entry.chat.chat_id, index));
-    let mut indexes: HashMap<ChatId, usize> = indexes.collect();
-    for row in rows {
-        let child = row.view()?;
-        // A child of a child is older than neither, and so comes behind both.
-        let index = child.parent_chat_id.and_then(|parent| indexes.get(&parent).copied());
-        if let Some(index) = index {
-            indexes.insert(child.chat_id, index);
-            entries[index].children.push(child);
-        }
-    }
-    Ok(())
 }

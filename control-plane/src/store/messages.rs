@@ -79,7 +79,7 @@ impl Store {
                        count(*) over () as found
                    from (
                        select *
-                       from messages
+                       from message_rows
                        where chat_id = $1
                        and exists (select from chats c where c.chat_id = $1 and c.delete_time is null)
                        and not deleted
@@ -128,7 +128,7 @@ impl Store {
                        count(*) over () as found
                    from (
                        select *
-                       from messages
+                       from message_rows
                        where chat_id = $1
                        and exists (select from chats c where c.chat_id = $1 and c.delete_time is null)
                        and not deleted
@@ -166,7 +166,7 @@ impl Store {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let rows = sqlx::query_scalar!(
             r#"select to_jsonb(m) - 'internal' || '{"internal": null}' as "row!: Json<MessageRow>"
-               from messages m
+               from message_rows m
                where m.chat_id = $1
                and exists (select from chats c where c.chat_id = $1 and c.delete_time is null)
                and m.id = any ($2)

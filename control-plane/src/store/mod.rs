@@ -12,6 +12,7 @@ mod connections;
 mod content;
 mod creation;
 mod debug;
+mod erasing;
 mod feed;
 mod files;
 mod identity;
@@ -52,8 +53,9 @@ pub(crate) use debug::{
     DebugAttempt, DebugPage, DebugPolicy, DebugRunView, DebugStep, DebugStepView, DebugSwitches,
     DebugSwitchesChange, HandedIn, Recorded,
 };
+pub(crate) use erasing::Erased;
 pub(crate) use feed::{FeedAspects, FeedEntry, FeedFrom, FeedPage, FeedPosition, FeedSnapshot};
-pub(crate) use files::NewFile;
+pub(crate) use files::{FileBounds, NewFile, PutFile};
 pub use identity::TokenKind;
 pub(crate) use identity::TokenSubject;
 pub(crate) use jobs::{JobAnswer, JobBounds, JobId, JobLease, TitleSource, TurnText};
@@ -128,11 +130,12 @@ pub enum Error {
 
 /// SQLSTATEs of what will pass: connection (08), resources (53), shutting down or
 /// starting up (57P), a timeout or a cancel (57014), a lock that is held (55P03), a
-/// deadlock or a lost race (40), a standby after a failover (25006), a plan that a
-/// migration made stale (0A000).
+/// deadlock or a lost race (40), a standby after a failover (25006), a transaction that
+/// took too long (25P03, 25P04) or has failed before (25P02), a plan that a migration made
+/// stale (0A000).
 fn passes(code: &str) -> bool {
     ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))
-        || ["57014", "55P03", "25006", "0A000"].contains(&code)
+        || ["57014", "55P03", "25006", "25P02", "25P03", "25P04", "0A000"].contains(&code)
 }
 
 impl From<sqlx::Error> for Error {

@@ -131,7 +131,7 @@ select
             -- message covered, the newest boundary's own row included, ...
             (
                 select m.*
-                from messages m
+                from message_rows m
                 where m.chat_id = c.chat_id
                 and m.id > coalesce(c.covers_through, 0)
                 and (m.covers_through is null or m.covers_through = c.covers_through)
@@ -144,7 +144,7 @@ select
             -- ... and instructions, which nothing covers.
             (
                 select m.*
-                from messages m
+                from message_rows m
                 where m.chat_id = c.chat_id
                 and m.id <= c.covers_through
                 and m.role = 'system'

@@ -60,6 +60,8 @@ pub(crate) struct Snapshot {
     pub covered: Option<Covered>,
     /// What there is to copy, if that was asked for and the message is live and seen by users.
     pub fork: Option<ForkFacts>,
+    /// Whether nobody has pinned it and nothing has happened in it and its children, if that was asked for.
+    pub left_alone: Option<bool>,
 }
 
 /// What became of a command that was not refused.
@@ -369,6 +371,7 @@ pub(super) async fn read(
         target: None,
         covered: None,
         fork: None,
+        left_alone: None,
     };
     Ok(Some((snapshot, row.request.map(|request| request.0))))
 }

@@ -15,7 +15,7 @@ with lease as (
 seen as (
     (
         select m.*
-        from messages m
+        from message_rows m
         where m.chat_id = (select lease.chat_id from lease)
         and m.id > greatest($5, coalesce((select lease.covers_through from lease), 0))
         and (
@@ -31,7 +31,7 @@ seen as (
     union all
     (
         select m.*
-        from messages m
+        from message_rows m
         where m.chat_id = (select lease.chat_id from lease)
         and m.id > $5
         and m.id <= (select lease.covers_through from lease)

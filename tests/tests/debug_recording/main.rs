@@ -1,6 +1,7 @@
 //! What is recorded of model calls, by real workers: every way in which a call ends, and
 //! nothing where nobody wants it.
 
+mod leases;
 mod steps;
 mod switches;
 

@@ -27,7 +27,7 @@ async fn the_steps_of_a_turn_are_one_run_without_key_and_without_bytes_of_files(
     let cluster = cluster(&model, true).await;
     set_policy(&cluster, proto::DebugPolicy::Forced).await;
     let mut client = cluster.client();
-    let image = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01";
+    let image = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89";
     let file = client.upload("a.png", image).await.expect("the file is stored");
     let request = proto::CreateChatRequest {
         parts: vec![text("Look."), file_part(&file)],
@@ -97,6 +97,22 @@ async fn a_call_that_fails_at_first_has_its_attempts_and_one_that_fails_for_good
     assert_eq!(kinds(&failed[0]), [Some(proto::ErrorKind::InvalidRequest)]);
     assert_eq!(failed[0].error.as_ref().map(proto::ChatError::kind), Some(proto::ErrorKind::InvalidRequest));
     assert_eq!((failed[0].assistant_message_id, failed[0].response_json.as_str()), (0, ""));
+}
+
+#[tokio::test]
+async fn a_call_that_breaks_off_has_its_error_and_what_it_had_said() {
+    let broken = vec![Action::text("half "), Action::error_event("invalid_request_error", "no")];
+    let model = ModelServer::start_queue([broken]).await;
+    let (_cluster, mut client) = recorded(&model).await;
+    let chat = client.create_chat("Go.").await.chat_id;
+    in_state(&mut client, &chat, proto::ChatState::Error).await;
+
+    let runs = runs(&mut client, &chat, 1).await;
+    let steps = steps(&mut client, &runs[0]).await;
+
+    assert_eq!(steps[0].error.as_ref().map(proto::ChatError::kind), Some(proto::ErrorKind::InvalidRequest));
+    assert_eq!(steps[0].assistant_message_id, 0);
+    assert_eq!(json(&steps[0].response_json)["parts"][0]["text"], "half ");
 }
 
 #[tokio::test]

@@ -116,8 +116,8 @@ async fn a_turn_that_cannot_be_read_for_the_moment_is_read_again_and_not_ended()
         "create sequence failures",
         "create function fails() returns boolean language plpgsql as \
          'begin perform nextval(''failures''); raise exception ''not now''; end'",
-        "alter table messages rename to messages_kept",
-        "create view messages as select * from messages_kept where fails()",
+        "alter view message_rows rename to message_rows_kept",
+        "create view message_rows as select * from message_rows_kept where fails()",
     ] {
         execute(&mut database, statement.to_owned()).await;
     }
@@ -128,8 +128,8 @@ async fn a_turn_that_cannot_be_read_for_the_moment_is_read_again_and_not_ended()
     })
     .await;
     let meanwhile = client.chat(&created.chat_id).await.expect("it is there");
-    execute(&mut database, "drop view messages".to_owned()).await;
-    execute(&mut database, "alter table messages_kept rename to messages".to_owned()).await;
+    execute(&mut database, "drop view message_rows".to_owned()).await;
+    execute(&mut database, "alter view message_rows_kept rename to message_rows".to_owned()).await;
 
     let held = worker.lease().await;
     assert_eq!(meanwhile.state(), chat::ChatState::Running);

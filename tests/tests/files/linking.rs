@@ -1,7 +1,7 @@
 //! Files belong to a chat by the messages that refer to them.
 
 use chatplane_proto::chat::v1::{self as proto, Part};
-use chatplane_tests::{Client, file_part, text};
+use chatplane_tests::{Client, eventually, file_part, text};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -202,4 +202,34 @@ async fn a_fork_shares_the_files_of_what_it_copies() {
     let user = copied.iter().find(|message| message.role() == proto::Role::User).expect("it is copied");
     assert_eq!(user.parts, [shown(&a)]);
     assert_eq!(files_of(&client.chat(&chat).await.expect("it is there")), ids([&a, &b]));
+}
+
+#[tokio::test]
+async fn a_message_that_comes_while_its_file_is_deleted_is_told_that_it_is_not_there() {
+    let (cluster, mut client) = cluster().await;
+    let chat = create(&mut client, vec![text("hello")]).await.expect("it is created").chat_id;
+    let [file] = upload(&mut client, ["a"]).await;
+    let mut deleting = cluster.database.connection().await;
+    let mut looking = cluster.database.connection().await;
+    for statement in ["begin", "select file_id from files for update", "delete from files"] {
+        sqlx::query(statement).execute(&mut deleting).await.expect("the statement is right");
+    }
+
+    let creating = tokio::spawn({
+        let (mut client, parts) = (client.clone(), vec![file_part(&file)]);
+        async move { create(&mut client, parts).await }
+    });
+    let sending = tokio::spawn({
+        let (mut client, chat, parts) = (client.clone(), chat.clone(), vec![file_part(&file)]);
+        async move { send(&mut client, &chat, parts).await }
+    });
+    let waiting = "select count(*) from pg_stat_activity \
+                   where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("both wait", async || (number(&mut looking, waiting).await == 2).then_some(())).await;
+    sqlx::query("commit").execute(&mut deleting).await.expect("it is committed");
+
+    let created = creating.await.expect("it does not panic").expect_err("the file is gone");
+    let sent = sending.await.expect("it does not panic").expect_err("the file is gone");
+    assert_eq!((created.code(), reason(&created).as_str()), (Code::NotFound, "FILE_NOT_FOUND"));
+    assert_eq!((sent.code(), reason(&sent).as_str()), (Code::NotFound, "FILE_NOT_FOUND"));
 }

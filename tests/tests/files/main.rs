@@ -1,11 +1,15 @@
 //! Files: uploading and reading them, and what becomes of them in chats.
 
+mod contents;
 mod downloading;
 mod holder;
 mod linking;
 mod parts;
 mod queued;
 mod reading;
+#[path = "../retention/replica.rs"]
+mod replica;
+mod slow_lines;
 mod uploading;
 
 use chatplane_proto::chat::v1 as proto;

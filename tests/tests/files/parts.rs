@@ -7,7 +7,11 @@ use chatplane_proto::chat::v1::{
 use chatplane_tests::{Client, file_part, text};
 use tonic::Status;
 
-use crate::{cluster, field, reason, shown};
+use crate::{
+    cluster,
+    contents::{PDF, PNG},
+    field, reason, shown,
+};
 
 const TEXT_BYTES_MAX: usize = 256 * 1024;
 
@@ -33,7 +37,7 @@ async fn create(client: &mut Client, parts: Vec<Part>) -> Result<proto::CreateCh
 #[tokio::test]
 async fn every_kind_of_part_is_shown_as_it_was_sent() {
     let (_cluster, mut client) = cluster().await;
-    let file = client.upload("図.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0").await.expect("it is stored");
+    let file = client.upload("図.png", PNG).await.expect("it is stored");
     let sent = [
         text("look\0at"),
         file_part(&file),
@@ -67,7 +71,7 @@ async fn every_kind_of_part_is_shown_as_it_was_sent() {
 #[tokio::test]
 async fn a_message_without_words_is_shown_by_what_it_has() {
     let (_cluster, mut client) = cluster().await;
-    let file = client.upload("report 2026.pdf", b"%PDF-1.7").await.expect("it is stored");
+    let file = client.upload("report 2026.pdf", PDF).await.expect("it is stored");
 
     for (parts, title) in [
         (vec![file_part(&file)], "report 2026.pdf"),
@@ -126,6 +130,21 @@ async fn parts_that_are_none_are_refused_by_their_fields() {
     let many = vec![reference("a", 1, 1, &"s".repeat(TEXT_BYTES_MAX)); 11];
     let refused = create(&mut client, many).await.expect_err("it is too large");
     assert_eq!((reason(&refused).as_str(), field(&refused).as_str()), ("FIELD_INVALID", "parts"));
+}
+
+#[tokio::test]
+async fn a_message_names_twenty_files_and_no_more() {
+    let (_cluster, mut client) = cluster().await;
+    let file = client.upload("a.txt", b"a").await.expect("it is stored");
+    let named = |count| [vec![text("Look.")], vec![file_part(&file); count]].concat();
+
+    let refused = create(&mut client, named(21)).await.expect_err("it names too many");
+    let chat = create(&mut client, named(20)).await.expect("it names as many as it may").chat;
+
+    assert_eq!((reason(&refused).as_str(), field(&refused).as_str()), ("FIELD_INVALID", "parts"));
+    let details = tonic_types::StatusExt::get_details_bad_request(&refused).expect("it names fields");
+    assert!(details.field_violations[0].description.contains("at most 20 files"), "{details:?}");
+    assert_eq!(chat.expect("a chat").files.len(), 1);
 }
 
 #[tokio::test]

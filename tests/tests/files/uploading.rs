@@ -1,5 +1,6 @@
 //! What is stored, and what is not.
 
+use chatplane_control_plane::Limits;
 use chatplane_proto::chat::v1::{
     UploadFileHeader, UploadFileRequest, UploadFileResponse, upload_file_request::Piece,
 };
@@ -9,17 +10,19 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-use crate::{cluster, downloading::content_of, field, number, reason, with_settings};
+use crate::{
+    cluster, contents, downloading::content_of, field, number, reason, replica::Replica, with_settings,
+};
 
-fn header(name: &str) -> UploadFileRequest {
+pub(crate) fn header(name: &str) -> UploadFileRequest {
     UploadFileRequest { piece: Some(Piece::Header(UploadFileHeader { name: name.to_owned() })) }
 }
 
-fn data(bytes: &[u8]) -> UploadFileRequest {
+pub(crate) fn data(bytes: &[u8]) -> UploadFileRequest {
     UploadFileRequest { piece: Some(Piece::Data(bytes.to_vec().into())) }
 }
 
-async fn send(
+pub(crate) async fn send(
     client: &mut Client,
     requests: impl Stream<Item = UploadFileRequest> + Send + 'static,
 ) -> Result<UploadFileResponse, Status> {
@@ -87,7 +90,16 @@ async fn the_same_file_from_many_sides_at_once_is_one() {
 
     let uploads = (0..12).map(|number| {
         let (mut client, content) = (client.clone(), content.clone());
-        async move { client.upload(["a", "b"][number % 2], &content).await.expect("it is stored").file_id }
+        // A user uploads two at a time: there are always two.
+        let name = ["a", "b"][number % 2];
+        let upload = async move || match client.upload(name, &content).await {
+            Ok(file) => Some(file.file_id),
+            Err(refused) => {
+                assert_eq!(reason(&refused), "LIMIT_EXCEEDED", "{refused:?}");
+                None
+            }
+        };
+        eventually("it is stored", upload)
     });
     let ids: std::collections::BTreeSet<String> = join_all(uploads).await.into_iter().collect();
 
@@ -100,11 +112,11 @@ async fn the_content_says_what_a_file_is_and_not_its_name() {
     let (cluster, mut client) = cluster().await;
 
     for (name, content, expected) in [
-        ("a.txt", &b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0"[..], "image/png"),
-        ("a.csv", b"\xff\xd8\xff\xe0", "image/jpeg"),
-        ("a", b"GIF89a\x01\0", "image/gif"),
-        ("a.png", b"RIFF\x1a\0\0\0WEBPVP8L", "image/webp"),
-        ("a.jpg", b"%PDF-1.7\n", "application/pdf"),
+        ("a.txt", contents::PNG, "image/png"),
+        ("a.csv", contents::JPEG, "image/jpeg"),
+        ("a", contents::GIF, "image/gif"),
+        ("a.png", contents::WEBP, "image/webp"),
+        ("a.jpg", contents::PDF, "application/pdf"),
         ("a.txt", b"{\"a\": 1}", "application/json"),
         ("a.png", b"GIF is a word", "text/plain"),
         ("a.csv", b"a,b\n1,2\n", "text/csv"),
@@ -118,7 +130,18 @@ async fn the_content_says_what_a_file_is_and_not_its_name() {
     }
     let before = stored(&cluster).await;
 
-    for content in [&b"\x7fELF\x02\x01\x01\0"[..], b"PK\x03\x04\x14\0", b"a\0b", b"caf\xe9"] {
+    for content in [
+        &b"\x7fELF\x02\x01\x01\0"[..],
+        b"PK\x03\x04\x14\0",
+        b"a\0b",
+        b"caf\xe9",
+        // They begin as something that is taken, and that is all.
+        &contents::PNG[..16],
+        b"\xff\xd8\xff",
+        b"GIF89a",
+        b"RIFF\0\0\0\0WEBPVP8Z",
+        b"%PDF-1.",
+    ] {
         let refused = client.upload("a.png", content).await.expect_err("it is not taken");
         assert_eq!((reason(&refused).as_str(), field(&refused).as_str()), ("FIELD_INVALID", "data"));
         assert!(refused.message().contains("PNG, JPEG, GIF, WebP, PDF"), "{}", refused.message());
@@ -154,6 +177,30 @@ async fn the_default_limit_is_ten_mebibytes() {
     assert_eq!(reason(&refused), "LIMIT_EXCEEDED");
     assert_eq!(content_of(&mut client, &file.file_id, 0, 0).await.len(), content.len() - 1);
     assert_eq!(stored(&cluster).await, (1, 1));
+}
+
+#[tokio::test]
+async fn a_user_has_no_more_files_and_bytes_than_a_user_may_have_and_is_told_so() {
+    let (cluster, _) = cluster().await;
+    let limits = Limits { files_per_owner_max: 3, file_bytes_per_owner_max: 10, ..Limits::default() };
+    let replica = Replica::start(&cluster.database, limits).await;
+    let mut client = Client::new(&replica.url(), &cluster.tokens.user);
+    let mut stranger = Client::new(&replica.url(), &cluster.tokens.stranger);
+
+    client.upload("a", b"123456").await.expect("it fits");
+    let large = client.upload("b", b"12345").await.expect_err("it does not fit beside the first");
+    client.upload("b", b"1234").await.expect("it fits");
+    client.upload("c", b"1234").await.expect("its bytes are there");
+    let many = client.upload("d", b"").await.expect_err("it is one too many");
+    client.upload("a", b"123456").await.expect("it is there");
+    stranger.upload("a", b"123456").await.expect("that is another's");
+
+    for (refused, told) in [(large, "at most 10 bytes of files"), (many, "at most 3 files")] {
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "LIMIT_EXCEEDED"));
+        assert!(refused.message().contains(told), "{}", refused.message());
+    }
+    assert_eq!(stored(&cluster).await, (4, 3));
+    replica.stop().await;
 }
 
 #[tokio::test]
@@ -223,6 +270,28 @@ async fn half_sent(
         sender.send(data(&[b'x'; 256 * 1024])).await.expect("the call takes it");
     }
     (sender, call)
+}
+
+#[tokio::test]
+async fn a_user_uploads_two_files_at_a_time_and_leaves_room_for_others() {
+    let (cluster, client) = cluster().await;
+    let mut stranger = Client::new(&cluster.url(), &cluster.tokens.stranger);
+    let mut half = Vec::new();
+    for _ in 0..2 {
+        half.push(half_sent(&client).await);
+    }
+    let refused = client.clone().upload("third", b"third").await.expect_err("it is one too many");
+    let theirs = stranger.upload("theirs", b"theirs").await;
+    for (sender, call) in half {
+        drop(sender);
+        call.await.expect("it does not panic").expect("it is stored");
+    }
+
+    theirs.expect("there is a slot for them");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "LIMIT_EXCEEDED"));
+    assert!(refused.message().contains("2 files at a time"), "{}", refused.message());
+    client.clone().upload("third", b"third").await.expect("it has its turn");
+    assert_eq!(stored(&cluster).await, (3, 3));
 }
 
 #[tokio::test]

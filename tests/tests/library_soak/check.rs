@@ -3,24 +3,45 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chatplane_proto::chat::v1::{self as proto, ChatChange};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     journal::{History, Version},
+    kinds, picture,
     transcript::{Told, Transcript},
 };
 
 /// Which versions of a chat's rows a picture shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place {
-    chat: usize,
-    metadata: usize,
-    user: usize,
+pub(crate) struct Place {
+    pub(crate) chat: usize,
+    pub(crate) metadata: usize,
+    pub(crate) user: usize,
+}
+
+/// What was told of a chat last.
+#[derive(Debug)]
+struct Last {
+    /// Where it can have been: a pin that comes and goes looks the same at many places.
+    places: Vec<Place>,
+    stream: usize,
+}
+
+/// A chat as it is told.
+struct Telling<'a> {
+    history: &'a History,
+    picture: &'a proto::Chat,
+    changes: BTreeSet<ChatChange>,
+    /// None the first time of all.
+    last: Option<&'a Last>,
+    stream: usize,
+    /// The stream's cursor had told what transactions below this one wrote.
+    told: i64,
 }
 
 /// What is wrong with a transcript, given the histories of all chats.
 pub(crate) fn faults(transcript: &Transcript, histories: &BTreeMap<String, History>) -> Vec<String> {
-    let mut last: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
+    let mut last: BTreeMap<&str, Last> = BTreeMap::new();
     let mut deleted: BTreeSet<&str> = BTreeSet::new();
     let mut faults = Vec::new();
     for told in &transcript.told {
@@ -39,10 +60,17 @@ pub(crate) fn faults(transcript: &Transcript, histories: &BTreeMap<String, Histo
             Told::Changed { .. } if deleted.contains(chat) => {
                 faults.push(format!("{chat} is told after its deletion"));
             }
-            Told::Changed { chat: picture, changes } => {
-                let before = last.get(chat).map_or(&[] as &[Place], Vec::as_slice);
-                match next(picture, changes, history, before) {
-                    Ok(places) => drop(last.insert(chat, places)),
+            Told::Changed { chat: picture, changes, stream } => {
+                let telling = Telling {
+                    history,
+                    picture,
+                    changes: changes.iter().copied().collect(),
+                    last: last.get(chat),
+                    stream: *stream,
+                    told: transcript.streams[*stream - 1],
+                };
+                match telling.places() {
+                    Ok(places) => drop(last.insert(chat, Last { places, stream: *stream })),
                     Err(fault) => faults.push(format!("{chat}: {fault}")),
                 }
             }
@@ -51,44 +79,65 @@ pub(crate) fn faults(transcript: &Transcript, histories: &BTreeMap<String, Histo
     faults
 }
 
-/// Where a picture can be, after the places where the last one can have been: a pin that comes
-/// and goes looks the same at many of them. None of before is the first picture of all.
-fn next(
-    picture: &proto::Chat,
-    changes: &[ChatChange],
-    history: &History,
-    before: &[Place],
-) -> Result<Vec<Place>, String> {
-    let moments = moments(picture, history);
-    if moments.is_empty() {
-        return Err(format!("this was never so: {picture:?}"));
+impl Telling<'_> {
+    /// Where the picture can be, after the places where the last one can have been.
+    fn places(&self) -> Result<Vec<Place>, String> {
+        let moments = moments(self.picture, self.history);
+        if moments.is_empty() {
+            return Err(format!("this was never so: {:?}", self.picture));
+        }
+        let possible: Vec<Place> = moments.iter().copied().filter(|to| self.can_be_at(*to)).collect();
+        if possible.is_empty() {
+            let Self { history, changes, last, told, .. } = self;
+            return Err(format!(
+                "{changes:?} is not what changed from {last:?} to {moments:?}, with a cursor that had told \
+                 what is below {told}, in {history:?}"
+            ));
+        }
+        Ok(possible)
     }
-    let is_later = |from: &Place, to: &Place| {
-        from.chat <= to.chat && from.metadata <= to.metadata && from.user <= to.user
-    };
-    let is_possible = |to: &Place| {
-        let comes_first = before.is_empty() && missing(history, None, *to, changes).is_empty();
-        let follows =
-            |from: &Place| is_later(from, to) && missing(history, Some(*from), *to, changes).is_empty();
-        comes_first || before.iter().any(follows)
-    };
-    let possible: Vec<Place> = moments.iter().copied().filter(is_possible).collect();
-    if possible.is_empty() {
-        return Err(format!("from {before:?} to {moments:?} this is not all: {changes:?} in {history:?}"));
+
+    fn can_be_at(&self, to: Place) -> bool {
+        let Some(last) = self.last else {
+            return self.names_changes_since_cursor(None, to);
+        };
+        last.places.iter().any(|from| {
+            let is_later = from.chat <= to.chat && from.metadata <= to.metadata && from.user <= to.user;
+            let is_named = if last.stream == self.stream {
+                // Nothing is told twice in one stream, and no kind that there was not.
+                *from != to && self.changes == or_other(kinds::between(self.history, Some(*from), to))
+            } else {
+                self.names_changes_since_cursor(Some(*from), to)
+            };
+            is_later && is_named
+        })
     }
-    Ok(possible)
+
+    /// Whoever comes back may be told the last moments again, but all that was not told.
+    fn names_changes_since_cursor(&self, from: Option<Place>, to: Place) -> bool {
+        let due = kinds::between(self.history, from, to);
+        let possible = kinds::since(self.history, self.told, to);
+        let is_other = self.changes == BTreeSet::from([ChatChange::Unspecified]);
+        due.is_subset(&self.changes) && self.changes.is_subset(&possible) || due.is_empty() && is_other
+    }
+}
+
+/// What is none of the named kinds has one of its own.
+fn or_other(kinds: BTreeSet<ChatChange>) -> BTreeSet<ChatChange> {
+    if kinds.is_empty() { BTreeSet::from([ChatChange::Unspecified]) } else { kinds }
 }
 
 /// The moments at which a picture was true.
 fn moments(picture: &proto::Chat, history: &History) -> Vec<Place> {
-    let (of_chat, of_metadata, of_user) = (chat_said(picture), metadata_said(picture), user_said(picture));
-    let files: BTreeSet<String> = picture.files.iter().map(|file| file.file_id.clone()).collect();
+    let files = picture::files(picture);
     let matching = |versions: &[Version], said: &Value| -> Vec<usize> {
         (0..versions.len()).filter(|place| versions[*place].said == *said).collect()
     };
-    let (metadata, users) = (matching(&history.metadata, &of_metadata), matching(&history.user, &of_user));
+    let metadata = matching(&history.metadata, &picture::of_metadata(picture));
+    let users = matching(&history.user, &picture::of_user(picture));
+    let chats = matching(&history.chat, &picture::of_chat(picture));
     let mut moments = Vec::new();
-    for chat in matching(&history.chat, &of_chat).into_iter().filter(|place| history.files[*place] == files) {
+    for chat in chats.into_iter().filter(|place| history.files[*place] == files) {
         for metadata in &metadata {
             let places = users.iter().map(|user| Place { chat, metadata: *metadata, user: *user });
             moments.extend(places.filter(|place| is_of_one_moment(history, *place)));
@@ -109,67 +158,61 @@ fn is_of_one_moment(history: &History, place: Place) -> bool {
         .all(|(versions, place)| versions[place + 1..].iter().all(|version| !seen.contains(&version.xid)))
 }
 
-/// Kinds of changes that lie between two pictures and were not told.
-fn missing(history: &History, before: Option<Place>, now: Place, changes: &[ChatChange]) -> Vec<ChatChange> {
-    let from = before.unwrap_or_default();
-    let mut due = BTreeSet::new();
-    if before.is_none() {
-        due.insert(ChatChange::Created);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CREATED: i64 = 10;
+    const ANSWERED: i64 = 20;
+
+    /// A chat that was created, and then answered.
+    fn pictures() -> [proto::Chat; 2] {
+        let created = proto::Chat { state: proto::ChatState::Running.into(), ..Default::default() };
+        let answered =
+            proto::Chat { snapshot_version: 1, state: proto::ChatState::Waiting.into(), ..created.clone() };
+        [created, answered]
     }
-    let mut compare = |versions: &[Version], from: usize, to: usize, fields: &[&str], change: ChatChange| {
-        let differs = |place: usize| {
-            fields.iter().any(|field| versions[place].said[*field] != versions[place - 1].said[*field])
-        };
-        if (from + 1..=to).any(differs) {
-            due.insert(change);
+
+    fn history() -> History {
+        let [created, answered] = pictures();
+        let version = |xid, said| Version { xid, said };
+        History {
+            chat: vec![
+                version(CREATED, picture::of_chat(&created)),
+                version(ANSWERED, picture::of_chat(&answered)),
+            ],
+            metadata: vec![version(CREATED, picture::of_metadata(&created))],
+            user: vec![version(CREATED, picture::of_user(&created))],
+            files: vec![BTreeSet::new(); 2],
+            ..History::default()
         }
-    };
-    let is_archived = history.chat[now.chat].said["archived"] == true;
-    let archived = if is_archived { ChatChange::Archived } else { ChatChange::Unarchived };
-    compare(&history.chat, from.chat, now.chat, &["archived"], archived);
-    compare(&history.chat, from.chat, now.chat, &["state"], ChatChange::State);
-    compare(&history.chat, from.chat, now.chat, &["last_turn_summary"], ChatChange::Summary);
-    compare(&history.chat, from.chat, now.chat, &["open_call_count"], ChatChange::ActionRequired);
-    compare(&history.metadata, from.metadata, now.metadata, &["title", "labels"], ChatChange::Metadata);
-    let read = ["read_message_id", "has_unread"];
-    compare(&history.user, from.user, now.user, &read, ChatChange::ReadState);
-    compare(&history.user, from.user, now.user, &["pin_order"], ChatChange::Pin);
-    due.into_iter().filter(|change| !changes.contains(change)).collect()
-}
+    }
 
-fn chat_said(chat: &proto::Chat) -> Value {
-    let micros = |time: prost_types::Timestamp| time.seconds * 1_000_000 + i64::from(time.nanos) / 1_000;
-    let name = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_lowercase();
-    json!({
-        "snapshot_version": chat.snapshot_version,
-        "history_version": chat.history_version,
-        "queue_version": chat.queue_version,
-        "state": name(chat.state().as_str_name(), "CHAT_STATE_"),
-        "archived": chat.archived,
-        "model": chat.model,
-        "effort": name(chat.effort().as_str_name(), "EFFORT_"),
-        "queue_length": chat.queue_length,
-        "last_turn_summary": chat.last_turn_summary,
-        "compact_requested": chat.compact_requested,
-        "client_tools": chat.client_tool_names,
-        "action_timeout_ms": chat.action_timeout_ms,
-        "open_call_count": chat.action_required.as_ref().map_or(0, |required| required.calls.len()),
-        "has_error": chat.last_error.is_some(),
-        "has_retry": chat.retry.is_some(),
-        "update_us": chat.update_time.map(micros),
-        "archive_us": chat.archive_time.map(micros),
-        "is_deleted": false,
-    })
-}
+    /// Whether it can be told so, in the first or the second stream, after the creation was told in
+    /// the first.
+    fn is_right(picture: &proto::Chat, changes: &[ChatChange], stream: usize, told: i64) -> bool {
+        let history = history();
+        let last = Last { places: vec![Place::default()], stream: 1 };
+        let changes = changes.iter().copied().collect();
+        Telling { history: &history, picture, changes, last: Some(&last), stream, told }.places().is_ok()
+    }
 
-fn metadata_said(chat: &proto::Chat) -> Value {
-    json!({ "metadata_version": chat.metadata_version, "title": chat.title, "labels": chat.labels })
-}
+    #[test]
+    fn a_kind_that_is_missing_or_too_much_is_found_and_so_is_what_is_told_twice_or_never_was() {
+        use ChatChange::{Created, Pin, State, Unspecified};
+        let [created, answered] = pictures();
+        let other = proto::Chat { title: "never".to_owned(), ..answered.clone() };
 
-fn user_said(chat: &proto::Chat) -> Value {
-    json!({
-        "pin_order": chat.pin_order,
-        "read_message_id": chat.read_message_id,
-        "has_unread": chat.has_unread,
-    })
+        assert!(is_right(&answered, &[State], 1, 0));
+        assert!(!is_right(&answered, &[State, Pin], 1, 0), "a kind too much");
+        assert!(!is_right(&answered, &[State, Created], 1, 0), "a kind that was told");
+        assert!(!is_right(&answered, &[Unspecified], 1, 0), "a kind is missing");
+        assert!(!is_right(&created, &[Unspecified], 1, 0), "told twice in a stream");
+        assert!(!is_right(&other, &[State], 1, 0), "it never was so");
+
+        assert!(is_right(&answered, &[State, Created], 2, CREATED), "told again after a cursor");
+        assert!(!is_right(&answered, &[State, Created], 2, ANSWERED), "the cursor was behind the creation");
+        assert!(!is_right(&answered, &[Created], 2, CREATED), "a kind is missing");
+        assert!(is_right(&created, &[Created], 2, CREATED));
+    }
 }

@@ -8,91 +8,9 @@ use serde_json::Value;
 use sqlx::Executor as _;
 use uuid::Uuid;
 
-/// Rows of one chat follow each other in the order of their commits, since whoever writes
-/// one holds its lock; `number` keeps that order.
-const TRIGGERS: &str = r"
-create table library_journal (
-    number bigserial primary key,
-    xid bigint not null,
-    relation text not null,
-    chat_id uuid not null,
-    user_id uuid,
-    said jsonb not null
-);
+use crate::picture;
 
-create function library_chat_written() returns trigger language plpgsql as $$
-begin
-    insert into library_journal (xid, relation, chat_id, user_id, said)
-    values (
-        pg_current_xact_id()::text::bigint, 'chats', new.chat_id, new.owner_id,
-        jsonb_build_object(
-            'snapshot_version', new.snapshot_version,
-            'history_version', new.history_version,
-            'queue_version', new.queue_version,
-            'state', new.state,
-            'archived', new.archived,
-            'model', new.model,
-            'effort', new.effort,
-            'queue_length', new.queue_length,
-            'last_turn_summary', new.last_turn_summary,
-            'compact_requested', new.compact_requested,
-            'client_tools', new.client_tools,
-            'action_timeout_ms', new.action_timeout_ms,
-            'open_call_count', case when new.state = 'suspended' then new.open_call_count else 0 end,
-            'has_error', new.last_error is not null,
-            'has_retry', new.retry is not null,
-            'update_us', (extract(epoch from new.update_time) * 1000000)::bigint,
-            'archive_us', (extract(epoch from new.archive_time) * 1000000)::bigint,
-            'is_deleted', new.delete_time is not null
-        )
-    );
-    return null;
-end $$;
-create trigger library_chat_written after insert or update on chats
-    for each row execute function library_chat_written();
-
-create function library_metadata_written() returns trigger language plpgsql as $$
-begin
-    insert into library_journal (xid, relation, chat_id, user_id, said)
-    values (
-        pg_current_xact_id()::text::bigint, 'chat_metadata', new.chat_id, null,
-        jsonb_build_object(
-            'metadata_version', new.metadata_version, 'title', new.title, 'labels', new.labels
-        )
-    );
-    return null;
-end $$;
-create trigger library_metadata_written after insert or update on chat_metadata
-    for each row execute function library_metadata_written();
-
-create function library_user_written() returns trigger language plpgsql as $$
-begin
-    insert into library_journal (xid, relation, chat_id, user_id, said)
-    values (
-        pg_current_xact_id()::text::bigint, 'chat_user_metadata', new.chat_id, new.user_id,
-        jsonb_build_object(
-            'pin_order', coalesce(new.pin_order, 0),
-            'read_message_id', coalesce(new.read_message_id, 0),
-            'has_unread', new.has_unread
-        )
-    );
-    return null;
-end $$;
-create trigger library_user_written after insert or update on chat_user_metadata
-    for each row execute function library_user_written();
-
-create function library_file_linked() returns trigger language plpgsql as $$
-begin
-    insert into library_journal (xid, relation, chat_id, user_id, said)
-    values (
-        pg_current_xact_id()::text::bigint, 'chat_files', coalesce(new.chat_id, old.chat_id), null,
-        jsonb_build_object('file_id', coalesce(new.file_id, old.file_id), 'is_linked', tg_op = 'INSERT')
-    );
-    return null;
-end $$;
-create trigger library_file_linked after insert or delete on chat_files
-    for each row execute function library_file_linked();
-";
+const TRIGGERS: &str = include_str!("journal.sql");
 
 /// A committed version of a row.
 #[derive(Clone, Debug)]
@@ -132,7 +50,7 @@ pub(crate) async fn read(database: &Database) -> BTreeMap<String, History> {
     let mut links: BTreeMap<String, Vec<Version>> = BTreeMap::new();
     for (xid, relation, chat, user, said) in rows {
         let history = histories.entry(chat.to_string()).or_default();
-        let version = Version { xid, said };
+        let version = Version { xid, said: with_time_of_retry(said) };
         match relation.as_str() {
             "chats" => {
                 history.owner = user.expect("a chat has an owner");
@@ -147,6 +65,14 @@ pub(crate) async fn read(database: &Database) -> BTreeMap<String, History> {
         history.files = files(&history.chat, links.get(chat).map_or(&[], Vec::as_slice));
     }
     histories
+}
+
+/// The one time that is stored as text.
+fn with_time_of_retry(mut said: Value) -> Value {
+    if let Some(time) = said.pointer_mut("/retry/next_attempt_time") {
+        *time = picture::time(time.as_str().expect("a time is text")).into();
+    }
+    said
 }
 
 /// Of what a transaction wrote into one row only the last is ever seen.

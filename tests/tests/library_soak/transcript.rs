@@ -22,7 +22,12 @@ const STREAM_TIME_MAX: Duration = Duration::from_millis(700);
 /// What a watcher was told.
 #[derive(Clone, Debug)]
 pub(crate) enum Told {
-    Changed { chat: Box<proto::Chat>, changes: Vec<ChatChange> },
+    Changed {
+        chat: Box<proto::Chat>,
+        changes: Vec<ChatChange>,
+        /// Which of the watcher's streams told it.
+        stream: usize,
+    },
     Deleted(String),
 }
 
@@ -33,7 +38,8 @@ pub(crate) struct Transcript {
     pub(crate) told: Vec<Told>,
     /// The last picture of each chat.
     pub(crate) chats: BTreeMap<String, proto::Chat>,
-    pub(crate) streams: usize,
+    /// Of each stream the transaction below which all was told according to its cursor.
+    pub(crate) streams: Vec<i64>,
     faults: Vec<String>,
     cursor: String,
 }
@@ -53,7 +59,6 @@ impl Told {
 impl Transcript {
     fn take(&mut self, response: proto::WatchChatsResponse) {
         // What is in a cursor compares like what it stands for.
-        let bytes = |cursor: &str| BASE64_URL_SAFE_NO_PAD.decode(cursor).unwrap_or_default();
         if bytes(&response.cursor) < bytes(&self.cursor) || response.cursor.is_empty() {
             self.faults.push(format!("a cursor falls: {} after {}", response.cursor, self.cursor));
         }
@@ -66,7 +71,7 @@ impl Transcript {
                     return;
                 };
                 self.chats.insert(chat.chat_id.clone(), chat.clone());
-                self.told.push(Told::Changed { chat: Box::new(chat), changes });
+                self.told.push(Told::Changed { chat: Box::new(chat), changes, stream: self.streams.len() });
             }
             Some(Event::ChatDeleted(deleted)) => {
                 self.chats.remove(&deleted.chat_id);
@@ -81,6 +86,16 @@ impl Transcript {
     pub(crate) fn faults(&self) -> &[String] {
         &self.faults
     }
+}
+
+fn bytes(cursor: &str) -> Vec<u8> {
+    BASE64_URL_SAFE_NO_PAD.decode(cursor).unwrap_or_default()
+}
+
+/// The number at a cursor's end; 0 without a cursor: nothing was there when a watcher began.
+/// For a client it is opaque, but what a stream may name as changed depends on it.
+fn told_below(cursor: &str) -> i64 {
+    bytes(cursor).last_chunk().map_or(0, |number| i64::from_be_bytes(*number))
 }
 
 pub(crate) fn locked(shared: &Shared) -> MutexGuard<'_, Transcript> {
@@ -99,7 +114,7 @@ pub(crate) async fn begin(
         owner,
         told: Vec::new(),
         chats: BTreeMap::new(),
-        streams: 0,
+        streams: Vec::new(),
         faults: Vec::new(),
         cursor: String::new(),
     };
@@ -134,7 +149,8 @@ impl Watcher {
         let at = self.random.random_range(0..self.clients.len());
         let request = {
             let mut transcript = locked(&self.shared);
-            transcript.streams += 1;
+            let told = told_below(&transcript.cursor);
+            transcript.streams.push(told);
             proto::WatchChatsRequest { cursor: transcript.cursor.clone() }
         };
         let opened = self.clients[at].chats.watch_chats(request).await;

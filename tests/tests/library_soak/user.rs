@@ -1,6 +1,8 @@
 //! Users who do whatever comes to their mind with their chats.
 
 mod library;
+mod operation;
+mod queue;
 mod turns;
 
 use std::{
@@ -9,12 +11,14 @@ use std::{
     time::Duration,
 };
 
-use chatplane_proto::chat::v1 as proto;
+use chatplane_proto::chat::v1::{self as proto, ErrorReason};
 use chatplane_tests::Client;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom as _};
-use tokio::time::{Instant, sleep};
-use tonic::{Code, Response, Status};
-use tonic_types::StatusExt as _;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tonic::{Response, Status};
+
+pub(crate) use self::operation::{Ask, Operation, Refusal};
 
 /// Chats that a user begins or copies: so few that much happens to each.
 const CHATS_MAX: usize = 30;
@@ -24,9 +28,12 @@ const PAUSE_MS_MAX: u64 = 25;
 /// What one user has, whatever hand does it.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
+    /// Where tools of the user's run; not everybody has one.
+    workspace: Option<String>,
     chats: Mutex<Vec<String>>,
     files: Mutex<Vec<proto::File>>,
     tally: Mutex<BTreeMap<String, usize>>,
+    gone: Mutex<Vec<(ErrorReason, Ask)>>,
 }
 
 /// One of the hands of a user, with clients of every replica.
@@ -41,6 +48,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Desk {
+    pub(crate) fn new(workspace: Option<String>) -> Self {
+        Self { workspace, ..Self::default() }
+    }
+
     fn count(&self, what: &str) {
         *locked(&self.tally).entry(what.to_owned()).or_default() += 1;
     }
@@ -49,6 +60,16 @@ impl Desk {
     pub(crate) fn counted(&self) -> BTreeMap<String, usize> {
         locked(&self.tally).clone()
     }
+
+    /// Calls that were told that something is not there.
+    pub(crate) fn gone(&self) -> Vec<(ErrorReason, Ask)> {
+        locked(&self.gone).clone()
+    }
+}
+
+/// What a refusal is called in a tally; what was done is called like the operation.
+pub(crate) fn refused(operation: Operation, reason: ErrorReason) -> String {
+    format!("{operation:?}: {}", reason.as_str_name())
 }
 
 impl Hand {
@@ -56,9 +77,9 @@ impl Hand {
         Self { clients, desk, random: StdRng::seed_from_u64(seed) }
     }
 
-    /// Does one thing after the other until the time has come.
-    pub(crate) async fn use_chats(mut self, end: Instant) {
-        while Instant::now() < end {
+    /// Does one thing after the other until the day is over.
+    pub(crate) async fn use_chats(mut self, over: CancellationToken) {
+        while !over.is_cancelled() {
             self.act().await;
             sleep(Duration::from_millis(self.random.random_range(0..PAUSE_MS_MAX))).await;
         }
@@ -70,47 +91,26 @@ impl Hand {
             return;
         };
         let chat = chat.as_str();
-        let what = match self.random.random_range(0..100) {
-            0..5 => "create",
-            5..25 => "send",
-            25..28 => "interrupt",
-            28..32 => "edit",
-            32..35 => "fork",
-            35..43 => "archive",
-            43..48 => "unarchive",
-            48..55 => "title",
-            55..62 => "labels",
-            62..72 => "pin",
-            72..79 => "mark read",
-            79..82 => "glance",
-            82..86 => "submit",
-            86..88 => "regenerate the title",
-            88..91 => "configure",
-            91..93 => "upload",
-            93..95 => "clear",
-            95..97 => "compact",
-            _ => "list",
-        };
-        self.desk.count(what);
-        match what {
-            "create" => self.create().await,
-            "send" => self.send(chat).await,
-            "interrupt" => self.interrupt(chat).await,
-            "edit" => self.edit(chat).await,
-            "fork" => self.fork(chat).await,
-            "archive" => self.archive(chat).await,
-            "unarchive" => self.unarchive(chat).await,
-            "title" => self.title(chat).await,
-            "labels" => self.labels(chat).await,
-            "pin" => self.pin(chat).await,
-            "mark read" => self.mark_read(chat).await,
-            "glance" => self.glance(chat).await,
-            "submit" => self.submit(chat).await,
-            "regenerate the title" => self.regenerate_title(chat).await,
-            "configure" => self.configure(chat).await,
-            "upload" => self.upload().await,
-            "clear" => self.clear(chat).await,
-            "compact" => self.compact(chat).await,
+        match self.random.random_range(0..100) {
+            0..5 => self.create().await,
+            5..22 => self.send(chat).await,
+            22..28 => self.change_queue(chat).await,
+            28..31 => self.interrupt(chat).await,
+            31..35 => self.edit(chat).await,
+            35..38 => self.fork(chat).await,
+            38..45 => self.archive(chat).await,
+            45..50 => self.unarchive(chat).await,
+            50..57 => self.title(chat).await,
+            57..63 => self.labels(chat).await,
+            63..72 => self.pin(chat).await,
+            72..79 => self.mark_read(chat).await,
+            79..82 => self.glance(chat).await,
+            82..86 => self.submit(chat).await,
+            86..88 => self.regenerate_title(chat).await,
+            88..92 => self.configure(chat).await,
+            92..94 => self.upload().await,
+            94..96 => self.clear(chat).await,
+            96..98 => self.compact(chat).await,
             _ => self.list().await,
         }
     }
@@ -130,36 +130,32 @@ impl Hand {
     }
 
     /// What was answered; none when it was refused for a reason that it may have.
-    fn taken<T>(&self, chat: &str, replied: Result<Response<T>, Status>) -> Option<T> {
-        let status = match replied {
-            Ok(response) => return Some(response.into_inner()),
-            Err(status) => status,
+    fn taken<T>(&self, ask: Ask, replied: Result<Response<T>, Status>) -> Option<T> {
+        match replied {
+            Ok(response) => {
+                self.desk.count(&format!("{:?}", ask.operation));
+                Some(response.into_inner())
+            }
+            Err(status) => {
+                self.refused(ask, &status);
+                None
+            }
+        }
+    }
+
+    /// Nobody may be told what cannot have come to pass.
+    fn refused(&self, ask: Ask, status: &Status) {
+        let refusal = Refusal::read(status).filter(|refusal| ask.may_be_told(refusal));
+        let Some(Refusal { reason, .. }) = refusal else {
+            panic!("{ask:?} may not be told this: {status:?}");
         };
-        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-        let may_be = [
-            (Code::FailedPrecondition, "STATE_FORBIDS"),
-            (Code::ResourceExhausted, "QUEUE_FULL"),
-            (Code::ResourceExhausted, "LIMIT_EXCEEDED"),
-            (Code::NotFound, "MESSAGE_NOT_FOUND"),
-            // Retention deletes chats that were archived.
-            (Code::NotFound, "CHAT_NOT_FOUND"),
-            (Code::NotFound, "FILE_NOT_FOUND"),
-            // Of two who name the version that they have seen, one comes too late.
-            (Code::Aborted, "VERSION_MISMATCH"),
-            // A call that was settled meanwhile.
-            (Code::InvalidArgument, "FIELD_INVALID"),
-            // Everybody wrote to the same chat.
-            (Code::Unavailable, "UNAVAILABLE"),
-        ];
-        assert!(may_be.contains(&(status.code(), reason.as_str())), "nobody may be told this: {status:?}");
-        self.desk.count(&reason);
-        if reason == "CHAT_NOT_FOUND" {
-            locked(&self.desk.chats).retain(|known| known != chat);
+        self.desk.count(&refused(ask.operation, reason));
+        match reason {
+            ErrorReason::ChatNotFound => locked(&self.desk.chats).retain(|known| *known != ask.chat),
+            ErrorReason::FileNotFound => locked(&self.desk.files).clear(),
+            ErrorReason::MessageNotFound | ErrorReason::QueuedMessageNotFound => {}
+            _ => return,
         }
-        if reason == "FILE_NOT_FOUND" {
-            // It went with the last chat that had it.
-            locked(&self.desk.files).clear();
-        }
-        None
+        locked(&self.desk.gone).push((reason, ask));
     }
 }

@@ -2,6 +2,7 @@
 
 use chatplane_proto::chat::v1 as proto;
 use chatplane_tests::Client;
+use sqlx::Executor as _;
 
 use crate::{archive, cluster, idle, ids, page, pin, request};
 
@@ -82,4 +83,99 @@ async fn pins_fill_pages_like_everything_else() {
     client.send(&chats[3], "more").await.expect("it is sent");
     let others = rest(&mut client, "", 2, first.next_page_token).await;
     assert_eq!(others, [2, 4].map(|index: usize| chats[index].clone()));
+}
+
+/// Six chats, of which these are pinned in this order, and the first page of two of them.
+async fn with_pins(client: &mut Client, pinned: &[usize]) -> (Vec<String>, proto::ListChatsResponse) {
+    let mut chats = Vec::new();
+    for number in 0..6 {
+        chats.insert(0, idle(client, &format!("chat {number}"), &[]).await);
+    }
+    for &index in pinned {
+        pin(client, &chats[index], 100).await;
+    }
+    let first = page(client, proto::ListChatsRequest { page_size: 2, ..request("") }).await;
+    (chats, first)
+}
+
+#[tokio::test]
+async fn a_pin_taken_off_between_pages_neither_loses_nor_doubles_a_chat() {
+    let (_cluster, mut client) = cluster().await;
+    let (chats, first) = with_pins(&mut client, &[3, 4, 5, 0]).await;
+    assert_eq!(ids(&first), [&chats[3], &chats[4]].map(String::clone));
+
+    // One that was shown, and one that was not.
+    pin(&mut client, &chats[3], 0).await;
+    pin(&mut client, &chats[0], 0).await;
+    let others = rest(&mut client, "", 2, first.next_page_token).await;
+
+    assert_eq!(others, [5, 0, 1, 2].map(|index: usize| chats[index].clone()));
+}
+
+#[tokio::test]
+async fn a_pin_moved_between_pages_neither_loses_nor_doubles_a_chat() {
+    let (_cluster, mut client) = cluster().await;
+    let (chats, first) = with_pins(&mut client, &[3, 4, 5, 0]).await;
+
+    // The last one goes before what was shown, and one that was shown to the end.
+    pin(&mut client, &chats[0], 1).await;
+    pin(&mut client, &chats[3], 4).await;
+    let others = rest(&mut client, "", 1, first.next_page_token).await;
+
+    assert_eq!(others, [5, 0, 1, 2].map(|index: usize| chats[index].clone()));
+}
+
+#[tokio::test]
+async fn a_chat_pinned_between_pages_stays_where_it_was() {
+    let (_cluster, mut client) = cluster().await;
+    let (chats, first) = with_pins(&mut client, &[5]).await;
+    assert_eq!(ids(&first), [&chats[5], &chats[0]].map(String::clone));
+
+    // One that was shown, and one that was not.
+    pin(&mut client, &chats[0], 1).await;
+    pin(&mut client, &chats[3], 1).await;
+    let others = rest(&mut client, "", 2, first.next_page_token).await;
+
+    assert_eq!(others, [1, 2, 3, 4].map(|index: usize| chats[index].clone()));
+}
+
+#[tokio::test]
+async fn what_was_pinned_and_passes_no_more_leaves_a_full_page() {
+    let (_cluster, mut client) = cluster().await;
+    let (chats, first) = with_pins(&mut client, &[3, 4, 5, 0]).await;
+
+    archive(&mut client, &chats[5]).await;
+    let others = rest(&mut client, "", 2, first.next_page_token).await;
+
+    assert_eq!(others, [0, 1, 2].map(|index: usize| chats[index].clone()));
+}
+
+#[tokio::test]
+async fn a_token_is_short_however_many_chats_are_pinned() {
+    let (cluster, mut client) = cluster().await;
+    for number in 0..3 {
+        idle(&mut client, &format!("chat {number}"), &[]).await;
+    }
+    let copies = "
+        with made as (
+            insert into chats (
+                chat_id, organization_id, owner_id, root_chat_id, model, effort, state, snapshot_version,
+                history_version, next_message_id
+            )
+            select i.id, organization_id, owner_id, i.id, model, effort, 'waiting', 1, 1, 1
+            from (select * from chats limit 1) c, (select gen_random_uuid() as id from generate_series(1, 100)) i
+            returning chat_id, owner_id
+        ), titled as (
+            insert into chat_metadata (chat_id, owner_id) select chat_id, owner_id from made
+        )
+        insert into chat_user_metadata (chat_id, user_id, pin_order)
+        select chat_id, owner_id, row_number() over () from made";
+    cluster.database.connection().await.execute(copies).await.expect("they are stored");
+
+    let first = page(&mut client, proto::ListChatsRequest { page_size: 1, ..request("") }).await;
+    let token = first.next_page_token.clone();
+    let others = rest(&mut client, "", 50, token.clone()).await;
+
+    assert!(token.len() < 4096, "{}", token.len());
+    assert_eq!(others.len(), 102);
 }

@@ -13,10 +13,10 @@ async fn a_title_is_changed_and_nothing_else_is() {
     let (_cluster, mut client) = cluster().await;
     let before = client.create_chat("hello").await;
 
-    let renamed = update(&mut client, title(&before.chat_id, "Über \"beans\" \0 🫘")).await.expect("renamed");
+    let renamed = update(&mut client, title(&before.chat_id, "Über \"beans\" 🫘")).await.expect("renamed");
 
     let expected = proto::Chat {
-        title: "Über \"beans\" \0 🫘".to_owned(),
+        title: "Über \"beans\" 🫘".to_owned(),
         metadata_version: before.metadata_version + 1,
         ..before.clone()
     };

@@ -2,6 +2,7 @@
 //! with every call.
 
 mod anthropic;
+mod bounds;
 mod chat_completions;
 mod crashes;
 

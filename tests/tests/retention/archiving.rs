@@ -1,8 +1,10 @@
 //! Chats in which nothing happens.
 
+use chatplane_control_plane::Limits;
 use chatplane_proto::chat::v1 as proto;
 use chatplane_tests::{Client, Cluster, Options, eventually};
 use prost_types::FieldMask;
+use sqlx::PgConnection;
 
 use crate::{age, count, execute, idle, owner, replica::Replica, set};
 
@@ -47,7 +49,7 @@ async fn chats_in_which_nothing_happens_are_archived_but_for_pinned_and_busy_one
     age(&mut connection, &fresh, 29).await;
     set(&mut owner(&cluster), [30, 0, 0], None).await.expect("owners set it");
 
-    let replica = Replica::start(&cluster.database).await;
+    let replica = Replica::start(&cluster.database, Limits::default()).await;
     swept(&mut client, &last).await;
 
     let mut found = Vec::new();
@@ -84,7 +86,7 @@ async fn a_family_with_a_busy_or_a_recent_child_stays() {
     age(&mut connection, &last, 31).await;
     set(&mut owner(&cluster), [30, 0, 0], None).await.expect("owners set it");
 
-    let replica = Replica::start(&cluster.database).await;
+    let replica = Replica::start(&cluster.database, Limits::default()).await;
     swept(&mut client, &last).await;
 
     let mut found = Vec::new();
@@ -93,6 +95,26 @@ async fn a_family_with_a_busy_or_a_recent_child_stays() {
     }
     assert_eq!(found, [false, false, true, false, false, false]);
     replica.stop().await;
+}
+
+/// All chats, locked: who comes to write one waits.
+struct HeldChats(PgConnection);
+
+impl HeldChats {
+    async fn hold(cluster: &Cluster) -> Self {
+        let mut connection = cluster.database.connection().await;
+        execute(&mut connection, "begin".to_owned()).await;
+        execute(&mut connection, "select chat_id from chats for update".to_owned()).await;
+        Self(connection)
+    }
+
+    /// Lets them go when both replicas have come to the same first chat.
+    async fn until_both_wait(mut self, connection: &mut PgConnection) {
+        let waiting = "select count(*) from pg_stat_activity \
+                       where datname = current_database() and wait_event_type = 'Lock'";
+        eventually("both wait", async || (count(connection, waiting).await >= 2).then_some(())).await;
+        execute(&mut self.0, "rollback".to_owned()).await;
+    }
 }
 
 #[tokio::test]
@@ -110,7 +132,12 @@ async fn two_replicas_that_sweep_at_once_archive_and_delete_each_chat_once() {
                     where c.snapshot_version = b.snapshot_version + 1";
     set(&mut owner(&cluster), [30, 0, 0], None).await.expect("owners set it");
 
-    let replicas = [Replica::start(&cluster.database).await, Replica::start(&cluster.database).await];
+    let held = HeldChats::hold(&cluster).await;
+    let replicas = [
+        Replica::start(&cluster.database, Limits::default()).await,
+        Replica::start(&cluster.database, Limits::default()).await,
+    ];
+    held.until_both_wait(&mut connection).await;
     let archived = "select count(*) from chats where archived";
     eventually("all are archived", async || (count(&mut connection, archived).await == 60).then_some(()))
         .await;
@@ -122,7 +149,9 @@ async fn two_replicas_that_sweep_at_once_archive_and_delete_each_chat_once() {
     )
     .await;
     execute(&mut connection, "update chats set archive_time = now() - interval '40 days'".to_owned()).await;
+    let held = HeldChats::hold(&cluster).await;
     set(&mut owner(&cluster), [30, 30, 0], None).await.expect("owners set it");
+    held.until_both_wait(&mut connection).await;
     let deleted = "select count(*) from chats where delete_time is not null";
     eventually("all are deleted", async || (count(&mut connection, deleted).await == 60).then_some(())).await;
 

@@ -1,5 +1,6 @@
 //! What is left of chats and of recordings when their time has come.
 
+use chatplane_control_plane::Limits;
 use chatplane_proto::chat::v1 as proto;
 use chatplane_tests::{
     Client, Cluster, Options, eventually, file_part,
@@ -20,6 +21,11 @@ async fn accounts(connection: &mut PgConnection) -> Vec<String> {
                order by 1";
     let rows = sqlx::query(sql).fetch_all(connection).await.expect("it answers");
     rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// As if all files had been uploaded two days ago.
+async fn age_files(connection: &mut PgConnection) {
+    execute(connection, "update files set unlink_time = unlink_time - interval '2 days'".to_owned()).await;
 }
 
 /// Waits until a chat cannot be found any more.
@@ -76,10 +82,11 @@ async fn a_chat_that_was_archived_long_ago_is_erased_and_accounts_lose_no_row() 
     archive(&mut client, &recent).await;
     age(&mut connection, &chat, 31).await;
     age(&mut connection, &recent, 29).await;
+    age_files(&mut connection).await;
     let before = accounts(&mut connection).await;
     set(&mut owner(&cluster), [0, 30, 0], None).await.expect("owners set it");
 
-    let replica = Replica::start(&cluster.database).await;
+    let replica = Replica::start(&cluster.database, Limits::default()).await;
     gone(&mut client, &chat).await;
 
     assert!(client.chat(&recent).await.expect("it is there").archived);
@@ -101,6 +108,63 @@ async fn a_chat_that_was_archived_long_ago_is_erased_and_accounts_lose_no_row() 
     let downloaded = client.files.get_file(proto::GetFileRequest { file_id: file.file_id }).await;
     assert_eq!(reason(&listed), "CHAT_NOT_FOUND");
     assert_eq!(reason(&downloaded.expect_err("it is gone")), "FILE_NOT_FOUND");
+    replica.stop().await;
+}
+
+#[tokio::test]
+async fn files_that_no_chat_is_linked_to_go_whatever_the_settings_are() {
+    let cluster = Cluster::start(Options::default()).await;
+    let mut client = cluster.client();
+    let mut connection = cluster.database.connection().await;
+    let unused = client.upload("unused", b"unused").await.expect("it is stored");
+    let linked = client.upload("linked", b"linked").await.expect("it is stored");
+    let parts = vec![text("see"), file_part(&linked)];
+    let request = proto::CreateChatRequest { parts, ..Default::default() };
+    client.chats.create_chat(request).await.expect("it is created");
+    age_files(&mut connection).await;
+    let fresh = client.upload("fresh", b"fresh").await.expect("it is stored");
+
+    let replica = Replica::start(&cluster.database, Limits::default()).await;
+    let mut client = Client::new(&replica.url(), &cluster.tokens.user);
+    let mut get = async |file: &proto::File| {
+        client.files.get_file(proto::GetFileRequest { file_id: file.file_id.clone() }).await
+    };
+    let refused = eventually("the file is gone", async || get(&unused).await.err()).await;
+
+    assert_eq!(reason(&refused), "FILE_NOT_FOUND");
+    for file in [&linked, &fresh] {
+        get(file).await.expect("it is there");
+    }
+    assert_eq!(count(&mut connection, "select count(*) from file_contents").await, 2);
+    replica.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_chat_is_erased_to_its_last_row() {
+    let cluster = Cluster::start(Options::default()).await;
+    let mut client = cluster.client();
+    let mut connection = cluster.database.connection().await;
+    let chat = idle(&mut client).await;
+    for statement in [
+        "insert into messages (chat_id, id, role, visibility, content_version, content, content_bytes, revision, \
+         created_by, search) \
+         select chat_id, n, 'user', 'both', 1, '{\"parts\": \"s3cret\"}', 6, 1, owner_id, 's3cret'::tsvector \
+         from chats, generate_series(1000, 6000) n",
+        "update chats set next_message_id = 6001",
+    ] {
+        execute(&mut connection, statement.to_owned()).await;
+    }
+    archive(&mut client, &chat).await;
+    age(&mut connection, &chat, 31).await;
+    set(&mut owner(&cluster), [0, 30, 0], None).await.expect("owners set it");
+
+    let replica = Replica::start(&cluster.database, Limits::default()).await;
+    gone(&mut client, &chat).await;
+    let erasing = "select count(*) from chats where erasing";
+    eventually("all is erased", async || (count(&mut connection, erasing).await == 0).then_some(())).await;
+
+    let telling = "select count(*) from messages where search is not null or content <> '{\"parts\": []}'";
+    assert_eq!(count(&mut connection, telling).await, 0);
     replica.stop().await;
 }
 
@@ -130,7 +194,7 @@ async fn a_chat_that_was_brought_back_and_one_of_a_deployment_that_keeps_all_sta
     age(&mut connection, &back, 400).await;
     let mut owner = owner(&cluster);
     set(&mut owner, [100, 0, 0], None).await.expect("owners set it");
-    let replica = Replica::start(&cluster.database).await;
+    let replica = Replica::start(&cluster.database, Limits::default()).await;
     eventually("a sweep has come by", async || {
         client.chat(&back).await.expect("it is there").archived.then_some(())
     })
@@ -160,7 +224,10 @@ async fn what_was_recorded_goes_when_its_time_has_come_and_no_sooner() {
     }
     set(&mut owner(&cluster), [0, 0, 7], None).await.expect("owners set it");
 
-    let replicas = [Replica::start(&cluster.database).await, Replica::start(&cluster.database).await];
+    let replicas = [
+        Replica::start(&cluster.database, Limits::default()).await,
+        Replica::start(&cluster.database, Limits::default()).await,
+    ];
     let old = "select count(*) from debug_runs where end_time < now() - interval '7 days'";
     eventually("they are deleted", async || (count(&mut connection, old).await == 0).then_some(())).await;
 

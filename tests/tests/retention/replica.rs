@@ -9,18 +9,20 @@ use tokio_util::sync::CancellationToken;
 
 /// A running replica.
 pub(crate) struct Replica {
+    address: SocketAddr,
     stop: CancellationToken,
     task: JoinHandle<Result<(), RunError>>,
 }
 
 impl Replica {
-    pub(crate) async fn start(database: &Database) -> Self {
+    /// One that keeps to these limits, but for how often it sweeps and how long it takes to stop.
+    pub(crate) async fn start(database: &Database, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         let address = listener.local_addr().expect("it is bound");
         let limits = Limits {
             drain: Duration::from_secs(2),
             retention_sweep_interval: Duration::from_millis(50),
-            ..Limits::default()
+            ..limits
         };
         let stop = CancellationToken::new();
         let running =
@@ -29,7 +31,11 @@ impl Replica {
             // A test that waits for a replica that did not start would say nothing of why.
             running.await.inspect_err(|error| eprintln!("the replica ended: {error:?}"))
         });
-        Self { stop, task }
+        Self { address, stop, task }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Stops, and waits until it has.

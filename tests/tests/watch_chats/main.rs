@@ -3,6 +3,7 @@
 mod changes;
 mod cursors;
 mod readers;
+mod release_before;
 mod watcher;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};

@@ -1,5 +1,6 @@
-//! How large an image is, read off its first bytes: providers refuse those with too many
-//! pixels. Whatever is damaged or unknown has no size here; nothing is decoded.
+//! How large an image is, and whether it moves, read off its bytes: providers refuse those
+//! with too many pixels, and some those that move. Whatever is damaged or unknown has no size
+//! here and stands still; nothing is decoded.
 
 /// Width and height in pixels.
 pub(super) fn sides(data: &[u8]) -> Option<(u32, u32)> {
@@ -12,13 +13,64 @@ pub(super) fn sides(data: &[u8]) -> Option<(u32, u32)> {
     }
 }
 
-/// Whether a GIF has the extension by which animations say how often they repeat.
-pub(super) fn is_animated_gif(data: &[u8]) -> bool {
-    const MARK: &[u8] = b"NETSCAPE2.0";
-    /// It stands before the first picture, after a table of colours at most.
-    const HEAD_BYTES: usize = 4096;
-    let head = &data[..data.len().min(HEAD_BYTES)];
-    head.starts_with(b"GIF8") && head.windows(MARK.len()).any(|window| window == MARK)
+/// Whether an image moves. One that is damaged does as far as it can be read.
+pub(super) fn is_animated(data: &[u8]) -> bool {
+    match data {
+        [b'G', b'I', b'F', b'8', ..] => gif_moves(data).unwrap_or(false),
+        [b'R', b'I', b'F', b'F', ..] => webp_moves(data).unwrap_or(false),
+        _ => false,
+    }
+}
+
+/// Goes from block to block to the second picture, or to the extension by which animations say
+/// how often they repeat.
+fn gif_moves(data: &[u8]) -> Option<bool> {
+    const REPEATS: [&[u8]; 2] = [b"NETSCAPE2.0", b"ANIMEXTS1.0"];
+    let mut place = 13 + colours(*data.get(10)?);
+    let mut pictures = 0;
+    loop {
+        match data.get(place)? {
+            b'!' => {
+                let says_so = *data.get(place + 1)? == 0xFF
+                    && data.get(place + 3..place + 14).is_some_and(|name| REPEATS.contains(&name));
+                if says_so {
+                    return Some(true);
+                }
+                place += 2;
+            }
+            b',' => {
+                pictures += 1;
+                if pictures > 1 {
+                    return Some(true);
+                }
+                // Its place and size, its own colours, and how its pixels are coded.
+                place += 10 + colours(*data.get(place + 9)?) + 1;
+            }
+            _ => return Some(false),
+        }
+        place = after_pieces(data, place)?;
+    }
+}
+
+/// Bytes of a GIF's table of colours, if there is one.
+fn colours(flags: u8) -> usize {
+    if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
+}
+
+/// What a GIF's block holds comes in pieces with their lengths, up to one that is empty.
+fn after_pieces(data: &[u8], mut place: usize) -> Option<usize> {
+    loop {
+        match usize::from(*data.get(place)?) {
+            0 => return Some(place + 1),
+            bytes => place += 1 + bytes,
+        }
+    }
+}
+
+/// Only the kind with a head of its own can, and its flags say so.
+fn webp_moves(data: &[u8]) -> Option<bool> {
+    const ANIMATION: u8 = 0x02;
+    Some(data.get(8..16)? == b"WEBPVP8X" && data.get(20)? & ANIMATION != 0)
 }
 
 /// The three kinds of WebP, each with sizes of its own.
@@ -92,24 +144,62 @@ mod tests {
         }
     }
 
+    /// A GIF with two colours and these blocks.
+    fn gif(blocks: &[&[u8]]) -> Vec<u8> {
+        [&b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xFF\xFF\xFF"[..], &blocks.concat()].concat()
+    }
+
     #[test]
-    fn a_gif_that_repeats_moves() {
-        assert!(is_animated_gif(b"GIF89a\x01\0\x01\0\0\0\0\x21\xFF\x0bNETSCAPE2.0\x03\x01"));
-        assert!(!is_animated_gif(b"GIF89a\x01\0\x01\0"));
-        assert!(!is_animated_gif(b"\x89PNG NETSCAPE2.0"));
+    fn a_gif_that_repeats_or_has_several_pictures_moves() {
+        const REPEATS: &[u8] = b"!\xFF\x0bNETSCAPE2.0\x03\x01\0\0\0";
+        const COMMENT: &[u8] = b"!\xFE\x0bNETSCAPE2.0\0";
+        const DELAY: &[u8] = b"!\xF9\x04\0\x0a\0\0\0";
+        // A comma within its pixels is no picture.
+        const PICTURE: &[u8] = b",\0\0\0\0\x01\0\x01\0\0\x02\x03,,,\x01,\0";
+        const OF_OWN_COLOURS: &[u8] = b",\0\0\0\0\x01\0\x01\0\x80,,,,,,\x02\x01,\0";
+
+        for moving in [
+            &[REPEATS][..],
+            &[COMMENT, REPEATS, PICTURE],
+            &[PICTURE, PICTURE],
+            &[DELAY, OF_OWN_COLOURS, DELAY, PICTURE, b";"],
+        ] {
+            assert!(is_animated(&gif(moving)), "{moving:?}");
+        }
+        for still in [
+            &[][..],
+            &[PICTURE],
+            &[COMMENT, DELAY, PICTURE, b";"],
+            &[OF_OWN_COLOURS, b";", PICTURE],
+            // Cut in the middle of its first picture.
+            &[&PICTURE[..12]],
+        ] {
+            assert!(!is_animated(&gif(still)), "{still:?}");
+        }
+        let without_colours = [&b"GIF89a\x01\0\x01\0\0\0\0"[..], PICTURE, PICTURE].concat();
+        assert!(is_animated(&without_colours));
+    }
+
+    #[test]
+    fn a_webp_moves_that_says_so() {
+        assert!(is_animated(b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x12\0\0\0"));
+        assert!(!is_animated(b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0"));
+        assert!(!is_animated(b"RIFF\0\0\0\0WEBPVP8 \x0a\0\0\0\x02\0\0\0"));
+        assert!(!is_animated(b"RIFF\0\0\0\0WEBPVP8X"));
+        assert!(!is_animated(b"\x89PNG NETSCAPE2.0"));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_looked_at_without_harm(
             start in prop::sample::select(vec![
-                &b"\x89PNG"[..], b"GIF89a", b"RIFF\0\0\0\0WEBPVP8L", b"RIFF\0\0\0\0WEBPVP8 ", b"\xFF\xD8",
+                &b"\x89PNG"[..], b"GIF89a", b"GIF89a\x01\0\x01\0\0\0\0,", b"RIFF\0\0\0\0WEBPVP8L", b"RIFF\0\0\0\0WEBPVP8 ", b"\xFF\xD8",
             ]),
             rest in vec(prop_oneof![any::<u8>(), Just(0xFF)], 0..64),
         ) {
             let data = [start, &rest].concat();
             sides(&data);
-            is_animated_gif(&data);
+            is_animated(&data);
         }
     }
 }

@@ -11,10 +11,14 @@
 //!
 //! A provider refuses a whole call for one file that it does not take, and would refuse the
 //! chat for ever. So what it is known not to take is left out here.
+//!
+//! A message is small, and what it names is not: all that a call gets of files is bounded,
+//! words too, and a message has each of its files once ([`each_once`]).
 
 mod cache;
 mod forms;
 mod image;
+mod mentions;
 mod pieces;
 #[cfg(test)]
 mod tests;
@@ -22,4 +26,5 @@ mod words;
 
 pub(crate) use cache::FileCache;
 pub(crate) use forms::{INLINE_BYTES_MAX, forms};
+pub(crate) use mentions::each_once;
 pub(crate) use pieces::{Contents, needed, pieces};

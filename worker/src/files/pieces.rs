@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chatplane_domain::{FileId, FileRef, UserPart};
 
 use super::{
-    forms::{Form, INLINE_BYTES_MAX, Why, size},
+    forms::{Form, Forms, Why, shown_bytes, size},
     image, words,
 };
 use crate::llm::{Attachment, ImageIntake, Intake, PromptMessage, UserPiece};
@@ -15,12 +15,12 @@ use crate::llm::{Attachment, ImageIntake, Intake, PromptMessage, UserPiece};
 pub(crate) type Contents = HashMap<FileId, Option<Bytes>>;
 
 /// The files that must be read, each once, and how many bytes of each.
-pub(crate) fn needed(files: &[&FileRef], forms: &[Form]) -> Vec<(FileId, usize)> {
+pub(crate) fn needed(files: &[&FileRef], forms: &Forms) -> Vec<(FileId, usize)> {
     let mut needed: Vec<(FileId, usize)> = Vec::new();
-    for (file, form) in files.iter().zip(forms) {
+    for (file, form) in files.iter().zip(&forms.each) {
         let bytes = match form {
             Form::Image | Form::Document => size(file),
-            Form::Words => size(file).min(INLINE_BYTES_MAX),
+            Form::Words => shown_bytes(file),
             Form::Missing(_) => continue,
         };
         if needed.iter().all(|(id, _)| *id != file.id) {
@@ -30,16 +30,15 @@ pub(crate) fn needed(files: &[&FileRef], forms: &[Form]) -> Vec<(FileId, usize)>
     needed
 }
 
-/// The conversation with its files, of which `forms` has one entry each, in order.
+/// The conversation with its files, whose forms these are.
 pub(crate) fn pieces(
     messages: Vec<PromptMessage<UserPart>>,
-    forms: Vec<Form>,
+    forms: Forms,
     contents: &Contents,
     intake: &Intake,
 ) -> Vec<PromptMessage> {
-    let images = forms.iter().filter(|form| **form == Form::Image).count();
-    let bounds = intake.images.map(|intake| Bounds { intake, is_many: images > intake.many });
-    let mut maker = Maker { forms: forms.into(), contents, bounds };
+    let bounds = intake.images.map(|intake| Bounds { intake, is_many: forms.images > intake.many });
+    let mut maker = Maker { forms: forms.each.into(), contents, bounds };
     let user = |parts: Vec<UserPart>, maker: &mut Maker<'_>| {
         parts.into_iter().flat_map(|part| maker.piece(part)).collect()
     };
@@ -103,7 +102,7 @@ impl Bounds {
         if is_large {
             return Some(Why::TooLarge);
         }
-        (!intake.animated && image::is_animated_gif(data)).then_some(Why::Moves)
+        (!intake.animated && image::is_animated(data)).then_some(Why::Moves)
     }
 }
 

@@ -3,7 +3,7 @@ use chatplane_domain::{DiffSide, FileId, FileRef, UserPart};
 use proptest::{collection::vec, prelude::*};
 use uuid::Uuid;
 
-use super::{forms::*, pieces::*};
+use super::{each_once, forms::*, pieces::*};
 use crate::llm::{Attachment, ImageIntake, Intake, PromptMessage, UserPiece};
 
 const MIB: usize = 1024 * 1024;
@@ -68,11 +68,11 @@ fn what_a_model_takes_goes_as_it_is_and_all_else_as_words_that_say_so() {
     let (not_taken, too_large) = (Form::Missing(Why::NotTaken), Form::Missing(Why::TooLarge));
 
     assert_eq!(
-        forms(&files, &[], &intake()),
+        forms(&files, &[], &intake()).each,
         [Form::Image, Form::Document, Form::Words, Form::Words, not_taken, too_large, too_large]
     );
     assert_eq!(
-        forms(&files, &[], &Intake::WORDS),
+        forms(&files, &[], &Intake::WORDS).each,
         [not_taken, not_taken, Form::Words, Form::Words, not_taken, not_taken, not_taken]
     );
 }
@@ -88,7 +88,50 @@ fn when_not_all_fit_the_newest_files_keep_theirs_and_no_older_one_comes_in_betwe
     let files: Vec<&FileRef> = files.iter().collect();
     let no_room = Form::Missing(Why::NoRoom);
 
-    assert_eq!(forms(&files, &[], &intake()), [no_room, no_room, Form::Words, Form::Document]);
+    assert_eq!(forms(&files, &[], &intake()).each, [no_room, no_room, Form::Words, Form::Document]);
+}
+
+#[test]
+fn of_more_words_than_a_call_may_have_the_newest_are_shown_and_other_files_keep_theirs() {
+    let long = |number| file(number, "text/plain", 500_000);
+    let files: Vec<FileRef> = [file(0, "application/pdf", MIB), file(1, "text/csv", 1)]
+        .into_iter()
+        .chain((2..102).map(long))
+        .collect();
+
+    let each = forms(&files.iter().collect::<Vec<_>>(), &[], &intake()).each;
+
+    let fit = 3 * MIB / INLINE_BYTES_MAX;
+    let (older, newest) = each.split_at(each.len() - fit);
+    assert_eq!(older[0], Form::Document);
+    assert_eq!(older[1..], vec![Form::Missing(Why::NoRoom); older.len() - 1]);
+    assert_eq!(newest, vec![Form::Words; fit]);
+}
+
+#[test]
+fn a_file_that_a_message_names_often_is_in_it_once() {
+    let (long, image) = (file(1, "text/plain", INLINE_BYTES_MAX), file(2, "image/png", 24));
+    let of = |file: &FileRef| UserPart::File(file.clone());
+    let mut named = vec![of(&long), UserPart::Text("Look.".to_owned()), of(&image), of(&image)];
+    named.extend(vec![of(&long); 96]);
+    let contents = Contents::from([
+        (long.id, Some(Bytes::from(vec![b'x'; INLINE_BYTES_MAX]))),
+        (image.id, Some(png(9))),
+    ]);
+
+    let said = said(each_once(named), &contents, &intake());
+
+    let images = said.iter().filter(|piece| matches!(piece, UserPiece::Image(_))).count();
+    assert_eq!((said.len(), images), (101, 1));
+    assert!(text(&said[0]).len() > INLINE_BYTES_MAX);
+    let again = |number, media_type, bytes| {
+        format!(
+            "<file name=\"file {number}\" type=\"{media_type}\" bytes=\"{bytes}\">\n[The file is in this \
+             message already.]\n</file>"
+        )
+    };
+    assert_eq!(text(&said[4]), again(2, "image/png", 24));
+    assert!(said[5..].iter().all(|piece| text(piece) == again(1, "text/plain", INLINE_BYTES_MAX)));
 }
 
 #[test]
@@ -98,7 +141,7 @@ fn a_call_for_a_part_of_the_chat_sends_what_the_whole_would() {
 
     for length in 0..=all.len() {
         let part: Vec<&FileRef> = all[..length].iter().collect();
-        assert_eq!(forms(&part, &all[length..], &intake()), whole[..length], "{length}");
+        assert_eq!(forms(&part, &all[length..], &intake()).each, whole.each[..length], "{length}");
     }
 }
 
@@ -108,7 +151,7 @@ fn of_more_images_than_a_call_may_have_the_newest_are_seen() {
 
     let forms = forms(&files.iter().collect::<Vec<_>>(), &[], &intake());
 
-    assert_eq!(forms, [Form::Missing(Why::NoRoom), Form::Image, Form::Image, Form::Image]);
+    assert_eq!(forms.each, [Form::Missing(Why::NoRoom), Form::Image, Form::Image, Form::Image]);
 }
 
 #[test]
@@ -129,6 +172,29 @@ fn images_are_measured_before_they_are_sent() {
     assert!(text(&two[2]).contains("larger than the model's provider takes"), "{two:?}");
     assert!(text(&three[0]).contains("larger"), "one of many may have 2000 pixels: {three:?}");
     assert!(text(&three[2]).contains("animated"), "{three:?}");
+}
+
+#[test]
+fn an_image_that_the_whole_leaves_out_is_left_out_of_a_part_of_it_too() {
+    let images = [file(1, "image/png", 24), file(2, "image/png", 24), file(3, "image/png", 24)];
+    let contents: Contents = images.iter().map(|image| (image.id, Some(png(2001)))).collect();
+    let of = |count: usize| {
+        let named: Vec<&FileRef> = images[..count].iter().collect();
+        let parts = images[..count].iter().cloned().map(UserPart::File).collect();
+        let forms = forms(&named, &images[count..], &intake());
+        pieces(vec![PromptMessage::User { parts }], forms, &contents, &intake())
+    };
+    let parts = |messages: &[PromptMessage]| match messages {
+        [PromptMessage::User { parts }] => parts.clone(),
+        _ => panic!("{messages:?}"),
+    };
+
+    let whole = parts(&of(3));
+
+    assert!(text(&whole[0]).contains("larger than the model's provider takes"), "{whole:?}");
+    for count in 1..3 {
+        assert_eq!(parts(&of(count)), whole[..count], "{count}");
+    }
 }
 
 #[test]
@@ -217,8 +283,8 @@ fn each_file_is_read_once_and_of_a_long_text_only_what_is_shown() {
 proptest! {
     #[test]
     fn a_call_is_bounded_whatever_is_attached_and_its_newest_files_come_first(
-        files in vec((0_usize..4, -1_i64..12 * 1024 * 1024), 0..30),
-        cut in 0_usize..30,
+        files in vec((0_usize..4, -1_i64..12 * 1024 * 1024), 0..150),
+        cut in 0_usize..150,
     ) {
         let kinds = ["image/png", "application/pdf", "text/plain", "video/mp4"];
         let files: Vec<FileRef> = files
@@ -227,17 +293,25 @@ proptest! {
             .map(|((kind, size_bytes), number)| FileRef { size_bytes, ..file(number, kinds[kind], 0) })
             .collect();
         let named: Vec<&FileRef> = files.iter().collect();
-        let whole = forms(&named, &[], &intake());
+        let whole = forms(&named, &[], &intake()).each;
         let is_native = |form: &Form| matches!(form, Form::Image | Form::Document);
 
         let native: usize =
             files.iter().zip(&whole).filter(|(_, form)| is_native(form)).map(|(file, _)| size(file)).sum();
         prop_assert!(native <= 20 * MIB);
         prop_assert!(whole.iter().filter(|form| **form == Form::Image).count() <= 3);
-        if let Some(last) = whole.iter().rposition(|form| *form == Form::Missing(Why::NoRoom)) {
-            prop_assert!(!whole[..last].iter().any(is_native), "{whole:?}");
+        let words = files.iter().zip(&whole).filter(|(_, form)| **form == Form::Words);
+        prop_assert!(words.map(|(file, _)| shown_bytes(file)).sum::<usize>() <= 3 * MIB);
+        let is_text = |file: &FileRef| file.media_type == "text/plain";
+        for of_words in [false, true] {
+            let alike = files.iter().zip(&whole).filter(|(file, _)| is_text(file) == of_words);
+            let alike: Vec<&Form> = alike.map(|(_, form)| form).collect();
+            if let Some(last) = alike.iter().rposition(|form| **form == Form::Missing(Why::NoRoom)) {
+                let kept = alike[..last].iter().any(|form| !matches!(form, Form::Missing(_)));
+                prop_assert!(!kept, "{whole:?}");
+            }
         }
         let cut = cut.min(files.len());
-        prop_assert_eq!(forms(&named[..cut], &files[cut..], &intake()), &whole[..cut]);
+        prop_assert_eq!(forms(&named[..cut], &files[cut..], &intake()).each, &whole[..cut]);
     }
 }

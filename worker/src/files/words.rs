@@ -50,6 +50,11 @@ pub(super) fn placeholder(file: &FileRef, why: Why) -> String {
     element("file", &attributes(file), &format!("[The file is not shown: {reason}.]"))
 }
 
+/// Stands where a message names a file again.
+pub(super) fn named_again(file: &FileRef) -> String {
+    element("file", &attributes(file), "[The file is in this message already.]")
+}
+
 /// A place in a file that the user points at.
 pub(super) fn reference(path: &str, lines: (u32, u32), snippet: &str) -> String {
     let attributes = format!("path=\"{}\"{}", escaped(path), line_range(lines));

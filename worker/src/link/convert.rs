@@ -13,6 +13,7 @@ use super::types::{
     Outcome, Settings, StreamId, TurnHeader,
 };
 use crate::{
+    files::each_once,
     llm::{AnswerPart, PartContent, ToolDefinition, ToolResult},
     session::{LeaseKey, Resumed, ResumedChat},
     step::{After, CallId, Content, Message, PastAnswer},
@@ -129,7 +130,7 @@ fn message(turn_message: proto::TurnMessage) -> Result<Message, Malformed> {
     let kinds = message.parts.into_iter().map(|part| part.kind);
     let content = match role {
         chat::Role::System => Content::System { texts: texts(kinds) },
-        chat::Role::User => Content::User { parts: kinds.filter_map(user_part).collect() },
+        chat::Role::User => Content::User { parts: each_once(kinds.filter_map(user_part).collect()) },
         chat::Role::Assistant => {
             let states =
                 turn_message.provider_states.into_iter().chain(std::iter::repeat_with(bytes::Bytes::default));

@@ -3,7 +3,8 @@
 //! A thin client of our own: one POST a call, never repeated, since a repeat is
 //! billed twice; whether to try again is the turn's decision. The stream is read
 //! as its consumer asks for it, so that a slow consumer slows the provider down
-//! and nothing piles up here; dropping it closes the connection.
+//! and nothing piles up here; dropping it closes the connection. The request is made when the
+//! stream is first asked, a large one aside.
 
 use std::marker::PhantomData;
 use std::time::{Duration, SystemTime};
@@ -22,7 +23,8 @@ use super::failure::{Failures, Refusal, Reported};
 use super::http::{self, Clients};
 use super::intake::Intake;
 use super::reading::{Reading, Times};
-use super::{CallFailure, CallLimits, ModelCall, ModelEvent, Provider};
+use super::{CallFailure, CallLimits, ModelCall, ModelEvent, Provider, size};
+use crate::aside::computed;
 
 /// The content type of server-sent events.
 const EVENT_STREAM: &str = "text/event-stream";
@@ -72,7 +74,7 @@ impl<F> Default for HttpProvider<F> {
 
 impl<F: WireFormat> Provider for HttpProvider<F> {
     fn call(&self, call: ModelCall) -> BoxStream<'static, Result<ModelEvent, CallFailure>> {
-        let first = match Prepared::new::<F>(&self.clients, &call) {
+        let first = match Prepared::new::<F>(&self.clients, call) {
             Ok(prepared) => Step::<F>::Open(Box::new(prepared)),
             Err(failure) => Step::Fail(Box::new(failure)),
         };
@@ -108,17 +110,15 @@ struct Prepared {
     client: Client,
     url: Url,
     headers: HeaderMap,
-    body: String,
+    call: ModelCall,
     failures: Failures,
-    model: String,
-    limits: CallLimits,
 }
 
 impl Prepared {
-    fn new<F: WireFormat>(clients: &Clients, call: &ModelCall) -> Result<Self, CallFailure> {
+    fn new<F: WireFormat>(clients: &Clients, mut call: ModelCall) -> Result<Self, CallFailure> {
         let url = http::url_below(&call.endpoint, F::PATH);
         let host = url.as_ref().map(http::host_of).unwrap_or_default();
-        let has_files = base64::files(call).next().is_some();
+        let has_files = base64::files(&call).next().is_some();
         let failures = Failures { provider: F::NAME, host, api_key: call.api_key.clone(), has_files };
         let unusable = |detail: &str| failures.failure(ErrorKind::ModelUnusable, None, detail);
         let url = url.ok_or_else(|| unusable("the endpoint is not an http or https URL"))?;
@@ -128,34 +128,33 @@ impl Prepared {
         headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
         // Fails where TLS is needed and the machine has no root certificates.
         let client = clients.get(&url).map_err(|error| unusable(&http::describe(error)))?.clone();
-        let model = call.provider_model.clone();
-        let body = F::body(call, &url);
-        let first_token_timeout = F::first_token_timeout(&call.limits);
-        let limits = CallLimits { first_token_timeout, ..call.limits };
-        Ok(Self { client, url, headers, body, failures, model, limits })
+        call.limits.first_token_timeout = F::first_token_timeout(&call.limits);
+        Ok(Self { client, url, headers, call, failures })
     }
 
     /// Sends the call and waits for the head of the answer.
     async fn open<F: WireFormat>(self) -> Result<Reading<F::Assembly>, CallFailure> {
-        let times = Times::start(Instant::now(), &self.limits);
-        let body = Bytes::from(self.body);
-        let send = self.client.post(self.url).headers(self.headers).body(body.clone()).send();
-        let response = match timeout_at(times.first_token, send).await {
+        let Self { client, url, headers, call, failures } = self;
+        let (model, limits) = (call.provider_model.clone(), call.limits);
+        let request = client.post(url.clone()).headers(headers);
+        let body = computed(size::bytes(&call), move || F::body(&call, &url)).await;
+        let body = Bytes::from(body);
+        let times = Times::start(Instant::now(), &limits);
+        let response = match timeout_at(times.first_token, request.body(body.clone()).send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let detail = http::describe(error);
-                return Err(self.failures.failure(ErrorKind::ProviderUnavailable, None, &detail));
+                return Err(failures.failure(ErrorKind::ProviderUnavailable, None, &detail));
             }
             Err(_) => {
-                return Err(self.failures.failure(ErrorKind::Timeout, None, "no answer at all"));
+                return Err(failures.failure(ErrorKind::Timeout, None, "no answer at all"));
             }
         };
         if !is_event_stream(&response) {
-            return Err(refused::<F>(&self.failures, response, &body).await);
+            return Err(refused::<F>(failures, response, body).await);
         }
         let chunks = response.bytes_stream().map_err(http::describe).boxed();
-        let assembly = F::assembly(self.model, self.limits.answer_bytes_max);
-        Ok(Reading::new(chunks, assembly, times, self.failures))
+        Ok(Reading::new(chunks, F::assembly(model, limits.answer_bytes_max), times, failures))
     }
 }
 
@@ -170,20 +169,25 @@ fn is_event_stream(response: &Response) -> bool {
     response.status().as_u16() == 200 && content_type(response.headers()).is_none_or(says_so)
 }
 
-async fn refused<F: WireFormat>(failures: &Failures, response: Response, request: &[u8]) -> CallFailure {
+async fn refused<F: WireFormat>(failures: Failures, response: Response, request: Bytes) -> CallFailure {
     let headers = response.headers().clone();
     let status = response.status().as_u16();
     let body = http::error_body(response).await;
-    let refusal = Refusal {
-        status,
-        reported: F::reported(&body),
-        content_type: content_type(&headers).unwrap_or_default(),
-        retry_after: http::retry_after(&headers, SystemTime::now()),
-        never_retry: headers.get("x-should-retry").is_some_and(|value| value == "false"),
+    let request_bytes = request.len();
+    let failure = move || {
+        let refusal = Refusal {
+            status,
+            reported: F::reported(&body),
+            content_type: content_type(&headers).unwrap_or_default(),
+            retry_after: http::retry_after(&headers, SystemTime::now()),
+            never_retry: headers.get("x-should-retry").is_some_and(|value| value == "false"),
+        };
+        let request = std::str::from_utf8(&request).unwrap_or_default();
+        if failures.has_files {
+            return failures.refusal(&refusal, &base64::without_files(request));
+        }
+        failures.refusal(&refusal, request)
     };
-    let request = std::str::from_utf8(request).unwrap_or_default();
-    if failures.has_files {
-        return failures.refusal(&refusal, &base64::without_files(request));
-    }
-    failures.refusal(&refusal, request)
+    // What the provider says is looked for in all that was sent.
+    computed(request_bytes, failure).await
 }

@@ -13,6 +13,7 @@ mod http;
 mod intake;
 mod openai;
 mod reading;
+mod size;
 mod sse;
 mod state;
 mod tools;

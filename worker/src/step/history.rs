@@ -121,12 +121,15 @@ impl History {
     }
 
     /// Where the turn that goes on began, as far as the history tells: the last message of a
-    /// user, and the last message of all; 0 for none.
+    /// user, and the last message of all; 0 for none. Where a summary hides what the user has
+    /// said, the last message stands for both.
     pub(crate) fn origin(&self) -> (i64, i64) {
-        let rest = self.rows().rest;
+        let rows = self.rows();
         let is_users = |message: &&&Message| matches!(message.content, Content::User { .. });
-        let id = |message: Option<&&Message>| message.map_or(0, |message| message.id);
-        (id(rest.iter().rev().find(is_users)), id(rest.last()))
+        let covered = rows.summary.and_then(|summary| summary.covers_through).unwrap_or_default();
+        let tip = rows.rest.last().map_or(covered, |message| message.id);
+        let users = rows.rest.iter().rev().find(is_users).map_or(tip, |message| message.id);
+        (users, tip)
     }
 
     /// The messages as the model sees them. Boundaries count by what they cover, never by

@@ -165,10 +165,8 @@ impl SummaryCall {
         let mut answer = Answer::default();
         let mut recording = self.recording.take();
         let followed = self.follow(stream, &mut answer, recording.as_mut()).await;
-        match (&mut recording, &followed) {
-            (Some(recording), Ok(_)) => recording.try_answered(&answer),
-            (Some(recording), Err(failure)) => recording.try_failed(&failure.error, answer.usage),
-            (None, _) => {}
+        if let Some(recording) = &mut recording {
+            recording.try_ended(followed.as_ref().err().map(|failure| &failure.error));
         }
         let needs_room = has_less_room && answer.stop_reason == Some(StopReason::MaxTokens);
         followed.map_err(|failure| SummaryFailure { covers_through, needs_room, failure })

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use super::{Context, Exit, STALE_MAX, Turn};
 use crate::{
+    aside::computed,
     files::{self, Contents},
     link::{CallError, Holder},
     llm::{Intake, PromptMessage},
@@ -35,8 +36,10 @@ impl Turn {
         let Some(contents) = self.contents(needed).await? else {
             return Ok(None);
         };
-        let messages = files::pieces(prompt.messages, forms, &contents, &intake);
-        Ok(Some(ReadyPrompt { system: prompt.system, messages }))
+        let Prompt { system, messages, .. } = prompt;
+        let bytes = contents.values().flatten().map(Bytes::len).sum();
+        let messages = computed(bytes, move || files::pieces(messages, forms, &contents, &intake)).await;
+        Ok(Some(ReadyPrompt { system, messages }))
     }
 
     async fn contents(&mut self, needed: Vec<(FileId, usize)>) -> Result<Option<Contents>, Exit> {

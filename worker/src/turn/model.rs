@@ -268,10 +268,8 @@ impl AnswerInProgress {
     fn ended(&mut self, end: &CallEnd) {
         let Some(recording) = &mut self.recording else { return };
         match end {
-            CallEnd::Failed(failure) => recording.try_failed(&failure.error, self.answer.usage),
-            CallEnd::Answered | CallEnd::Interrupted | CallEnd::Dropped => {
-                recording.try_answered(&self.answer);
-            }
+            CallEnd::Failed(failure) => recording.try_ended(Some(&failure.error)),
+            CallEnd::Answered | CallEnd::Interrupted | CallEnd::Dropped => recording.try_ended(None),
         }
     }
 

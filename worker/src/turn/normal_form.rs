@@ -2,10 +2,13 @@
 //! for every provider, without the key, without the endpoint (which may hold a credential),
 //! and with files as placeholders.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 use chatplane_domain::Effort;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::recording::Purpose;
 use crate::llm::{
@@ -14,10 +17,14 @@ use crate::llm::{
 
 /// What the JSON of a request, or of a response, may have; the control plane takes no more.
 const JSON_BYTES_MAX: usize = 1024 * 1024;
+/// A key of fewer bytes, which `serve` takes no more, is a placeholder for a server that wants
+/// none ("test", "none"): to hide it would take it out of every word that has it.
+const KEY_BYTES_MIN: usize = 8;
 /// Stands in place of the key, should anything repeat it: a tool may print it.
 const HIDDEN: &str = "[key]";
 
 /// JSON that may be cut.
+#[derive(Debug, Default)]
 pub(super) struct Recorded {
     pub(super) json: String,
     pub(super) is_cut: bool,
@@ -25,12 +32,13 @@ pub(super) struct Recorded {
 
 /// What a model is asked.
 pub(super) fn request(purpose: Purpose, call: &ModelCall) -> Recorded {
+    let key = Key::of(&call.api_key);
     let request = Request {
         purpose: match purpose {
             Purpose::Answer => "answer",
             Purpose::Summary => "summary",
         },
-        model: &call.provider_model,
+        model: key.without(&call.provider_model),
         effort: match call.effort {
             Effort::Unspecified => "unspecified",
             Effort::Low => "low",
@@ -38,39 +46,55 @@ pub(super) fn request(purpose: Purpose, call: &ModelCall) -> Recorded {
             Effort::High => "high",
         },
         output_tokens_max: call.output_tokens_max,
-        tools: call.tools.iter().map(|tool| tool.name.as_str()).collect(),
-        system: &call.system,
-        messages: call.messages.iter().map(message).collect(),
+        tools: call.tools.iter().map(|tool| key.without(&tool.name)).collect(),
+        system: call.system.iter().map(|text| key.without(text)).collect(),
+        messages: Messages { messages: &call.messages, key: &key },
     };
-    recorded(&request, &call.api_key)
+    recorded(&request)
 }
 
 /// What a model answered, as far as it came.
 pub(super) fn response(answer: &Answer, api_key: &str) -> Recorded {
+    let key = Key::of(api_key);
     let stop_reason = answer.stop_reason.map(|reason| match reason {
         StopReason::EndTurn => "end_turn",
         StopReason::ToolUse => "tool_use",
         StopReason::MaxTokens => "max_tokens",
         StopReason::PauseTurn => "pause_turn",
     });
-    recorded(&Response { stop_reason, parts: answer.parts.iter().map(answer_part).collect() }, api_key)
+    recorded(&Response {
+        stop_reason,
+        parts: answer.parts.iter().map(|part| key.answer_part(part)).collect(),
+    })
 }
 
 #[derive(Serialize)]
 struct Request<'a> {
     purpose: &'static str,
-    model: &'a str,
+    model: Text<'a>,
     effort: &'static str,
     output_tokens_max: i64,
-    tools: Vec<&'a str>,
-    system: &'a [String],
-    messages: Vec<Message<'a>>,
+    tools: Vec<Text<'a>>,
+    system: Vec<Text<'a>>,
+    messages: Messages<'a>,
 }
 
 #[derive(Serialize)]
 struct Response<'a> {
     stop_reason: Option<&'static str>,
     parts: Vec<Part<'a>>,
+}
+
+/// The conversation, of which only as much is looked at as is kept.
+struct Messages<'a> {
+    messages: &'a [PromptMessage],
+    key: &'a Key,
+}
+
+impl Serialize for Messages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.messages.iter().map(|message| self.key.message(message)))
+    }
 }
 
 #[derive(Serialize)]
@@ -84,78 +108,127 @@ enum Message<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Part<'a> {
-    Text { text: &'a str },
-    Reasoning { text: &'a str },
-    ToolCall { tool_name: &'a str, arguments_json: &'a str },
-    Image { name: &'a str, media_type: &'a str, size_bytes: usize },
-    Document { name: &'a str, media_type: &'a str, size_bytes: usize },
+    Text { text: Text<'a> },
+    Reasoning { text: Text<'a> },
+    ToolCall { tool_name: Text<'a>, arguments_json: Text<'a> },
+    Image { name: Text<'a>, media_type: Text<'a>, size_bytes: usize },
+    Document { name: Text<'a>, media_type: Text<'a>, size_bytes: usize },
 }
 
 #[derive(Serialize)]
 struct Outcome<'a> {
     call_message_id: i64,
     call_index: u32,
-    output: &'a str,
+    output: Text<'a>,
     is_error: bool,
 }
 
-fn message(message: &PromptMessage) -> Message<'_> {
-    match message {
-        PromptMessage::User { parts } => Message::User { parts: parts.iter().map(said).collect() },
-        PromptMessage::Assistant { message_id, parts } => {
-            Message::Assistant { message_id: *message_id, parts: parts.iter().map(answer_part).collect() }
-        }
-        PromptMessage::Tool { results } => Message::Tool { results: results.iter().map(outcome).collect() },
+/// A text that is written without the key.
+struct Text<'a> {
+    text: &'a str,
+    key: &'a Key,
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.key.hidden_in(self.text))
     }
 }
 
-fn said(piece: &UserPiece) -> Part<'_> {
-    match piece {
-        UserPiece::Text(text) => Part::Text { text },
-        UserPiece::Image(Attachment { name, media_type, data }) => {
-            Part::Image { name, media_type, size_bytes: data.len() }
-        }
-        UserPiece::Document(Attachment { name, media_type, data }) => {
-            Part::Document { name, media_type, size_bytes: data.len() }
-        }
-    }
+/// The key, as texts may repeat it.
+struct Key {
+    /// As it is, and as it stands within JSON where that differs: arguments are JSON.
+    forms: Vec<String>,
 }
 
-fn answer_part(part: &AnswerPart) -> Part<'_> {
-    match &part.content {
-        PartContent::Text(text) => Part::Text { text },
-        PartContent::Reasoning(text) => Part::Reasoning { text },
-        PartContent::ToolCall { tool_name, arguments_json } => Part::ToolCall { tool_name, arguments_json },
+impl Key {
+    fn of(api_key: &str) -> Self {
+        if api_key.len() < KEY_BYTES_MIN {
+            return Self { forms: Vec::new() };
+        }
+        // The longer one first: it may hold the other.
+        let mut forms = vec![escaped(api_key), api_key.to_owned()];
+        forms.dedup();
+        Self { forms }
     }
-}
 
-fn outcome(result: &ToolResult) -> Outcome<'_> {
-    let ToolResult { call_message_id, call_index, output, is_error } = result;
-    let (call_message_id, call_index, is_error) = (*call_message_id, *call_index, *is_error);
-    Outcome { call_message_id, call_index, output, is_error }
+    fn hidden_in<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
+        for form in &self.forms {
+            if text.contains(form) {
+                text = Cow::Owned(text.replace(form, HIDDEN));
+            }
+        }
+        text
+    }
+
+    fn without<'a>(&'a self, text: &'a str) -> Text<'a> {
+        Text { text, key: self }
+    }
+
+    fn message<'a>(&'a self, message: &'a PromptMessage) -> Message<'a> {
+        match message {
+            PromptMessage::User { parts } => {
+                Message::User { parts: parts.iter().map(|piece| self.said(piece)).collect() }
+            }
+            PromptMessage::Assistant { message_id, parts } => Message::Assistant {
+                message_id: *message_id,
+                parts: parts.iter().map(|part| self.answer_part(part)).collect(),
+            },
+            PromptMessage::Tool { results } => {
+                Message::Tool { results: results.iter().map(|result| self.outcome(result)).collect() }
+            }
+        }
+    }
+
+    fn said<'a>(&'a self, piece: &'a UserPiece) -> Part<'a> {
+        let named = |file: &'a Attachment| {
+            (self.without(&file.name), self.without(&file.media_type), file.data.len())
+        };
+        match piece {
+            UserPiece::Text(text) => Part::Text { text: self.without(text) },
+            UserPiece::Image(file) => {
+                let (name, media_type, size_bytes) = named(file);
+                Part::Image { name, media_type, size_bytes }
+            }
+            UserPiece::Document(file) => {
+                let (name, media_type, size_bytes) = named(file);
+                Part::Document { name, media_type, size_bytes }
+            }
+        }
+    }
+
+    fn answer_part<'a>(&'a self, part: &'a AnswerPart) -> Part<'a> {
+        match &part.content {
+            PartContent::Text(text) => Part::Text { text: self.without(text) },
+            PartContent::Reasoning(text) => Part::Reasoning { text: self.without(text) },
+            PartContent::ToolCall { tool_name, arguments_json } => Part::ToolCall {
+                tool_name: self.without(tool_name),
+                arguments_json: self.without(arguments_json),
+            },
+        }
+    }
+
+    fn outcome<'a>(&'a self, result: &'a ToolResult) -> Outcome<'a> {
+        let ToolResult { call_message_id, call_index, output, is_error } = result;
+        Outcome {
+            call_message_id: *call_message_id,
+            call_index: *call_index,
+            output: self.without(output),
+            is_error: *is_error,
+        }
+    }
 }
 
 /// Writes no more than is kept: a history may be many times as long, and the turn waits.
-fn recorded(value: &impl Serialize, api_key: &str) -> Recorded {
-    let key = escaped(api_key);
-    // With so much more, a key that begins within what is kept is whole, and found.
-    let mut kept = Kept { bytes: Vec::new(), room: JSON_BYTES_MAX + key.len() };
-    let is_whole = serde_json::to_writer(&mut kept, value).is_ok();
-    let Kept { bytes, .. } = kept;
-    let mut json = String::from_utf8(bytes).unwrap_or_else(|error| {
+fn recorded(value: &impl Serialize) -> Recorded {
+    let mut kept = Kept { bytes: Vec::new(), room: JSON_BYTES_MAX };
+    let is_cut = serde_json::to_writer(&mut kept, value).is_err();
+    let json = String::from_utf8(kept.bytes).unwrap_or_else(|error| {
         // Cut in the middle of a character.
         let valid = error.utf8_error().valid_up_to();
         String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned()
     });
-    if !key.is_empty() && json.contains(&key) {
-        json = json.replace(&key, HIDDEN);
-    }
-    if !is_whole {
-        // At the very end may be the beginning of one.
-        json.truncate(json.floor_char_boundary(json.len().saturating_sub(key.len())));
-    }
-    let is_cut = !is_whole || json.len() > JSON_BYTES_MAX;
-    json.truncate(json.floor_char_boundary(JSON_BYTES_MAX));
     Recorded { json, is_cut }
 }
 
@@ -190,8 +263,10 @@ impl Write for Kept {
 mod tests {
     use std::time::Duration;
 
+    use bytes::Bytes;
+
     use super::*;
-    use crate::llm::CallLimits;
+    use crate::llm::{CallLimits, ToolDefinition};
 
     fn call(text: String, api_key: &str) -> ModelCall {
         let second = Duration::from_secs(1);
@@ -215,10 +290,66 @@ mod tests {
 
     #[test]
     fn a_request_is_told_whole_without_key_and_endpoint() {
-        let Recorded { json, is_cut } = request(Purpose::Summary, &call("a k\"ey b".to_owned(), "k\"ey"));
+        const KEY: &str = "sk\"secret";
+        let text = format!("a {KEY} b {}", escaped(KEY));
 
-        let expected = r#"{"purpose":"summary","model":"model","effort":"high","output_tokens_max":7,"tools":[],"system":["Be kind."],"messages":[{"role":"user","parts":[{"type":"text","text":"a [key] b"}]}]}"#;
+        let Recorded { json, is_cut } = request(Purpose::Summary, &call(text, KEY));
+
+        let expected = r#"{"purpose":"summary","model":"model","effort":"high","output_tokens_max":7,"tools":[],"system":["Be kind."],"messages":[{"role":"user","parts":[{"type":"text","text":"a [key] b [key]"}]}]}"#;
         assert_eq!((json.as_str(), is_cut), (expected, false));
+    }
+
+    #[test]
+    fn every_text_of_a_call_is_told_without_the_key() {
+        const KEY: &str = "sk-secret";
+        let attachment = || Attachment {
+            name: KEY.to_owned(),
+            media_type: KEY.to_owned(),
+            data: Bytes::from_static(b"1"),
+        };
+        let part = |content| AnswerPart { content, provider_state: Bytes::from_static(KEY.as_bytes()) };
+        let tool_call = PartContent::ToolCall {
+            tool_name: KEY.to_owned(),
+            arguments_json: format!("{{\"a\":\"{KEY}\"}}"),
+        };
+        let parts = vec![
+            part(PartContent::Text(KEY.repeat(2))),
+            part(PartContent::Reasoning(format!("({KEY})"))),
+            part(tool_call),
+        ];
+        let result =
+            ToolResult { call_message_id: 1, call_index: 0, output: format!("={KEY}="), is_error: false };
+        let mut call = call(KEY.to_owned(), KEY);
+        call.provider_model.push_str(KEY);
+        call.system.push(KEY.to_owned());
+        call.tools.push(ToolDefinition {
+            name: KEY.to_owned(),
+            description: KEY.to_owned(),
+            input_schema_json: KEY.to_owned(),
+        });
+        call.messages.extend([
+            PromptMessage::User {
+                parts: vec![UserPiece::Image(attachment()), UserPiece::Document(attachment())],
+            },
+            PromptMessage::Assistant { message_id: 1, parts: parts.clone() },
+            PromptMessage::Tool { results: vec![result] },
+        ]);
+
+        let asked = request(Purpose::Answer, &call).json;
+        let answered = response(&Answer { parts, ..Answer::default() }, KEY).json;
+
+        assert!(!asked.contains(KEY) && !answered.contains(KEY), "{asked} {answered}");
+        assert_eq!((asked.matches(HIDDEN).count(), answered.matches(HIDDEN).count()), (14, 5));
+    }
+
+    #[test]
+    fn what_only_looks_like_the_key_is_left_as_it_is() {
+        let plain = request(Purpose::Answer, &call("a role of text".to_owned(), "")).json;
+        for word in ["text", "role", "parts", "7", "messages", "output_tokens_max", "\":\"answer\",\""] {
+            let recorded = request(Purpose::Answer, &call("a role of text".to_owned(), word)).json;
+
+            assert_eq!(recorded, plain, "{word}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(crate) async fn record_all(client: Client, mut steps: mpsc::Receiver<DebugSt
 /// Which turn a model call belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunOrigin {
-    /// The user message that started the turn; 0 for none.
+    /// The user message that started the turn, or a later message of it; 0 for none.
     pub(super) trigger_message_id: i64,
     /// The last message when the turn began under this lease.
     pub(super) history_tip_message_id: i64,
@@ -81,6 +81,10 @@ pub(super) struct Recording {
     since: Instant,
     /// The try that goes on.
     current: Option<Try>,
+    /// Whether the request that is kept was cut.
+    request_is_cut: bool,
+    /// Whether the response was.
+    response_is_cut: bool,
     /// The key of the last try, which nothing of it may hold.
     api_key: String,
 }
@@ -88,6 +92,8 @@ pub(super) struct Recording {
 struct Try {
     attempt: i32,
     since: Instant,
+    /// What the model has said.
+    answer: Answer,
 }
 
 impl Turn {
@@ -97,12 +103,12 @@ impl Turn {
         if !self.settings.debug_recording {
             return None;
         }
-        let origin = *self.origin.get_or_insert_with(|| {
-            let (trigger_message_id, history_tip_message_id) = self.history.origin();
+        let (trigger_message_id, history_tip_message_id) = self.history.origin();
+        let origin = match self.settings.compact_requested {
             // What makes nothing but a summary was started by no message.
-            let trigger_message_id = if self.settings.compact_requested { 0 } else { trigger_message_id };
-            RunOrigin { trigger_message_id, history_tip_message_id }
-        });
+            true => RunOrigin { trigger_message_id: 0, history_tip_message_id },
+            false => *self.origin.get_or_insert(RunOrigin { trigger_message_id, history_tip_message_id }),
+        };
         let mut recording =
             before.unwrap_or_else(|| Recording::new(self.context.debug.clone(), self.holder.clone(), origin));
         recording.step.model.clone_from(&self.settings.model.name);
@@ -132,7 +138,15 @@ impl Recording {
             first_token: Duration::ZERO,
             duration: Duration::ZERO,
         };
-        Recording { steps, step, since: Instant::now(), current: None, api_key: String::new() }
+        Recording {
+            steps,
+            step,
+            since: Instant::now(),
+            current: None,
+            request_is_cut: false,
+            response_is_cut: false,
+            api_key: String::new(),
+        }
     }
 
     /// The model is called, for the first time or again.
@@ -140,10 +154,11 @@ impl Recording {
         let request = normal_form::request(begun.purpose, begun.call);
         self.step.model_call = begun.model_call;
         self.step.history_tip_message_id = begun.tip;
-        self.step.truncated = request.is_cut;
+        self.request_is_cut = request.is_cut;
         self.step.request_json = request.json;
         self.api_key.clone_from(&begun.call.api_key);
-        self.current = Some(Try { attempt: begun.attempt, since: Instant::now() });
+        let (attempt, since) = (begun.attempt, Instant::now());
+        self.current = Some(Try { attempt, since, answer: Answer::default() });
     }
 
     /// The model says something.
@@ -152,32 +167,25 @@ impl Recording {
         if is_token && self.step.first_token.is_zero() {
             self.step.first_token = self.since.elapsed();
         }
+        if let Some(current) = &mut self.current {
+            current.answer.apply(event);
+        }
     }
 
-    /// The try failed.
-    pub(super) fn try_failed(&mut self, error: &ChatError, usage: Usage) {
-        self.end_try(Some(error.clone()), usage);
-    }
-
-    /// The try ended with an answer, whole or as far as it came.
-    pub(super) fn try_answered(&mut self, answer: &Answer) {
-        let response = normal_form::response(answer, &self.api_key);
-        self.step.truncated |= response.is_cut;
-        self.step.response_json = response.json;
-        self.end_try(None, answer.usage);
-    }
-
-    /// A write has stored the answer in this message.
-    pub(super) fn stored(mut self, assistant_message_id: i64) {
-        self.step.assistant_message_id = assistant_message_id;
-    }
-
-    fn end_try(&mut self, error: Option<ChatError>, usage: Usage) {
-        let Some(Try { attempt, since }) = self.current.take() else { return };
+    /// The try ended: with an answer, whole or as far as it came, or with an error.
+    pub(super) fn try_ended(&mut self, error: Option<&ChatError>) {
+        let Some(Try { attempt, since, answer }) = self.current.take() else { return };
+        // What broke off in the middle tells more than a later try that never began.
+        if !answer.parts.is_empty() || answer.stop_reason.is_some() {
+            let response = normal_form::response(&answer, &self.api_key);
+            self.response_is_cut = response.is_cut;
+            self.step.response_json = response.json;
+        }
+        let error = error.cloned();
         self.step.error.clone_from(&error);
         self.step.attempts.push(DebugAttempt { attempt, duration: since.elapsed(), error });
         self.step.duration = self.since.elapsed();
-        let sum = &mut self.step.usage;
+        let (sum, usage) = (&mut self.step.usage, answer.usage);
         *sum = Usage {
             input_tokens: sum.input_tokens.saturating_add(usage.input_tokens),
             output_tokens: sum.output_tokens.saturating_add(usage.output_tokens),
@@ -186,15 +194,21 @@ impl Recording {
             reasoning_tokens: sum.reasoning_tokens.saturating_add(usage.reasoning_tokens),
         };
     }
+
+    /// A write has stored the answer in this message.
+    pub(super) fn stored(mut self, assistant_message_id: i64) {
+        self.step.assistant_message_id = assistant_message_id;
+    }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
         // The lease was lost in the middle of it.
-        self.end_try(None, Usage::default());
+        self.try_ended(None);
         if self.step.attempts.is_empty() {
             return;
         }
+        self.step.truncated = self.request_is_cut || self.response_is_cut;
         if self.steps.sender.try_send(self.step.clone()).is_err() {
             tracing::info!("a model call could not be recorded for debugging: too many at once");
         }

@@ -1,5 +1,7 @@
 //! Moves of the queue.
 
+use std::mem;
+
 use super::Draft;
 use crate::{Inserted, QueueContent, Queued, QueuedMessageId, UserMessage, UserPart, content_bytes, queue};
 
@@ -37,30 +39,34 @@ impl Draft<'_> {
     }
 
     pub(crate) fn queue_clear(&mut self) {
-        let cleared = std::mem::take(&mut self.chat.queue);
+        let cleared = mem::take(&mut self.chat.queue);
         self.change.queue_deleted.extend(cleared.into_iter().map(|queued| queued.id));
     }
 
     /// What enters wants an answer: a summary that was asked for is forgotten.
     fn enter(&mut self, index: usize) {
-        self.chat.compact_requested = false;
+        let makes_summary = mem::take(&mut self.chat.compact_requested);
         let queued = self.chat.queue.remove(index);
+        // A turn that was to make a summary and nothing else is over with it.
+        let steering = queued.steering && !makes_summary;
         let model = queued.fallback_model.as_ref().or(queued.model.as_ref());
         self.use_settings_of(model, queued.effort);
         let message = self.next_id();
         self.chat.history_bytes += queued.content_bytes;
         let fallback_model = queued.fallback_model;
-        self.change.inserted.push(Inserted::Queued { queued: queued.id, message, fallback_model });
+        self.change.inserted.push(Inserted::Queued { queued: queued.id, message, fallback_model, steering });
         self.entered.push(message);
     }
 
     /// Exactly one message, the head, enters the history. Answers whether there was one.
     pub(crate) fn enter_head(&mut self) -> bool {
-        let any = !self.chat.queue.is_empty();
-        if any {
-            self.enter(0);
-        }
-        any
+        let Some(head) = self.chat.queue.first_mut() else {
+            return false;
+        };
+        // What was to extend a turn begins one when that is over.
+        head.steering = false;
+        self.enter(0);
+        true
     }
 
     /// All steering messages enter the history, in order.

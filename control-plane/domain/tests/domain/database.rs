@@ -146,11 +146,12 @@ impl Database {
         let id = inserted.message_id();
         let (body, visibility, covers_through) = match inserted {
             Inserted::New(message) => (message.body.clone(), message.visibility, message.covers_through),
-            Inserted::Queued { queued, message, fallback_model } => {
+            Inserted::Queued { queued, message, fallback_model, steering } => {
                 let fate = self.fates.insert(*queued, Fate::Entered(*message));
                 assert_eq!(fate, Some(Fate::Waiting), "a queued message enters once");
                 let header = self.queue.remove(queued).expect("what enters was in the queue");
                 assert_eq!(fallback_model, &self.fallback(&header), "only what is gone is replaced");
+                assert!(header.steering || !steering, "only what was put into a turn extends it");
                 let asked = header.model;
                 let message = UserMessage {
                     created_by: header.created_by,

@@ -2,8 +2,8 @@
 //! finishes the answer or closes the batch, and the head stays.
 
 use chatplane_domain::{
-    BusyBehavior, CallKind, Chat, Command, Disposition, ErrorKind, ExpireCause, Fence, HolderWrite, NextStep,
-    decide,
+    BusyBehavior, CallKind, Chat, Command, Decision, Disposition, ErrorKind, ExpireCause, Fence, HolderWrite,
+    Inserted, NextStep, decide,
 };
 
 use crate::{
@@ -169,4 +169,26 @@ fn the_head_starts_the_next_turn_when_nobody_steers() {
     assert_eq!(entered(&committed), [queued_id(1)]);
     assert_eq!(written(&committed).disposition, Disposition::NextTurn);
     assert_eq!(committed.chat.last_lease.map(|lease| lease.fence), Some(Fence(3)));
+}
+
+#[test]
+fn what_enters_says_whether_it_extends_a_turn_or_begins_one() {
+    let extends = |decision: &Decision| -> Vec<bool> {
+        let rows = inserted(decision).iter();
+        rows.filter_map(|row| match row {
+            Inserted::Queued { steering, .. } => Some(*steering),
+            Inserted::New(_) => None,
+        })
+        .collect()
+    };
+    let leased = steered("L1");
+    let answered = write(&leased, step(Some(answer(&[])), NextStep::Finish));
+    let summing = Chat { compact_requested: true, ..leased.clone() };
+    let runnable = steered("R1");
+    let promote = Command::PromoteQueuedMessage(queued_id(2));
+
+    assert_eq!(extends(&accepted(&leased, answered.clone())), [true, true]);
+    assert_eq!(extends(&accepted(&summing, answered)), [false, true], "a summary alone is no turn to extend");
+    assert_eq!(extends(&accepted(&runnable, Command::InterruptChat)), [false]);
+    assert_eq!(extends(&accepted(&runnable, promote)), [false]);
 }

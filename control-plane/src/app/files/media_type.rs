@@ -3,9 +3,11 @@
 //!
 //! The signatures are stricter than those of the usual libraries, which take any text that begins with
 //! `GIF`, or mentions `%PDF`, for such a file. A provider refuses an image that is none, and with it every
-//! later turn of the chat that has it.
+//! later turn of the chat that has it; so of what begins as an image does, `structure` wants to see more.
 
 use serde::de::IgnoredAny;
+
+use super::structure::is_sound;
 
 /// What a file can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,17 +32,34 @@ pub(crate) enum MediaType {
     PlainText,
 }
 
-/// What is taken, for whoever sends something else.
-pub(super) const TAKEN: &str = "PNG, JPEG, GIF, WebP, PDF, and text in UTF-8 (JSON, CSV, Markdown, plain)";
+/// What is not taken, in words for whoever has sent it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotTaken {
+    /// It is nothing that is known.
+    #[error("what the file has in it is not taken; taken are {TAKEN}")]
+    Unknown,
+    /// It begins as a file of this type does.
+    #[error(
+        "the file begins as {} does, and then is none: it is damaged, or not all there; taken are {TAKEN}",
+        .0.as_str()
+    )]
+    Damaged(MediaType),
+}
+
+const TAKEN: &str = "PNG, JPEG, GIF, WebP, PDF, and text in UTF-8 (JSON, CSV, Markdown, plain)";
 
 impl MediaType {
-    /// What the content is; none when it is nothing that is taken.
-    pub(super) fn of(content: &[u8], name: &str) -> Option<Self> {
+    /// What the content is.
+    ///
+    /// # Errors
+    ///
+    /// `NotTaken`.
+    pub(super) fn of(content: &[u8], name: &str) -> Result<Self, NotTaken> {
         if let Some(binary) = Self::of_signature(content) {
-            return Some(binary);
+            return if is_sound(binary, content) { Ok(binary) } else { Err(NotTaken::Damaged(binary)) };
         }
-        let text = str::from_utf8(content).ok().filter(|text| !text.contains('\0'))?;
-        Some(Self::of_text(text, name))
+        let text = str::from_utf8(content).ok().filter(|text| !text.contains('\0'));
+        text.map(|text| Self::of_text(text, name)).ok_or(NotTaken::Unknown)
     }
 
     fn of_signature(content: &[u8]) -> Option<Self> {
@@ -94,22 +113,24 @@ impl MediaType {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        super::structure::tests::{GIF, JPEG, PDF, PNG, WEBP},
+        *,
+    };
 
     fn of(content: &[u8], name: &str) -> Option<&'static str> {
-        MediaType::of(content, name).map(MediaType::as_str)
+        MediaType::of(content, name).ok().map(MediaType::as_str)
     }
 
     #[test]
     fn the_content_says_what_a_file_is_whatever_its_name() {
         for name in ["file", "file.txt", "file.png", "file.md"] {
             for (content, expected) in [
-                (&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0"[..], "image/png"),
-                (b"\xff\xd8\xff\xe0\0\x10JFIF", "image/jpeg"),
-                (b"GIF87a\x01\0", "image/gif"),
-                (b"GIF89a\x01\0", "image/gif"),
-                (b"RIFF\x1a\0\0\0WEBPVP8L", "image/webp"),
-                (b"%PDF-1.7\nonly text", "application/pdf"),
+                (PNG, "image/png"),
+                (JPEG, "image/jpeg"),
+                (GIF, "image/gif"),
+                (WEBP, "image/webp"),
+                (PDF, "application/pdf"),
                 (b" {\"a\": [1, 2]}\n", "application/json"),
                 (b"[]", "application/json"),
                 ("\u{feff}{}".as_bytes(), "application/json"),
@@ -174,10 +195,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_only_begins_as_an_image_or_a_pdf_does_is_refused_with_what_is_taken() {
+        for (content, begins_as) in [
+            (&b"\xff\xd8\xff"[..], MediaType::Jpeg),
+            (b"GIF89a", MediaType::Gif),
+            (b"RIFF\0\0\0\0WEBPVP8Z", MediaType::Webp),
+            (b"%PDF-1.", MediaType::Pdf),
+            (&PNG[..16], MediaType::Png),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\0\0\0\0\0\x08\x06\0\0\0\0\0\0\0", MediaType::Png),
+        ] {
+            let refused = MediaType::of(content, "file.png").expect_err("it is none");
+
+            assert_eq!(refused, NotTaken::Damaged(begins_as));
+            let sentence = refused.to_string();
+            assert!(sentence.contains(begins_as.as_str()) && sentence.contains(TAKEN), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_anywhere_is_what_it_is_or_nothing_or_a_few_letters() {
+        for whole in [PNG, JPEG, GIF, WEBP, PDF] {
+            let expected = of(whole, "file");
+            for end in 0..whole.len() {
+                let cut = of(&whole[..end], "file");
+                let is_letters = cut == Some("text/plain") && end < 8;
+                assert!(cut.is_none() || cut == expected || is_letters, "{expected:?} after {end}: {cut:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn every_text_is_taken_and_nothing_panics(text in "[^\\x00]*", bytes: Vec<u8>, name in ".*") {
-            prop_assert!(MediaType::of(text.as_bytes(), &name).is_some());
+            prop_assert!(MediaType::of(text.as_bytes(), &name).is_ok());
             let _ = MediaType::of(&bytes, &name);
         }
     }

@@ -44,7 +44,23 @@ pub(crate) fn fallback(parts: &[UserPart]) -> String {
         }
         title.extend(word.chars().filter(|character| !character.is_control()).take(room));
     }
-    if title.trim().is_empty() { UNTITLED.to_owned() } else { title }
+    if is_blank(&title) { UNTITLED.to_owned() } else { title }
+}
+
+/// Whether nothing of a text can be seen: white space, control characters, and what only shapes or
+/// directs its neighbours.
+pub(crate) fn is_blank(text: &str) -> bool {
+    text.chars().all(is_unseen)
+}
+
+fn is_unseen(character: char) -> bool {
+    character.is_whitespace()
+        || character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The title in what a model wrote: its first line with words, without the quotes and the
@@ -65,7 +81,7 @@ pub(crate) fn written(answer: &str) -> Option<String> {
                 break;
             }
         }
-        let has_words = line.chars().any(|character| !character.is_whitespace() && !is_mark(character));
+        let has_words = line.chars().any(|character| !is_unseen(character) && !is_mark(character));
         has_words.then(|| cut(line))
     })
 }
@@ -106,6 +122,7 @@ mod tests {
         assert_eq!(fallback(&[UserPart::Text("What is\n in\0 here?".to_owned())]), "What is in here?");
         assert_eq!(fallback(&[UserPart::Text("x".repeat(500))]).chars().count(), TITLE_CHARS_MAX - 1);
         assert_eq!(fallback(&[UserPart::Text("\u{7}".to_owned())]), "New chat");
+        assert_eq!(fallback(&[UserPart::Text("\u{200b} \u{2066}".to_owned())]), "New chat");
         assert_eq!(fallback(&[]), "New chat");
     }
 
@@ -145,8 +162,18 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_seen_is_blank() {
+        for text in ["", " \t\u{a0}\u{3000}", "\0\u{7}\u{85}", "\u{200b}\u{202e}\u{2066}\u{feff}\u{e0041}"] {
+            assert!(is_blank(text), "{text:?}");
+        }
+        for text in ["a", "\u{200b}.", "字", "👩\u{200d}👧", "\u{1f3f4}\u{e0067}"] {
+            assert!(!is_blank(text), "{text:?}");
+        }
+    }
+
+    #[test]
     fn an_answer_without_words_is_no_title() {
-        for answer in ["", " \n\t", "***", "\"\"\n''\n", "\u{0}\u{7}"] {
+        for answer in ["", " \n\t", "***", "\"\"\n''\n", "\u{0}\u{7}", "*\u{200b}*"] {
             assert_eq!(written(answer), None, "{answer:?}");
         }
     }

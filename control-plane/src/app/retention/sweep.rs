@@ -2,7 +2,8 @@
 //!
 //! Every replica sweeps. What is found is a proposal: each chat is decided on anew from what
 //! it is then, in the write that compares it, so that two replicas do a thing once, and a
-//! chat that somebody has come back to stays.
+//! chat that somebody has come back to stays. Files that no chat is linked to, and what is
+//! left of deleted chats, go whatever the settings are: see `leftovers`.
 
 use chatplane_domain::{Command, Context, decide};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -32,6 +33,7 @@ struct Swept {
     archived: u64,
     deleted: u64,
     debug_runs: u64,
+    files: u64,
 }
 
 impl App {
@@ -45,12 +47,14 @@ impl App {
                 _ = due.tick() => {}
             }
             let mut swept = Swept::default();
-            if let Err(error) = self.sweep_all(&mut swept, &stop).await {
+            let by_settings = self.sweep_all(&mut swept, &stop).await;
+            let leftovers = self.sweep_leftovers(&mut swept.files, &stop).await;
+            for error in [by_settings.err(), leftovers.err()].into_iter().flatten() {
                 tracing::warn!(cause = %chain(&error), "a sweep of what is old failed; the next one goes on");
             }
             if swept != Swept::default() {
-                let Swept { archived, deleted, debug_runs } = swept;
-                tracing::info!(archived, deleted, debug_runs, "what was kept for long enough is gone");
+                let Swept { archived, deleted, debug_runs, files } = swept;
+                tracing::info!(archived, deleted, debug_runs, files, "what was kept for long enough is gone");
             }
         }
     }
@@ -128,7 +132,12 @@ impl App {
     }
 
     async fn act_on_due(&self, act: Act, due: &DueChat, before: DateTime<Utc>) -> Result<(), Error> {
-        let ask = Ask { viewer: Some(due.owner), ..Ask::default() };
+        let ask = Ask {
+            viewer: Some(due.owner),
+            left_alone_since: (act == Act::Archive).then_some(before),
+            files_kept: self.inner.limits.unlinked_file_kept,
+            ..Ask::default()
+        };
         let decision = |snapshot: &Snapshot| {
             if !is_due(act, snapshot, before) {
                 return Err(Error::Superseded);
@@ -172,8 +181,7 @@ impl App {
 fn is_due(act: Act, snapshot: &Snapshot, before: DateTime<Utc>) -> bool {
     let beside = &snapshot.beside;
     match act {
-        // Only its owner can have pinned it.
-        Act::Archive => beside.update_time < before && beside.pin_order.is_none(),
+        Act::Archive => snapshot.left_alone == Some(true),
         Act::Delete => beside.archive_time.unwrap_or(beside.update_time) < before,
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::violation;
 use crate::{
     app::{Error, FieldViolation},
-    limits::files::PATH_BYTES_MAX,
+    limits::files::{FILE_PARTS_MAX, PATH_BYTES_MAX},
 };
 
 // From clients.
@@ -22,6 +22,12 @@ pub(super) fn user_parts(parts: Vec<proto::Part>) -> Result<Vec<UserPart>, Error
     }
     if parts.len() > PARTS_MAX {
         return Err(Error::invalid("parts", format!("a message has at most {PARTS_MAX} parts")));
+    }
+    let is_file = |part: &&proto::Part| matches!(part.kind, Some(proto::part::Kind::File(_)));
+    if parts.iter().filter(is_file).count() > FILE_PARTS_MAX {
+        let description =
+            format!("a message names at most {FILE_PARTS_MAX} files; name the others in another");
+        return Err(Error::invalid("parts", description));
     }
     let mut taken = Vec::with_capacity(parts.len());
     let mut violations = Vec::new();

@@ -4,7 +4,7 @@ use chatplane_proto::chat::v1 as proto;
 
 use super::{chat_id, configure::check_paths, labels, violation};
 use crate::{
-    app::{Error, FieldViolation, LabelChange, MarkRead, ReadTo, UpdateChat},
+    app::{Error, FieldViolation, LabelChange, MarkRead, ReadTo, UpdateChat, is_blank_title},
     limits::metadata::TITLE_CHARS_MAX,
 };
 
@@ -67,8 +67,11 @@ pub(crate) fn update_chat(request: proto::UpdateChatRequest) -> Result<UpdateCha
 }
 
 fn check_title(title: &str, violations: &mut Vec<FieldViolation>) {
-    if title.trim().is_empty() {
-        violations.push(violation("title", "it is empty"));
+    if is_blank_title(title) {
+        violations.push(violation("title", "it is empty, or has nothing that can be seen"));
+    }
+    if title.contains('\0') {
+        violations.push(violation("title", "it has no NUL character"));
     }
     if title.chars().count() > TITLE_CHARS_MAX {
         violations.push(violation("title", format!("at most {TITLE_CHARS_MAX} characters")));
@@ -161,6 +164,8 @@ mod tests {
         assert_eq!(refused(&["labels", "remove_labels"], default()), ["update_mask"]);
         assert_eq!(refused(&["title"], titled("")), ["title"]);
         assert_eq!(refused(&["title"], titled(&"x".repeat(201))), ["title"]);
+        assert_eq!(refused(&["title"], titled("a\0b")), ["title"]);
+        assert_eq!(refused(&["title"], titled("\u{200b} \u{202e}")), ["title"]);
         assert_eq!(
             refused(&["set_labels", "remove_labels"], both),
             ["set_labels[\"b\"]", "remove_labels[1]"]

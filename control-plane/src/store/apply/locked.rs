@@ -2,12 +2,15 @@
 //!
 //! A write sees what was there when its statement began, and of what it waits for only the
 //! chat's own row anew. That will do where all else changes with the chat's version. What a
-//! title is, and what is recorded for debugging, does not: others store it under these locks.
+//! title is, what is recorded for debugging, who has pinned the chat, and what goes on in its
+//! children, does not: others store it under these locks.
 
 use chatplane_domain::{Change, ChatId};
+use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection};
 
 use super::{Write, update_chat};
+use crate::store::retention::{is_left_alone, lock_family};
 
 /// Applies an edit, which deletes what was recorded of the messages that it deletes.
 pub(super) async fn edit(
@@ -21,6 +24,25 @@ pub(super) async fn edit(
     // A lost compare has written nothing.
     transaction.commit().await?;
     Ok(applied)
+}
+
+/// Archives a chat that nothing has happened in since then, if that is so still: a pin and the
+/// children do not change with the chat's version.
+pub(super) async fn archive_left_alone(
+    connection: &mut PgConnection,
+    write: &Write<'_>,
+    change: &Change,
+    since: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    let chat = write.snapshot.chat.id;
+    let mut transaction = connection.begin().await?;
+    lock_chat(&mut transaction, chat).await?;
+    lock_family(&mut transaction, chat).await?;
+    let archived = is_left_alone(&mut transaction, chat, since).await?
+        && update_chat(&mut transaction, write, change).await?;
+    // What was not archived has written nothing.
+    transaction.commit().await?;
+    Ok(archived)
 }
 
 async fn lock_chat(connection: &mut PgConnection, chat: ChatId) -> Result<(), sqlx::Error> {

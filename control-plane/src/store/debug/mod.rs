@@ -71,7 +71,7 @@ pub(crate) struct HandedIn {
     pub fence: Fence,
     /// Counts the lease's model calls from 1.
     pub model_call: i64,
-    /// The user message that started the turn.
+    /// The user message that started the turn, or any later message of it.
     pub trigger: Option<MessageId>,
     /// The last message of the history when the turn began under the lease.
     pub run_history_tip: Option<MessageId>,

@@ -38,6 +38,8 @@ struct Facts {
     live: bool,
     /// Whether the step was stored before.
     known: bool,
+    /// The user message that started its turn.
+    trigger: Option<i64>,
     /// The run of its turn.
     run: Option<Uuid>,
 }
@@ -78,7 +80,7 @@ async fn record(connection: &mut PgConnection, handed_in: &HandedIn) -> Result<R
         return Ok(Recorded::Unwanted);
     }
     let run = facts.run.unwrap_or_else(|| new_run_id(chat.now));
-    insert(connection, handed_in, run, chat.now).await?;
+    insert(connection, handed_in, (run, facts.trigger), chat.now).await?;
     Ok(Recorded::Stored)
 }
 
@@ -111,13 +113,36 @@ async fn lock(connection: &mut PgConnection, handed_in: &HandedIn) -> Result<Opt
     }))
 }
 
-/// What no message has started is of one run as far as one lease goes.
+/// A worker that takes a turn over knows some message of it, and not always the one that
+/// started it: steering extends a turn, and a summary hides it. So the start is looked up here,
+/// and is the same whoever asks. What no message has started is of one run as far as one lease
+/// goes.
 async fn facts(connection: &mut PgConnection, handed_in: &HandedIn) -> Result<Facts, Error> {
     let HandedIn { trigger, run_history_tip, step, .. } = handed_in;
     let referred = [*trigger, *run_history_tip, step.assistant_message, step.history_tip];
     let referred: Vec<i64> = referred.into_iter().flatten().map(|id| id.0).collect();
     let row = sqlx::query!(
-        r#"select
+        r#"with turn as (
+               select m.id
+               from messages m
+               where m.chat_id = $1
+               and m.id <= $5
+               and m.role = 'user'
+               and m.visibility in ('user', 'both')
+               and m.covers_through is null
+               and not m.deleted
+               and not exists (
+                   select
+                   from queued_messages q
+                   where q.chat_id = m.chat_id
+                   and q.queued_message_id = m.queued_message_id
+                   and q.steering
+               )
+               order by m.id desc
+               limit 1
+           )
+           select
+               (select turn.id from turn) as trigger,
                not exists (
                    select
                    from unnest($2::bigint[]) as r (id)
@@ -136,11 +161,11 @@ async fn facts(connection: &mut PgConnection, handed_in: &HandedIn) -> Result<Fa
                    and s.fence = $3
                    and s.model_call = $4
                ) as "known!",
-               case when $5::bigint is not null then (
+               case when exists (select from turn) then (
                    select r.run_id
                    from debug_runs r
                    where r.chat_id = $1
-                   and r.trigger_message_id = $5
+                   and r.trigger_message_id = (select turn.id from turn)
                ) else (
                    select r.run_id
                    from debug_steps s
@@ -160,23 +185,23 @@ async fn facts(connection: &mut PgConnection, handed_in: &HandedIn) -> Result<Fa
     )
     .fetch_one(connection)
     .await?;
-    Ok(Facts { live: row.live, known: row.known, run: row.run_id })
+    Ok(Facts { live: row.live, known: row.known, trigger: row.trigger, run: row.run_id })
 }
 
 async fn insert(
     connection: &mut PgConnection,
     handed_in: &HandedIn,
-    run: Uuid,
+    (run, trigger): (Uuid, Option<i64>),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let HandedIn { chat, fence, model_call, trigger, run_history_tip, step, .. } = handed_in;
+    let HandedIn { chat, fence, model_call, run_history_tip, step, .. } = handed_in;
     let id = |message: Option<MessageId>| message.map(|id| id.0);
     let (start_time, end_time) = times(step, now);
     sqlx::query_file!(
         "src/store/debug/insert_step.sql",
         chat.0,
         run,
-        id(*trigger),
+        trigger,
         id(*run_history_tip),
         start_time,
         end_time,

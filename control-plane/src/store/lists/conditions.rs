@@ -32,6 +32,8 @@ pub(in crate::store) fn of_chat(sql: &mut QueryBuilder<Postgres>, filter: &ChatF
     }
     if let Some(time) = filter.created_after {
         sql.push(" and c.create_time >= ").push_bind(time);
+        // None changed before it was created: what changed earlier need not be looked at.
+        sql.push(" and c.update_time >= ").push_bind(time);
     }
     if let Some(time) = filter.created_before {
         sql.push(" and c.create_time < ").push_bind(time);
@@ -40,10 +42,6 @@ pub(in crate::store) fn of_chat(sql: &mut QueryBuilder<Postgres>, filter: &ChatF
 
 /// What it asks of title and labels, `d`.
 pub(in crate::store) fn of_metadata(sql: &mut QueryBuilder<Postgres>, filter: &ChatFilter) {
-    if !filter.labels.is_empty() {
-        // Others have the same labels: their rows need not be followed.
-        sql.push(" and d.owner_id = c.owner_id");
-    }
     // The same key twice, with two values, is a label that no chat has.
     for (key, value) in &filter.labels {
         let label = BTreeMap::from([(key.clone(), value.clone())]);

@@ -1,23 +1,16 @@
 //! A page of a list that is no search: what is pinned, then what changed last.
 
-use chrono::{DateTime, Utc};
+use chatplane_domain::UserId;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{
-    ChatList, ListEnd, ListPosition, ListQuery, ListedChat, Moment, of_chat, of_metadata, of_user, views,
+    ChatList, ListEnd, ListPosition, ListQuery, ListedChat, ListedPosition, Moment, begun, of_chat,
+    of_metadata, of_user,
+    recent::{RecentBounds, beside, recent_chats},
+    views_of,
 };
-use crate::{
-    chat_filter::{Archived, ChatFilter},
-    store::{ChatView, Error, chats::ChatViewRow},
-};
-
-/// Behind which chat the rest goes on, and what has changed since the first page.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RecentBounds {
-    pub(super) begin_time: DateTime<Utc>,
-    pub(super) last: Option<(DateTime<Utc>, Uuid)>,
-}
+use crate::{chat_filter::Archived, limits::metadata::PINS_MAX, store::Error};
 
 pub(super) async fn listed(
     connection: &mut PgConnection,
@@ -26,114 +19,83 @@ pub(super) async fn listed(
 ) -> Result<ChatList, Error> {
     // One more says whether there is another page.
     let wanted = query.limit + 1;
-    let (begin_time, bounds) = match &query.after {
-        None | Some(ListPosition::Search(_)) => (moment.time, None),
-        Some(ListPosition::Pinned { begin_time, .. }) => {
-            (*begin_time, Some(RecentBounds { begin_time: *begin_time, last: None }))
-        }
-        Some(ListPosition::Recent { begin_time, update_time, chat_id }) => {
-            let last = Some((*update_time, chat_id.0));
-            (*begin_time, Some(RecentBounds { begin_time: *begin_time, last }))
-        }
+    let (position, since) = match &query.after {
+        Some(ListPosition::Listed(position)) => (position.clone(), Some(position.begin_time)),
+        None | Some(ListPosition::Search(_)) => (first(connection, query, moment).await?, None),
     };
+    let ListedPosition { begin_time, pinned, pinned_done, last } = position;
     let mut chats = Vec::new();
-    let are_pinned_listed = matches!(query.after, Some(ListPosition::Recent { .. }));
-    if !are_pinned_listed && query.filter.archived != Archived::Only {
-        let mut statement = pinned("", query, wanted);
-        read(connection, &mut statement, &mut chats).await?;
+    if pinned_done < pinned.len() {
+        let mut statement = pinned_chats("", query, &pinned[pinned_done..], wanted);
+        chats = statement.build_query_scalar().persistent(false).fetch_all(&mut *connection).await?;
     }
     if chats.len() < wanted {
+        let last = last.map(|(update_time, chat)| (update_time, chat.0));
+        let bounds = RecentBounds { pinned: &pinned, begin_time: since, last };
         let rest = wanted - chats.len();
         chats.extend(recent_chats(connection, query, bounds, rest).await?);
     }
     let has_more = chats.len() > query.limit;
     chats.truncate(query.limit);
+    let chats = views_of(connection, query.user, chats).await?;
     let entries = chats.into_iter().map(|chat| ListedChat { chat, children: Vec::new(), found: None });
     Ok(ChatList {
         entries: entries.collect(),
         horizon: moment.horizon,
-        end: ListEnd::Listed { begin_time, has_more },
+        end: ListEnd::Listed { begin_time, pinned, has_more },
     })
 }
 
-/// Chats that are not pinned. Those that are archived and those that are not are two
-/// stretches of an index, each in order.
-async fn recent_chats(
+/// Before everything: what is pinned now is what is pinned on all pages. No archived chat is.
+async fn first(
     connection: &mut PgConnection,
     query: &ListQuery,
-    bounds: Option<RecentBounds>,
-    wanted: usize,
-) -> Result<Vec<ChatView>, Error> {
-    let both = [Archived::No, Archived::Only];
-    let stretches = match query.filter.archived {
-        Archived::Any => &both[..],
-        Archived::No => &both[..1],
-        Archived::Only => &both[1..],
+    moment: &Moment,
+) -> Result<ListedPosition, Error> {
+    let pinned = match query.filter.archived {
+        Archived::Only => Vec::new(),
+        Archived::No | Archived::Any => {
+            pins("", query.user).build_query_scalar().fetch_all(connection).await?
+        }
     };
-    let mut chats = Vec::new();
-    for &archived in stretches {
-        let filter = ChatFilter { archived, ..query.filter.clone() };
-        let mut statement = recent("", &ListQuery { filter, ..query.clone() }, bounds, wanted);
-        read(connection, &mut statement, &mut chats).await?;
-    }
-    if stretches.len() > 1 {
-        chats.sort_by_key(|chat| std::cmp::Reverse((chat.update_time, chat.chat_id.0)));
-        chats.truncate(wanted);
-    }
-    Ok(chats)
+    Ok(ListedPosition { begin_time: moment.time, pinned, pinned_done: 0, last: None })
 }
 
-async fn read(
-    connection: &mut PgConnection,
-    statement: &mut QueryBuilder<Postgres>,
-    chats: &mut Vec<ChatView>,
-) -> Result<(), Error> {
-    let rows: Vec<ChatViewRow> = statement.build_query_as().fetch_all(connection).await?;
-    for row in rows {
-        chats.push(row.view()?);
-    }
-    Ok(())
+/// What a user has pinned, in their order, with words before the statement.
+pub(super) fn pins(before: &'static str, user: UserId) -> QueryBuilder<Postgres> {
+    let mut sql = QueryBuilder::new(before);
+    sql.push("select u.chat_id from chat_user_metadata u where u.pin_order is not null and u.user_id = ");
+    sql.push_bind(user.0).push(" order by u.pin_order, u.chat_id");
+    limited(sql, PINS_MAX)
 }
 
-/// Pinned chats in their order, with words before the statement.
-pub(super) fn pinned(before: &'static str, query: &ListQuery, limit: usize) -> QueryBuilder<Postgres> {
-    let mut sql = roots(before, query);
-    sql.push(" and u.pin_order is not null");
-    if let Some(ListPosition::Pinned { pin_order, chat_id, .. }) = &query.after {
-        sql.push(" and (u.pin_order, u.chat_id) > (").push_bind(*pin_order);
-        sql.push(", ").push_bind(chat_id.0).push(")");
-    }
-    sql.push(" order by u.pin_order, u.chat_id");
-    limited(sql, limit)
-}
-
-/// Other chats, those that changed last before the others.
-pub(super) fn recent(
+/// Of these chats those that pass, in their order.
+pub(super) fn pinned_chats(
     before: &'static str,
     query: &ListQuery,
-    bounds: Option<RecentBounds>,
+    pinned: &[Uuid],
     limit: usize,
 ) -> QueryBuilder<Postgres> {
-    let mut sql = roots(before, query);
-    sql.push(" and u.pin_order is null");
-    if let Some(bounds) = bounds {
-        sql.push(" and c.update_time <= ").push_bind(bounds.begin_time);
-        if let Some((update_time, chat)) = bounds.last {
-            sql.push(" and (c.update_time, c.chat_id) < (").push_bind(update_time);
-            sql.push(", ").push_bind(chat).push(")");
-        }
-    }
-    sql.push(" order by c.update_time desc, c.chat_id desc");
-    limited(sql, limit)
-}
-
-fn roots(before: &'static str, query: &ListQuery) -> QueryBuilder<Postgres> {
-    let mut sql = views(before, query.user);
-    sql.push("where c.owner_id = $1 and c.parent_chat_id is null and c.delete_time is null");
+    let mut sql = begun(format!("{before}select c.chat_id from unnest("), query.user);
+    sql.push_bind(pinned.to_vec());
+    sql.push(
+        ") with ordinality as p (chat_id, place)
+        cross join lateral (
+            select c.chat_id
+            from chats c
+            where c.chat_id = p.chat_id
+            and c.owner_id = $1
+            and c.parent_chat_id is null
+            and c.delete_time is null",
+    );
     of_chat(&mut sql, &query.filter);
+    sql.push(" offset 0) c");
+    beside(&mut sql, &query.filter);
+    sql.push(" where true");
     of_metadata(&mut sql, &query.filter);
     of_user(&mut sql, &query.filter);
-    sql
+    sql.push(" order by p.place");
+    limited(sql, limit)
 }
 
 fn limited(mut sql: QueryBuilder<Postgres>, limit: usize) -> QueryBuilder<Postgres> {

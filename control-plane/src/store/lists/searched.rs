@@ -6,13 +6,13 @@ use chatplane_domain::{ChatId, Role, UserId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{ChatList, FoundAt, ListEnd, ListPosition, ListQuery, ListedChat, Moment, views};
+use super::{ChatList, FoundAt, ListEnd, ListPosition, ListQuery, ListedChat, Moment, views_of};
 use crate::store::{
-    ChatView, Error,
-    chats::ChatViewRow,
-    content,
+    Error, content,
     rows::word,
-    search::{Found, Search, SearchPosition, SearchTerms, Window, find, snippet},
+    search::{
+        Found, Search, SearchPosition, SearchTerms, Snippet, TEXT_CHARS_MAX, Window, aside, find, snippets,
+    },
 };
 
 /// The text parts of messages, cut: a snippet is looked for in no more. $1 the chats, $2 the
@@ -32,9 +32,6 @@ pub(super) const TEXTS: &str = "
     from unnest($1::uuid[], $2::bigint[]) as k (chat_id, id)
     join messages m on m.chat_id = k.chat_id and m.id = k.id";
 
-/// Characters of a message in which a snippet is looked for.
-const TEXT_CHARS_MAX: i32 = 256 * 1024;
-
 #[derive(sqlx::FromRow)]
 struct TextRow {
     chat_id: Uuid,
@@ -42,21 +39,40 @@ struct TextRow {
     text: Option<String>,
 }
 
+/// The page without its snippets, and the texts of its chats that they are to be cut from.
 pub(super) async fn found(
     connection: &mut PgConnection,
     query: &ListQuery,
     terms: &SearchTerms,
     moment: &Moment,
-) -> Result<ChatList, Error> {
+) -> Result<(ChatList, Vec<String>), Error> {
     let position = begin(query.after.as_ref(), moment);
     let shown = position.shown.clone();
-    let search = Search { user: query.user, filter: query.filter.clone(), terms: terms.clone() };
+    let search = Search { user: query.user, filter: query.filter.clone(), terms: terms.clone(), among: None };
     let mut found = find(connection, &search, position, query.limit + 1).await?;
     let next = found.get(query.limit).map(|next| next.window);
     found.truncate(query.limit);
-    let entries = entries(connection, query.user, terms, &found).await?;
+    let (entries, texts) = entries(connection, query.user, &found).await?;
     let windows = found.iter().map(|found| found.window).collect();
-    Ok(ChatList { entries, horizon: moment.horizon, end: ListEnd::Found { shown, windows, next } })
+    let end = ListEnd::Found { shown, windows, next };
+    Ok((ChatList { entries, horizon: moment.horizon, end }, texts))
+}
+
+/// Cuts the snippets of a page: where that holds up nobody, and when its transaction is over, which
+/// must not wait for it. There are as many at a time as there are connections for lists.
+pub(super) async fn cut(
+    entries: &mut [ListedChat],
+    texts: Vec<String>,
+    terms: &SearchTerms,
+) -> Result<(), Error> {
+    let terms = terms.clone();
+    let snippets = aside(move || snippets(&texts, &terms)).await?;
+    for (entry, snippet) in entries.iter_mut().zip(snippets) {
+        if let Some(found) = &mut entry.found {
+            found.snippet = snippet;
+        }
+    }
+    Ok(())
 }
 
 /// A page goes on where the one before ended. A position that somebody made up is brought
@@ -68,7 +84,7 @@ fn begin(after: Option<&ListPosition>, moment: &Moment) -> SearchPosition {
             let through = position.window.through.map(|through| through.clamp(1, from.max(1)));
             SearchPosition { window: Window { from, through }, shown: position.shown.clone() }
         }
-        None | Some(ListPosition::Pinned { .. } | ListPosition::Recent { .. }) => {
+        None | Some(ListPosition::Listed(_)) => {
             SearchPosition { window: Window { from: moment.bucket, through: None }, shown: Vec::new() }
         }
     }
@@ -77,37 +93,30 @@ fn begin(after: Option<&ListPosition>, moment: &Moment) -> SearchPosition {
 async fn entries(
     connection: &mut PgConnection,
     user: UserId,
-    terms: &SearchTerms,
     found: &[Found],
-) -> Result<Vec<ListedChat>, Error> {
+) -> Result<(Vec<ListedChat>, Vec<String>), Error> {
     let chats = found.iter().map(|found| found.chat.0).collect();
-    let mut views = views_of(connection, user, chats).await?;
-    let mut texts = texts(connection, found).await?;
+    let views = views_of(connection, user, chats).await?;
+    let mut said = texts(connection, found).await?;
     let mut entries = Vec::with_capacity(found.len());
-    for found in found {
-        // Both are of the snapshot in which it was found.
-        let chat = views.remove(&found.chat).ok_or(Error::RowInvalid)?;
-        let at = match found.message {
-            None => FoundAt { message: None, snippet: snippet(&chat.metadata.title, terms) },
+    let mut texts = Vec::with_capacity(found.len());
+    // Both are of the snapshot in which they were found.
+    if views.len() != found.len() {
+        return Err(Error::RowInvalid);
+    }
+    for (found, chat) in found.iter().zip(views) {
+        let (message, text) = match found.message {
+            None => (None, chat.metadata.title.clone()),
             Some(message) => {
-                let (role, text) = texts.remove(&found.chat).ok_or(Error::RowInvalid)?;
-                FoundAt { message: Some((message, role)), snippet: snippet(&text, terms) }
+                let (role, text) = said.remove(&found.chat).ok_or(Error::RowInvalid)?;
+                (Some((message, role)), text)
             }
         };
+        let at = FoundAt { message, snippet: Snippet::default() };
         entries.push(ListedChat { chat, children: Vec::new(), found: Some(at) });
+        texts.push(text);
     }
-    Ok(entries)
-}
-
-async fn views_of(
-    connection: &mut PgConnection,
-    user: UserId,
-    chats: Vec<Uuid>,
-) -> Result<HashMap<ChatId, ChatView>, Error> {
-    let mut sql = views("", user);
-    sql.push("where c.chat_id = any (").push_bind(chats).push(")");
-    let rows: Vec<ChatViewRow> = sql.build_query_as().fetch_all(connection).await?;
-    rows.into_iter().map(|row| row.view().map(|view| (view.chat_id, view))).collect()
+    Ok((entries, texts))
 }
 
 /// Who wrote what in the messages that match.
@@ -120,8 +129,9 @@ async fn texts(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
+    let chars = i32::try_from(TEXT_CHARS_MAX).expect("it is small");
     let rows: Vec<TextRow> =
-        sqlx::query_as(TEXTS).bind(chats).bind(ids).bind(TEXT_CHARS_MAX).fetch_all(connection).await?;
+        sqlx::query_as(TEXTS).bind(chats).bind(ids).bind(chars).fetch_all(connection).await?;
     rows.into_iter()
         .map(|row| {
             let text = content::unescape(row.text.unwrap_or_default());

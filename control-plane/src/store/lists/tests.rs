@@ -2,4 +2,5 @@
 
 mod library;
 mod plans;
+mod titles;
 mod walks;

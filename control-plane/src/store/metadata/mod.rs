@@ -17,29 +17,26 @@
 //! What is decided on is read after the locks, by a statement of its own: so it sees what
 //! was written by whoever was waited for.
 
+mod describe;
+mod locks;
 mod pins;
 mod read_cursor;
 mod reads;
 
-use std::{collections::BTreeMap, iter};
+use std::collections::BTreeMap;
 
 use chatplane_domain::{ChatId, UserId};
-use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
 pub(crate) use read_cursor::ReadTo;
 
 use super::{
-    ChatView, Error, MetadataView, Reply, Request, Store, TransactError, Transacted,
-    apply::storable,
-    content,
+    ChatView, Error, Reply, Request, Store, TransactError, Transacted,
     transact::{is_deadlock, replay, violates},
 };
 
 /// So many times a change is tried that others are in the way of.
 const LOSSES_MAX: usize = 8;
-/// No metadata have this version: they count from 1.
-const NO_VERSION: i64 = 0;
 
 /// A change of metadata that is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +162,7 @@ impl Store {
         if locks == MetadataLocks::Pins {
             pins::lock_user(connection, viewer).await?;
         }
-        lock_metadata(connection, chat).await?;
+        locks::chat(connection, chat).await?;
         let pins = match locks {
             MetadataLocks::Chat => Vec::new(),
             MetadataLocks::Pins => pins::lock(connection, chat, viewer).await?,
@@ -192,56 +189,9 @@ impl Store {
         }
         if let Some(request) = request {
             let reply = Reply { chat: after.clone(), entered: Vec::new(), queued: None };
-            store_request(connection, chat, request, &reply).await?;
+            describe::store_request(connection, chat, request, &reply).await?;
         }
         Ok(MetadataUpdated { chat: after, has_changed })
-    }
-
-    /// Writes title and labels. A title that a worker is about to write comes too late where a
-    /// user has given one, be it the one that is there; other labels do not make it so.
-    async fn describe(
-        &self,
-        connection: &mut PgConnection,
-        before: &ChatView,
-        write: &MetadataWrite,
-        after: &MetadataView,
-    ) -> Result<(), sqlx::Error> {
-        let search = self.buckets.document(before.owner_id, iter::once(after.title.as_str()));
-        let jobs_version = if write.title.is_some() { NO_VERSION } else { after.metadata_version };
-        sqlx::query!(
-            "with described as ( \
-                 update chat_metadata d \
-                 set title = $2, \
-                     labels = $3, \
-                     search = case when d.title = $2 then d.search else $4::text::tsvector end, \
-                     metadata_version = $5 \
-                 where d.chat_id = $1 \
-                 and d.metadata_version <> $5 \
-                 returning d.chat_id \
-             ), \
-             told as ( \
-                 update chat_user_metadata u \
-                 set metadata_xid = pg_current_xact_id(), \
-                     change_xid = pg_current_xact_id() \
-                 from described \
-                 where u.chat_id = described.chat_id \
-             ) \
-             update jobs j \
-             set metadata_version = $6 \
-             where j.chat_id = $1 \
-             and j.kind = 'title' \
-             and j.metadata_version = $7",
-            before.chat_id.0,
-            content::escape(&after.title),
-            json!(after.labels),
-            search,
-            after.metadata_version,
-            jobs_version,
-            before.metadata.metadata_version,
-        )
-        .execute(connection)
-        .await?;
-        Ok(())
     }
 }
 
@@ -265,67 +215,4 @@ impl MetadataWrite {
         }
         after
     }
-}
-
-async fn lock_metadata(connection: &mut PgConnection, chat: ChatId) -> Result<(), sqlx::Error> {
-    sqlx::query_scalar!(
-        "select d.chat_id from chat_metadata d where d.chat_id = $1 for no key update",
-        chat.0
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(())
-}
-
-/// Locks what a user keeps of a chat. A chat that the release before has created may have
-/// nothing yet.
-async fn lock_own(connection: &mut PgConnection, chat: ChatId, viewer: UserId) -> Result<(), sqlx::Error> {
-    let locked = sqlx::query_scalar!(
-        "select u.chat_id \
-         from chat_user_metadata u \
-         where u.chat_id = $1 \
-         and u.user_id = $2 \
-         for no key update",
-        chat.0,
-        viewer.0,
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
-    if locked.is_none() {
-        // Whoever inserts it at the same time is waited for, and then has it.
-        sqlx::query!(
-            "insert into chat_user_metadata (chat_id, user_id) \
-             select c.chat_id, $2 \
-             from chats c \
-             where c.chat_id = $1 \
-             on conflict (chat_id, user_id) do update \
-             set user_id = excluded.user_id",
-            chat.0,
-            viewer.0,
-        )
-        .execute(connection)
-        .await?;
-    }
-    Ok(())
-}
-
-async fn store_request(
-    connection: &mut PgConnection,
-    chat: ChatId,
-    request: &Request,
-    reply: &Reply,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "insert into requests (actor_id, request_id, method, body_sha256, chat_id, result) \
-         values ($1, $2, $3, $4, $5, $6)",
-        request.actor,
-        request.id.0,
-        request.method,
-        &request.body_sha256[..],
-        chat.0,
-        storable(json!(reply)),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }

@@ -19,7 +19,7 @@ pub(super) async fn lock(
     chat: ChatId,
     user: UserId,
 ) -> Result<Vec<ChatId>, sqlx::Error> {
-    super::lock_own(connection, chat, user).await?;
+    super::locks::own(connection, chat, user).await?;
     let pinned = sqlx::query_scalar!(
         "select u.chat_id \
          from chat_user_metadata u \

@@ -10,7 +10,7 @@
 use chatplane_domain::{ChatId, MessageId, UserId};
 use sqlx::{Connection as _, PgConnection};
 
-use super::lock_own;
+use super::locks;
 use crate::store::{Error, Store};
 
 /// How far a chat was read.
@@ -92,7 +92,7 @@ async fn move_cursor(
     to: ReadTo,
 ) -> Result<bool, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    lock_own(&mut transaction, chat, viewer).await?;
+    locks::own(&mut transaction, chat, viewer).await?;
     let (message_max, version_max) = to.bounds();
     let moved =
         sqlx::query_file!("src/store/metadata/move_cursor.sql", chat.0, viewer.0, message_max, version_max,)

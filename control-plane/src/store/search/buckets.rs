@@ -11,15 +11,18 @@ use sha2::{Digest as _, Sha256};
 use super::document::Document;
 use crate::store::{Error, Store};
 
-/// Texts that a replica files under one bucket. Of a common word a search reads one bucket,
-/// and so at most as many rows; of a rare one it looks into all, so there should not be many.
+/// Texts after which a replica takes another bucket. Of a common word a search reads one
+/// bucket, and so at most as many rows; of a rare one it looks into all, so there should not
+/// be many.
 const BUCKET_TEXTS_MAX: i64 = 4096;
 
 /// Hexadecimal digits of a prefix.
 const PREFIX_BYTES: usize = 4;
 
-/// The bucket that this replica files new texts under. Each replica has its own, and takes the
-/// next number when it is full: a bucket is only a hint of age.
+/// The bucket that this replica files new texts under. No other replica files under it, and
+/// this one takes the next number within a second of its being full: so a bucket has what is
+/// its own and a second's writes at most. It is only a hint of age: replicas fill theirs at
+/// the same time.
 #[derive(Debug)]
 pub(crate) struct Buckets {
     current: AtomicI64,
@@ -48,6 +51,18 @@ impl Buckets {
         Some(document.literal(&prefix(owner, self.current.load(Ordering::Relaxed))))
     }
 
+    /// The same of what belongs to a bucket of long ago.
+    pub(super) fn document_of<'a>(
+        &self,
+        bucket: i64,
+        owner: UserId,
+        texts: impl Iterator<Item = &'a str>,
+    ) -> Option<String> {
+        let document = Document::of(texts);
+        self.has_news.store(true, Ordering::Relaxed);
+        (!document.is_empty()).then(|| document.literal(&prefix(owner, bucket)))
+    }
+
     fn is_full(&self) -> bool {
         self.texts.load(Ordering::Relaxed) >= BUCKET_TEXTS_MAX
     }
@@ -71,16 +86,16 @@ pub(super) fn prefix(owner: UserId, bucket: i64) -> String {
 }
 
 impl Store {
-    /// Goes on with the bucket that was begun last; once, when the replica starts.
+    /// Begins a bucket of this replica's own; once, when it starts.
     ///
     /// # Errors
     ///
     /// What the database says.
-    pub(crate) async fn resume_bucket(&self) -> Result<(), Error> {
-        let last = sqlx::query_scalar!(r#"select last_value as "bucket!" from search_buckets"#)
+    pub(crate) async fn begin_bucket(&self) -> Result<(), Error> {
+        let next = sqlx::query_scalar!(r#"select nextval('search_buckets') as "bucket!""#)
             .fetch_one(&self.connections)
             .await?;
-        self.buckets.begin(last);
+        self.buckets.begin(next);
         Ok(())
     }
 
@@ -93,10 +108,7 @@ impl Store {
     /// What the database says.
     pub(crate) async fn tend_search(&self) -> Result<(), Error> {
         if self.buckets.is_full() {
-            let next = sqlx::query_scalar!(r#"select nextval('search_buckets') as "bucket!""#)
-                .fetch_one(&self.connections)
-                .await?;
-            self.buckets.begin(next);
+            self.begin_bucket().await?;
         }
         if !self.buckets.has_news.swap(false, Ordering::Relaxed) {
             return Ok(());

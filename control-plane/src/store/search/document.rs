@@ -2,10 +2,13 @@
 
 use std::{collections::HashMap, fmt::Write as _, ops::ControlFlow};
 
-use super::tokens::each_token;
+use super::tokens::{Budget, each_token};
 
 /// Distinct tokens that a message is found by; what it has beyond them is too much for an index.
 pub(super) const TOKENS_MAX: usize = 4096;
+/// Characters of a message by whose words it is found, as `Budget` counts them: some milliseconds
+/// at most, which a write takes between the turns of others.
+const CHARS_MAX: usize = 128 * 1024;
 /// Places of a token that count for the rank: more of them say nothing more.
 const POSITIONS_MAX: usize = 8;
 /// The last place that a `tsvector` can name.
@@ -26,8 +29,9 @@ pub(super) struct Document {
 impl Document {
     pub(super) fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
         let mut document = Self::default();
+        let mut budget = Budget(CHARS_MAX);
         for text in texts {
-            if each_token(text, |token| document.take(token.text)).is_break() {
+            if each_token(text, &mut budget, |token| document.take(token.text)).is_break() {
                 break;
             }
         }
@@ -100,10 +104,19 @@ mod tests {
 
         let distinct: String = (0..10_000).fold(String::new(), |text, number| text + &format!("{number} "));
         assert_eq!(lexemes(&[&distinct]).len(), TOKENS_MAX);
+        // What is said again and again is looked at no longer.
+        for (text, cost) in [("again ", 6), ("東", 1), ("\u{fdfa} ", 121)] {
+            let near = format!("{} near", text.repeat(CHARS_MAX / cost - 8));
+            let far = format!("{} far", text.repeat(CHARS_MAX / cost + 1));
+            assert!(lexemes(&[&near]).iter().any(|lexeme| lexeme.starts_with("'p.near'")), "{text}");
+            assert!(!lexemes(&[&far]).iter().any(|lexeme| lexeme.starts_with("'p.far'")), "{text}");
+            assert!(!lexemes(&[&far, "far"]).iter().any(|lexeme| lexeme.starts_with("'p.far'")), "{text}");
+        }
         // Of the largest tokens fewer fit.
-        let large: String =
-            (0..5000).fold(String::new(), |text, number| format!("{text}{number:04}{} ", "𐐷".repeat(60)));
-        let literal = Document::of([large.as_str()].into_iter()).literal("12345678");
+        let mut document = Document::default();
+        let large = |number: usize| format!("{number:04}{}", "𐐷".repeat(60));
+        assert!((0..5000).any(|number| document.take(&large(number)).is_break()));
+        let literal = document.literal("12345678");
         assert!((300_000..700_000).contains(&literal.len()), "{}", literal.len());
     }
 }

@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::{
     buckets::prefix,
     gather::{Candidate, Gathered, Search, Window},
+    narrow::{LeftChat, first_of},
 };
-use crate::store::Error;
+use crate::store::{Error, lists::packed};
 
 /// Chats that a search lists over all its pages: each page names those before it.
 pub(crate) const SEARCH_CHATS_MAX: usize = 1000;
@@ -48,6 +49,7 @@ pub(crate) struct SearchPosition {
     /// The window that is not shown to its end.
     pub window: Window,
     /// Chats that were shown.
+    #[serde(with = "packed")]
     pub shown: Vec<Uuid>,
 }
 
@@ -76,14 +78,26 @@ pub(crate) async fn find(
     position: SearchPosition,
     wanted: usize,
 ) -> Result<Vec<Found>, Error> {
-    let SearchPosition { mut window, mut shown } = position;
-    let wanted = wanted.min(SEARCH_CHATS_MAX.saturating_sub(shown.len()));
-    if let Some(few) = search.few(connection, window, &shown).await? {
-        let scores = search.scores_of_all(connection, &few).await?;
-        let mut page = in_order(&few, scores);
-        page.truncate(wanted);
-        return Ok(page);
+    let wanted = wanted.min(SEARCH_CHATS_MAX.saturating_sub(position.shown.len()));
+    let Some(left) = search.left(connection, &position.shown).await? else {
+        return find_in_buckets(connection, search, position, wanted).await;
+    };
+    if search.is_looked_through(connection, &left, position.window.from).await? {
+        return find_in_chats(connection, search, (position.window, &left), wanted).await;
     }
+    let among = left.iter().map(|chat| chat.chat_id).collect();
+    // What passes the filter is known.
+    let search = Search { among: Some(among), filter: Search::any(), ..search.clone() };
+    find_in_buckets(connection, &search, position, wanted).await
+}
+
+/// In one window after another.
+async fn find_in_buckets(
+    connection: &mut PgConnection,
+    search: &Search,
+    SearchPosition { mut window, mut shown }: SearchPosition,
+    wanted: usize,
+) -> Result<Vec<Found>, Error> {
     let mut page = Vec::new();
     while page.len() < wanted && window.from >= 1 {
         let gathered = search.gather(connection, window, &shown, wanted - page.len()).await?;
@@ -91,6 +105,27 @@ pub(crate) async fn find(
         let mut ranked = rank(connection, search, gathered).await?;
         ranked.truncate(wanted - page.len());
         shown.extend(ranked.iter().map(|found| found.chat.0));
+        page.extend(ranked);
+    }
+    Ok(page)
+}
+
+/// In some of the chats that a filter leaves after others, until there is a page. The next page
+/// begins with the first again, but for those that were shown.
+async fn find_in_chats(
+    connection: &mut PgConnection,
+    search: &Search,
+    (window, mut left): (Window, &[LeftChat]),
+    wanted: usize,
+) -> Result<Vec<Found>, Error> {
+    let mut page = Vec::new();
+    while page.len() < wanted && !left.is_empty() {
+        let (first, others) = first_of(left);
+        left = others;
+        let scores = search.scores_of_all(connection, first).await?;
+        let candidates = first.iter().map(LeftChat::candidate).collect();
+        let mut ranked = in_order(&Gathered::of(candidates, window), scores);
+        ranked.truncate(wanted - page.len());
         page.extend(ranked);
     }
     Ok(page)

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{buckets::prefix, terms::SearchTerms};
 use crate::{
-    chat_filter::ChatFilter,
+    chat_filter::{Archived, ChatFilter},
     store::{
         Error,
         lists::{of_chat, of_metadata, of_user},
@@ -19,14 +19,17 @@ use crate::{
 
 /// Chats that are ranked among themselves where there are as many: twice a usual page.
 const CANDIDATES_ENOUGH: usize = 50;
+/// Buckets of a window after which a page that is full is enough: where few chats pass a
+/// filter, more to rank would cost too much.
+const BUCKETS_ENOUGH: i64 = 8;
 /// Chats that are ranked at once, in some milliseconds.
 const CANDIDATES_MAX: usize = 128;
 /// Messages of a chat that are ranked, the newest.
 const PLACES_MAX: usize = 3;
-/// Matches that one statement answers: a bucket has less.
+/// Chats of buckets that one statement answers: a bucket has less.
 const MATCHES_MAX: usize = 8192;
 /// Looks into the index that one statement takes: a bucket takes one for each term.
-const LOOKS_MAX: usize = 512;
+pub(super) const LOOKS_MAX: usize = 512;
 
 /// What is searched for, by whom.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub(crate) struct Search {
     pub user: UserId,
     /// What else must hold of the chat.
     pub filter: ChatFilter,
+    /// The chats that can be found, where they are few.
+    pub among: Option<Vec<Uuid>>,
     /// The words.
     pub terms: SearchTerms,
 }
@@ -91,12 +96,17 @@ impl Gathered {
 #[derive(Debug, sqlx::FromRow)]
 struct MatchRow {
     chat_id: Uuid,
-    id: i64,
+    ids: Vec<i64>,
     bucket: i64,
     update_time: DateTime<Utc>,
 }
 
 impl Search {
+    /// A filter that all chats pass.
+    pub(super) fn any() -> ChatFilter {
+        ChatFilter { archived: Archived::Any, ..ChatFilter::default() }
+    }
+
     /// The chats that match in a window, but for those that were shown. One without an end
     /// goes on until there are enough of them.
     pub(super) async fn gather(
@@ -111,10 +121,17 @@ impl Search {
         let stretch_max = i64::try_from(LOOKS_MAX / self.terms.len()).unwrap_or(1).max(1);
         let (mut next, mut stretch, mut is_whole) = (window.from, 1, true);
         let mut found = HashMap::new();
-        while next >= bottom && is_whole && (window.through.is_some() || found.len() < enough) {
+        let is_enough = |found: usize, next: i64| {
+            found >= enough || (found >= wanted && window.from - next >= BUCKETS_ENOUGH)
+        };
+        while next >= bottom && is_whole && (window.through.is_some() || !is_enough(found.len(), next)) {
             let low = bottom.max(next - stretch + 1);
-            let rows: Vec<MatchRow> =
-                self.matches("", low..=next, shown).build_query_as().fetch_all(&mut *connection).await?;
+            let rows: Vec<MatchRow> = self
+                .matches("", low..=next, shown)
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&mut *connection)
+                .await?;
             if rows.len() > MATCHES_MAX && low < next {
                 // Buckets are read whole, or it would not be known which are done.
                 stretch = (next - low + 1) / 2;
@@ -132,9 +149,9 @@ impl Search {
         Ok(gathered)
     }
 
-    /// The matches in these buckets, with words before the statement. Subqueries that refer to
-    /// what stands before them keep PostgreSQL from another order: it cannot know how few rows
-    /// an owner's lexemes have.
+    /// The matches in these buckets, by chat, with words before the statement. Subqueries that
+    /// refer to what stands before them keep PostgreSQL from another order: it cannot know how
+    /// few rows an owner's lexemes have. A chat is looked up once for all its messages of a bucket.
     pub(in crate::store) fn matches(
         &self,
         before: &'static str,
@@ -145,18 +162,22 @@ impl Search {
         let queries = buckets.iter().map(|&bucket| self.terms.beginnings(&prefix(self.user, bucket)));
         let queries: Vec<String> = queries.collect();
         let mut sql = QueryBuilder::new(before);
-        sql.push("select f.chat_id, f.id, b.bucket, e.update_time from unnest(");
+        sql.push("select f.chat_id, f.ids, b.bucket, e.update_time from unnest(");
         sql.push_bind(buckets).push(", ").push_bind(queries);
         sql.push(
             "::tsquery[]) as b (bucket, query)
             cross join lateral (
-                select m.chat_id, m.id
-                from messages m
-                where m.search @@ b.query
-                union all
-                select t.chat_id, 0
-                from chat_metadata t
-                where t.search @@ b.query
+                select p.chat_id, (array_agg(p.id order by p.id = 0 desc, p.id desc))[1:3] as ids
+                from (
+                    select m.chat_id, m.id
+                    from messages m
+                    where m.search @@ b.query
+                    union all
+                    select t.chat_id, 0
+                    from chat_metadata t
+                    where t.search @@ b.query
+                ) p
+                group by p.chat_id
             ) f
             cross join lateral (
                 select c.update_time
@@ -167,6 +188,9 @@ impl Search {
                 and c.owner_id = ",
         );
         sql.push_bind(self.user.0);
+        if let Some(among) = &self.among {
+            sql.push(" and f.chat_id = any (").push_bind(among.clone()).push(")");
+        }
         of_chat(&mut sql, &self.filter);
         if !self.filter.labels.is_empty() || self.filter.title.is_some() {
             sql.push(" and exists (select from chat_metadata d where d.chat_id = c.chat_id");
@@ -194,13 +218,14 @@ impl Search {
 }
 
 fn take(found: &mut HashMap<Uuid, Candidate>, mut rows: Vec<MatchRow>) {
-    // The title, which is 0, and then the newest.
-    rows.sort_unstable_by_key(|row| (row.id != 0, Reverse(row.id)));
+    // The newest first, and the title, which is 0, before them.
+    rows.sort_unstable_by_key(|row| Reverse(row.bucket));
     for row in rows {
         let candidate =
             found.entry(row.chat_id).or_insert_with(|| Candidate::new(row.chat_id, row.update_time));
-        if candidate.places.len() < PLACES_MAX {
-            candidate.places.push((row.id, row.bucket));
-        }
+        let places = row.ids.into_iter().map(|id| (id, row.bucket));
+        candidate.places.extend(places);
+        candidate.places.sort_by_key(|&(id, _)| (id != 0, Reverse(id)));
+        candidate.places.truncate(PLACES_MAX);
     }
 }

@@ -4,11 +4,15 @@ use std::ops::{ControlFlow, Range};
 
 use super::{
     terms::{Hit, SearchTerms},
-    tokens::{Kind, each_token},
+    tokens::{Budget, Kind, each_token},
 };
 
 /// Characters of a snippet.
 pub(crate) const SNIPPET_CHARS_MAX: usize = 200;
+/// Characters of a text in which a match is looked for.
+pub(crate) const TEXT_CHARS_MAX: usize = 64 * 1024;
+/// Characters of all texts of a page, as `Budget` counts them: some thirty milliseconds.
+const PAGE_CHARS_MAX: usize = 512 * 1024;
 /// Characters before the first match, for its context.
 const LEAD_CHARS_MAX: usize = 60;
 /// Places that are compared; the best of a text in which everything matches is among the first.
@@ -34,9 +38,23 @@ struct Place {
     hit: Hit,
 }
 
+/// The snippets of a page's texts. Each text has the same part of the budget and what those
+/// before it have left of theirs; where that does not reach a match, the snippet is as without.
+pub(crate) fn snippets(texts: &[String], terms: &SearchTerms) -> Vec<Snippet> {
+    let mut left = PAGE_CHARS_MAX;
+    let snippets = texts.iter().enumerate().map(|(index, text)| {
+        let share = (left / (texts.len() - index)).min(TEXT_CHARS_MAX);
+        let mut budget = Budget(share);
+        let snippet = snippet(text, terms, &mut budget);
+        left -= share - budget.0;
+        snippet
+    });
+    snippets.collect()
+}
+
 /// The snippet of a text; without a match its beginning.
-pub(crate) fn snippet(text: &str, terms: &SearchTerms) -> Snippet {
-    let places = places(text, terms);
+fn snippet(text: &str, terms: &SearchTerms, budget: &mut Budget) -> Snippet {
+    let places = places(text, terms, budget);
     let best = best(&places, terms);
     let start = match places.get(best.start) {
         Some(first) => lead(text, &places[best.clone()], first),
@@ -45,10 +63,10 @@ pub(crate) fn snippet(text: &str, terms: &SearchTerms) -> Snippet {
     cut(text, start, &places[best.start..])
 }
 
-fn places(text: &str, terms: &SearchTerms) -> Vec<Place> {
+fn places(text: &str, terms: &SearchTerms, budget: &mut Budget) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     let (mut counted, mut chars) = (0, 0);
-    let _ = each_token(text, |token| {
+    let _ = each_token(text, budget, |token| {
         if let Some(hit) = terms.hit(&token) {
             let mut bytes = token.range.clone();
             if token.kind == Kind::Pair && !hit.is_exact {
@@ -160,7 +178,8 @@ mod tests {
     use super::*;
 
     fn of(text: &str, search: &str) -> Snippet {
-        snippet(text, &SearchTerms::of(search).expect("there are some"))
+        let terms = SearchTerms::of(search).expect("there are some");
+        snippet(text, &terms, &mut Budget(TEXT_CHARS_MAX))
     }
 
     /// A snippet with its highlights in brackets.
@@ -203,6 +222,41 @@ mod tests {
         assert!(snippet.contains("we [deploy], then [rollback] lorem"), "{snippet}");
         assert!(!snippet.starts_with("rem"), "it begins with a word: {snippet}");
         assert_eq!(of(&text, "deploy rollback").text.chars().count().min(180), 180);
+    }
+
+    #[test]
+    fn of_a_match_beyond_what_is_looked_at_the_beginning_is_shown() {
+        // A ligature of fifteen letters counts much more.
+        for (filler, cost) in [(". ", 2), ("東", 1), ("\u{fdfa} ", 121)] {
+            let near = format!("{} here", filler.repeat(TEXT_CHARS_MAX / cost - 8));
+            let far = format!("{} here", filler.repeat(TEXT_CHARS_MAX / cost + 1));
+
+            assert_eq!(of(&near, "here").highlights.len(), 1, "{filler}");
+            assert_eq!(of(&far, "here").highlights, [], "{filler}");
+            assert!(far.starts_with(of(&far, "here").text.as_str()), "{filler}");
+        }
+    }
+
+    #[test]
+    fn a_page_looks_at_no_more_than_its_budget_however_many_texts_there_are() {
+        let terms = SearchTerms::of("here").expect("it is one");
+        let begins = |chars: usize| format!("{} here", "東".repeat(chars));
+        let is_found = |texts: &[String]| -> Vec<bool> {
+            snippets(texts, &terms).iter().map(|snippet| !snippet.highlights.is_empty()).collect()
+        };
+        let share = PAGE_CHARS_MAX / 100;
+
+        // A hundred large ones have equal parts of it.
+        let far = vec![begins(share); 100];
+        assert_eq!(is_found(&far), [false; 100]);
+        let near = vec![begins(share - 10); 100];
+        assert_eq!(is_found(&near), [true; 100]);
+        // What small ones leave is there for those after them, up to what one may have.
+        let mixed: Vec<String> =
+            (0..100).map(|index| begins(if index < 98 { 10 } else { share * 9 })).collect();
+        assert_eq!(is_found(&mixed), [true; 100]);
+        assert_eq!(is_found(&[begins(TEXT_CHARS_MAX)]), [false]);
+        assert!(is_found(&[]).is_empty());
     }
 
     proptest! {

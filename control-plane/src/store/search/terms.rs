@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, ops::ControlFlow};
 
-use super::tokens::{Kind, Token, each_token};
+use super::tokens::{Budget, Kind, Token, each_token};
 
 /// Terms of a search; each is a look into the index for every stretch of time.
 pub(crate) const TERMS_MAX: usize = 64;
@@ -20,6 +20,8 @@ struct Term {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SearchTerms {
     terms: Vec<Term>,
+    /// What they begin with: most tokens of a text begin with something else.
+    firsts: Vec<char>,
 }
 
 /// Why a text is nothing to search for.
@@ -49,7 +51,8 @@ impl SearchTerms {
     pub(crate) fn of(text: &str) -> Result<Self, NoTerms> {
         let mut terms: Vec<Term> = Vec::new();
         let mut pair_end = None;
-        let _ = each_token(text, |token| {
+        // It is as short as a filter.
+        let _ = each_token(text, &mut Budget(usize::MAX), |token| {
             // The last character is in the pair before it, and would match much more alone.
             let is_covered = token.kind == Kind::Last && pair_end == Some(token.range.end);
             pair_end = (token.kind == Kind::Pair).then_some(token.range.end);
@@ -60,7 +63,10 @@ impl SearchTerms {
         });
         match terms.len() {
             0 => Err(NoTerms::Empty),
-            1..=TERMS_MAX => Ok(Self { terms }),
+            1..=TERMS_MAX => {
+                let firsts = terms.iter().filter_map(|term| term.token.chars().next()).collect();
+                Ok(Self { terms, firsts })
+            }
             _ => Err(NoTerms::TooMany),
         }
     }
@@ -92,6 +98,9 @@ impl SearchTerms {
 
     /// How a token of a text answers, if it does.
     pub(super) fn hit(&self, token: &Token<'_>) -> Option<Hit> {
+        if !self.firsts.contains(&token.text.chars().next()?) {
+            return None;
+        }
         let exact = self.terms.iter().position(|term| term.token == token.text);
         let begins = |term: &Term| term.kind != Kind::Pair && token.text.starts_with(&term.token);
         match exact {

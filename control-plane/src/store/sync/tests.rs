@@ -57,7 +57,7 @@ async fn world() -> World {
     let metadata = MetadataView { metadata_version: 1, title: String::new(), labels: Default::default() };
     let (decision, ask) = (&decision, &Ask::default());
     let new = NewChat { decision, ask, metadata, workspace: None, turn_settings, files: Vec::new(), now };
-    store.create::<Rejection>(new).await.expect("it is created");
+    store.create::<Rejection>(new, || unreachable!("its files are there")).await.expect("it is created");
     let world = World { store, user, chat, session: SessionId(Uuid::now_v7()) };
     world.transact(Command::Lease(world.session)).await;
     world

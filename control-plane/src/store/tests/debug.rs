@@ -1,10 +1,12 @@
 //! What is recorded of model calls, at the same time as what it tells of is deleted.
 
-use chatplane_domain::{ChatId, Command, Fence, MessageId, Rejection, SessionId, Usage};
+use chatplane_domain::{
+    BusyBehavior, ChatId, Command, Fence, HolderWrite, MessageId, NextStep, Rejection, SessionId, Usage,
+};
 use chrono::Utc;
 use sqlx::{PgConnection, Postgres, Transaction};
 
-use super::world::{World, applied, world};
+use super::world::{World, applied, text, world};
 use crate::store::{
     Ask, DEFAULT_ORGANIZATION, DebugPolicy, DebugStep, DebugSwitchesChange, HandedIn, Recorded,
 };
@@ -34,7 +36,13 @@ impl World {
     }
 
     async fn record(&self, chat: ChatId, session: SessionId) -> Recorded {
-        let trigger = Some(MessageId::FIRST);
+        self.record_of(chat, session, (1, MessageId::FIRST)).await
+    }
+
+    /// A call of the turn that this message is part of.
+    async fn record_of(&self, chat: ChatId, session: SessionId, call: (i64, MessageId)) -> Recorded {
+        let (model_call, message) = call;
+        let trigger = Some(message);
         let step = DebugStep {
             assistant_message: None,
             history_tip: trigger,
@@ -50,7 +58,7 @@ impl World {
             duration_ms: 1,
         };
         let (fence, run_history_tip) = (Fence::FIRST, trigger);
-        let handed_in = HandedIn { chat, session, fence, model_call: 1, trigger, run_history_tip, step };
+        let handed_in = HandedIn { chat, session, fence, model_call, trigger, run_history_tip, step };
         self.store.record_debug_step(&handed_in).await.expect("it answers")
     }
 
@@ -172,6 +180,33 @@ async fn a_run_that_a_sweep_has_just_deleted_is_begun_anew() {
     assert_eq!(recorded, Recorded::Stored);
     assert_eq!(world.count(RUNS).await, 1);
     assert_eq!(world.count("select count(*) from debug_steps").await, 1);
+}
+
+#[tokio::test]
+async fn a_step_is_of_the_message_that_started_its_turn_whichever_of_the_turn_is_named() {
+    let world = world().await;
+    let (chat, session) = world.leased_chat().await;
+    world.set(Some(DebugPolicy::Forced), None).await;
+    world.apply(chat, world.send_busy("steering", BusyBehavior::Steer)).await;
+    world.answer(chat, vec![text("one")], NextStep::Finish).await;
+    world.apply(chat, world.send("queued")).await;
+    world.answer(chat, vec![text("two")], NextStep::Finish).await;
+    applied(world.hold(chat, HolderWrite::Release).await);
+    // Put into a turn that is stopped before it could be read, so that it starts the next.
+    world.apply(chat, world.send_busy("steering that comes too late", BusyBehavior::Steer)).await;
+    world.apply(chat, Command::InterruptChat).await;
+    assert_eq!(world.live(chat).await, [1, 2, 3, 4, 5, 6]);
+
+    for (model_call, message) in (1..).zip(1..=6) {
+        let recorded = world.record_of(chat, session, (model_call, MessageId(message))).await;
+        assert_eq!(recorded, Recorded::Stored);
+    }
+
+    let sql = "select r.trigger_message_id, count(*) from debug_runs r join debug_steps s using (chat_id, run_id) \
+               group by 1 order by 1";
+    let runs: Vec<(i64, i64)> =
+        sqlx::query_as(sql).fetch_all(&world.pool).await.expect("the statement is right");
+    assert_eq!(runs, [(1, 4), (5, 1), (6, 1)]);
 }
 
 #[tokio::test]

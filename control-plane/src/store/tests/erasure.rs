@@ -1,5 +1,7 @@
 //! What is left of a chat that is deleted for good.
 
+use std::time::Duration;
+
 use chatplane_domain::{AnswerContent, CallKind, ChatId, Command, Fence, HolderWrite, NextStep, Usage};
 use sqlx::Row as _;
 
@@ -7,16 +9,16 @@ use super::world::{World, applied, call_of, result, step, text, tool, world};
 use crate::store::{Ask, FileView, MessageBounds, ModelCall, SyncFrom, TransactError};
 
 /// Everything of a chat that says something.
-const SECRET: &str = "s3cret";
+pub(super) const SECRET: &str = "s3cret";
 
 impl World {
-    async fn delete(&self, chat: ChatId) {
+    pub(super) async fn delete(&self, chat: ChatId) {
         self.apply(chat, Command::ArchiveChat).await;
         self.apply(chat, Command::DeleteChat).await;
     }
 
     /// An idle chat that says its secret wherever a chat can say something.
-    async fn telling_chat(&self, file: &FileView) -> ChatId {
+    pub(super) async fn telling_chat(&self, file: &FileView) -> ChatId {
         let mut new = self.new_chat_of(SECRET);
         new.message.parts.extend(self.attaching(&[file]).parts);
         new.system_prompt = Some(SECRET.to_owned());
@@ -41,7 +43,7 @@ impl World {
     }
 
     /// Tables in which the secret stands.
-    async fn telling(&self) -> Vec<String> {
+    pub(super) async fn telling(&self) -> Vec<String> {
         let tables: Vec<String> = sqlx::query_scalar(
             "select table_name::text from information_schema.tables \
              where table_schema = 'public' and table_type = 'BASE TABLE' order by 1",
@@ -64,7 +66,7 @@ impl World {
     }
 
     /// What accounts are made from, as text.
-    async fn accounts(&self, chat: ChatId) -> Vec<String> {
+    pub(super) async fn accounts(&self, chat: ChatId) -> Vec<String> {
         let sql = "select (m.id, m.role, m.model, m.created_by, m.usage, m.runtime_ms, m.create_time)::text \
                    from messages m where m.chat_id = $1 \
                    union all select c::text from model_calls c where c.chat_id = $1 order by 1";
@@ -174,5 +176,64 @@ async fn of_two_chats_that_go_at_once_the_last_takes_their_file_along() {
     tokio::join!(world.apply(chats[0], Command::DeleteChat), world.apply(chats[1], Command::DeleteChat));
 
     assert_eq!(world.count("select count(*) from files").await, 0);
+    assert_eq!(world.count("select count(*) from file_contents").await, 0);
+}
+
+#[tokio::test]
+async fn of_two_chats_with_a_content_under_two_names_that_go_at_once_the_last_takes_it_along() {
+    let world = world().await;
+    let file = world.file("a name").await;
+    let sha256 = sqlx::query_scalar::<_, Vec<u8>>("select sha256 from files");
+    let sha256 = sha256.fetch_one(&world.pool).await.expect("it is there");
+    let alias = world.file_named("another", sha256.try_into().expect("it has 32 bytes")).await;
+    let mut chats = Vec::new();
+    for file in [&file, &alias] {
+        let mut new = world.new_chat_of("");
+        new.message = world.attaching(&[file]);
+        let chat = applied(world.create(new, &world.attaches(&[file])).await).decision.chat.id;
+        world.apply(chat, Command::InterruptChat).await;
+        world.apply(chat, Command::ArchiveChat).await;
+        chats.push(chat);
+    }
+    let mut holding = world.pool.begin().await.expect("it begins");
+    sqlx::query("select sha256 from file_contents for update")
+        .fetch_all(&mut *holding)
+        .await
+        .expect("locked");
+
+    let released = async {
+        world.until_waiting(2).await;
+        holding.rollback().await.expect("it ends");
+    };
+    tokio::join!(
+        world.apply(chats[0], Command::DeleteChat),
+        world.apply(chats[1], Command::DeleteChat),
+        released
+    );
+
+    assert_eq!(world.count("select count(*) from files").await, 0);
+    assert_eq!(world.count("select count(*) from file_contents").await, 0);
+}
+
+#[tokio::test]
+async fn a_file_that_was_uploaded_just_now_outlives_its_only_chat_and_goes_later() {
+    let world = world().await;
+    let (old, new) = (world.file("old").await, world.file("new").await);
+    let mut chat = world.new_chat_of("");
+    chat.message = world.attaching(&[&old, &new]);
+    let chat = applied(world.create(chat, &world.attaches(&[&old, &new])).await).decision.chat.id;
+    world.apply(chat, Command::InterruptChat).await;
+    world.apply(chat, Command::ArchiveChat).await;
+    world.execute("update files set unlink_time = now() - interval '2 days' where name = 'old'").await;
+
+    let day = Duration::from_secs(24 * 60 * 60);
+    let ask = Ask { files_kept: day, ..Ask::default() };
+    applied(world.transact(chat, &ask, Command::DeleteChat).await);
+    let kept: Vec<String> =
+        sqlx::query_scalar("select name from files").fetch_all(&world.pool).await.expect("it is right");
+    world.execute("update files set unlink_time = unlink_time - interval '2 days'").await;
+    world.store.sweep_files(day, 10).await.expect("it answers");
+
+    assert_eq!(kept, ["new"]);
     assert_eq!(world.count("select count(*) from file_contents").await, 0);
 }

@@ -8,7 +8,9 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::world::{World, world};
-use crate::store::{Ask, JobAnswer, JobBounds, JobId, JobLease, SessionOpening, jobs::ClaimedJobs};
+use crate::store::{
+    Ask, JobAnswer, JobBounds, JobId, JobLease, SessionOpening, TransactError, jobs::ClaimedJobs,
+};
 
 const TTL: Duration = Duration::from_secs(60);
 const BOUNDS: JobBounds = JobBounds { per_session_max: 1, attempts_max: 3, lease: TTL, jobs_max: 8 };
@@ -242,4 +244,30 @@ async fn renamed(connection: &mut PgConnection) -> sqlx::Transaction<'_, sqlx::P
         .await
         .expect("it is written");
     renaming
+}
+
+#[tokio::test]
+async fn a_title_that_is_asked_for_while_the_chat_is_deleted_keeps_no_reply() {
+    let world = world().await;
+    let chat = world.new_chat().await;
+    let mut deleting = world.pool.begin().await.expect("it begins");
+    for statement in [
+        "update chats set state = 'waiting', runnable_since = null, archived = true, delete_time = now() \
+         where chat_id = $1",
+        "update chat_metadata set title = '', metadata_version = metadata_version + 1 where chat_id = $1",
+    ] {
+        sqlx::query(statement).bind(chat.0).execute(&mut *deleting).await.expect("the statement is right");
+    }
+
+    let asking = tokio::spawn({
+        let (store, ask) = (world.store.clone(), Ask { request: Some(world.request(1)), ..world.ask() });
+        async move { store.ask_for_title::<()>(chat, JobId(Uuid::now_v7()), &ask, |_| Ok(())).await }
+    });
+    world.until_somebody_waits().await;
+    deleting.commit().await.expect("it is committed");
+
+    let asked = asking.await.expect("it does not panic");
+    assert!(matches!(asked, Err(TransactError::ChatNotFound)), "{asked:?}");
+    assert_eq!(world.count("select count(*) from requests").await, 0);
+    assert_eq!(world.count("select count(*) from jobs").await, 0);
 }

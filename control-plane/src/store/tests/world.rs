@@ -88,7 +88,7 @@ impl World {
             files: self.files(&ask.files).await,
             now: beginning.now,
         };
-        self.store.create(new).await
+        self.store.create(new, || Rejection::MessageNotFound).await
     }
 
     pub(super) async fn chat(&self, request: Option<Request>) -> Outcome {
@@ -120,14 +120,19 @@ impl World {
 
     /// Until somebody waits for a lock.
     pub(super) async fn until_somebody_waits(&self) {
+        self.until_waiting(1).await;
+    }
+
+    /// Until so many wait for locks.
+    pub(super) async fn until_waiting(&self, number: i64) {
         let waiting = "select count(*) from pg_stat_activity \
              where datname = current_database() and wait_event_type = 'Lock'";
         let somebody = async {
-            while self.count(waiting).await < 1 {
+            while self.count(waiting).await < number {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(DEADLINE, somebody).await.expect("somebody comes to the lock");
+        timeout(DEADLINE, somebody).await.expect("they come to the lock");
     }
 
     /// A file of the user's; the same name has the same content.

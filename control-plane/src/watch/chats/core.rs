@@ -36,55 +36,19 @@ use std::{
 use chatplane_domain::{ChatId, UserId};
 
 use super::{
-    changes::{ChatChange, changes},
+    changes::changes,
     cursor::ChatsCursor,
+    event::{ChatsAction, ChatsEmitted, ChatsEvent},
+    pass::{Pass, Version},
     reads::Reads,
 };
 use crate::{
-    store::{ChatView, FeedEntry, FeedFrom, FeedPage, FeedPosition, FeedSnapshot},
+    store::{FeedEntry, FeedFrom, FeedPage, FeedPosition, FeedSnapshot},
     watch::{GivenUp, Malformed, Timing},
 };
 
 /// Chats that one pass may tell beyond the snapshot of its first page: some 50 bytes each.
 const AHEAD_MAX: usize = 1_000;
-
-/// What a watcher does next.
-#[derive(Debug, PartialEq)]
-pub(crate) enum ChatsAction {
-    /// Send an event, then ask again.
-    Emit(ChatsEmitted),
-    /// Begin a read, then ask again.
-    Read(FeedFrom),
-    /// Ask again when something is learnt, or at this time.
-    Wait(Duration),
-    /// End the stream: the cursor has seen what the database has not.
-    CursorExpired,
-}
-
-/// An event with the cursor that resumes after it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ChatsEmitted {
-    /// Where the watcher is.
-    pub(crate) cursor: String,
-    /// What happened.
-    pub(crate) event: ChatsEvent,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum ChatsEvent {
-    /// Something of a chat changed.
-    Changed {
-        /// The chat.
-        chat: Box<ChatView>,
-        /// What changed; never empty.
-        changes: Vec<ChatChange>,
-    },
-    /// A chat was deleted.
-    Deleted(ChatId),
-    /// Nothing happened; also the first event of all.
-    Progress,
-}
 
 /// One watcher of all chats of a user.
 #[derive(Debug)]
@@ -109,9 +73,6 @@ pub(crate) struct ChatsWatcher {
     emit_time: Duration,
 }
 
-/// The two transactions that last changed a chat: they name what it is.
-type Version = (i64, i64);
-
 /// How a watcher begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Begin {
@@ -125,28 +86,6 @@ enum Begin {
     Begun,
     /// The cursor has seen what the database has not.
     Expired,
-}
-
-/// On the way through what is new.
-#[derive(Debug)]
-struct Pass {
-    after: FeedPosition,
-    /// Snapshot of the first page.
-    until: Option<FeedSnapshot>,
-    pages: usize,
-    /// Nothing was running when its pages were read.
-    is_quiet: bool,
-    /// The page that was read last is the last one.
-    is_read: bool,
-    ahead: HashMap<ChatId, Version>,
-}
-
-impl Pass {
-    /// All that its first page's snapshot sees was told, and many other chats.
-    fn is_long_enough(&self, ahead_max: usize) -> bool {
-        self.ahead.len() >= ahead_max
-            && self.until.as_ref().is_some_and(|until| self.after.xid >= until.end())
-    }
 }
 
 impl ChatsWatcher {
@@ -216,11 +155,7 @@ impl ChatsWatcher {
             }
             (_, snapshot) => {
                 if let Some(pass) = &mut self.pass {
-                    pass.is_read = page.through.is_none();
-                    pass.after = page.through.unwrap_or(pass.after);
-                    pass.is_quiet &= snapshot.as_ref().is_none_or(FeedSnapshot::is_quiet);
-                    pass.until = pass.until.take().or(snapshot);
-                    pass.pages += 1;
+                    pass.take(snapshot, page.through);
                     self.page = page.entries.into();
                 }
             }
@@ -284,14 +219,7 @@ impl ChatsWatcher {
             return Some(FeedFrom::Present);
         }
         let start = self.floor.max(FeedPosition::before(self.seen.horizon()));
-        let pass = self.pass.get_or_insert_with(|| Pass {
-            after: start,
-            until: None,
-            pages: 0,
-            is_quiet: true,
-            is_read: false,
-            ahead: HashMap::new(),
-        });
+        let pass = self.pass.get_or_insert_with(|| Pass::begin(start));
         Some(FeedFrom::After { seen: self.seen.clone(), after: pass.after })
     }
 

@@ -13,7 +13,8 @@ fn store() -> Vec<Step> {
         Step::Section("Files"),
         Step::Words(
             "A file is uploaded first, its name before its bytes: images, PDFs and text, told apart by their content. \
-             The same content under the same name is stored once, so that an upload can be repeated.",
+             The same content under the same name is stored once, so that an upload can be repeated. \
+             A file that no message refers to goes after a day.",
         ),
         call(
             "FileService/UploadFile",
@@ -52,7 +53,9 @@ fn attach() -> Vec<Step> {
         Step::Words(
             "A message names the files that go with it. It can also point at lines of the workspace, with what stands \
              there, and comment on lines of a diff (`diffComment`). A model that takes images and PDFs gets them as \
-             they are; text, references and comments reach every model.",
+             they are; text, references and comments reach every model. A message names at most 20 files. Of a text \
+             the model gets the first 128 KiB, and of all of a chat's texts the newest 3 MiB; a line says so in place \
+             of what it does not get, or of a file that the same message names again.",
         ),
         call(
             "ChatService/SendMessage",

@@ -6,6 +6,7 @@ mod anthropic_rules;
 mod dialect;
 mod histories;
 mod hostile;
+mod large;
 mod openai_rules;
 mod prefixes;
 mod proxies;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::dialect::{DIALECTS, Dialect, MODEL, Piece, call, tool};
 use crate::{
-    files::{Contents, pieces},
+    files::{Contents, forms, pieces},
     llm::{Intake, ModelCall, ToolResult},
     step::{
         Compaction, Content, History, Instructions, Message, Next, PastAnswer, Prompt, Situation,
@@ -77,7 +77,7 @@ fn summary_call(history: &History) -> ModelCall {
 fn call_with(prompt: Prompt) -> ModelCall {
     ModelCall {
         system: prompt.system,
-        messages: pieces(prompt.messages, Vec::new(), &Contents::new(), &Intake::WORDS),
+        messages: pieces(prompt.messages, forms(&[], &[], &Intake::WORDS), &Contents::new(), &Intake::WORDS),
         tools: ["list_dir", "ask_user"].map(tool).to_vec(),
         ..call("http://127.0.0.1:1")
     }

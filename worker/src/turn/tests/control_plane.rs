@@ -28,6 +28,8 @@ use super::{aside::Aside, service::Service};
 
 pub(super) const CHAT_ID: &str = "0198c5a0-0000-7000-8000-000000000001";
 pub(super) const TOKEN: &str = "cp_worker_token";
+/// The key of its model.
+pub(super) const KEY: &str = "sk-secret";
 /// Tries of one model call, on both sides.
 pub(super) const ATTEMPTS_MAX: i32 = 3;
 /// What fits the model's context.
@@ -360,7 +362,7 @@ impl State {
                 name: self.model.clone(),
                 provider: "scripted".to_owned(),
                 provider_model: self.model.clone(),
-                api_key: "key".to_owned(),
+                api_key: KEY.to_owned(),
                 first_token_timeout_ms: 1000,
                 silence_timeout_ms: 1000,
                 context_tokens_max: CONTEXT_TOKENS_MAX,

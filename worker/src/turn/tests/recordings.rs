@@ -8,8 +8,8 @@ use chatplane_proto::{
 
 use super::{
     ControlPlane, RunningWorker, ScriptedModel,
-    control_plane::Tool,
-    model::{Beat, answer, begin, call, end, fail, say},
+    control_plane::{CHAT_ID, KEY, Tool},
+    model::{Beat, answer, begin, call, end, fail, say, used},
 };
 use crate::llm::StopReason;
 
@@ -51,7 +51,7 @@ async fn every_step_of_a_turn_is_recorded_with_its_answer_and_without_key_or_byt
     let control_plane = start().await;
     {
         let mut state = control_plane.state();
-        state.tools.insert("list_dir", Tool::Ends("the key"));
+        state.tools.insert("list_dir", Tool::Ends("the sk-secret"));
         let file = state.file("a.png", "image/png", b"\x89PNG\r\n\x1a\nbytes of a user");
         state.user_parts(vec![file]);
     }
@@ -69,7 +69,7 @@ async fn every_step_of_a_turn_is_recorded_with_its_answer_and_without_key_or_byt
         assert_eq!((step.session_id.as_str(), step.fence, step.model_call), ("session", 1, model_call));
         assert_eq!((step.trigger_message_id, step.run_history_tip_message_id), (2, 2));
         let recorded = format!("{step:?}");
-        assert!(!recorded.contains("bytes of a user") && !recorded.contains("the key"), "{recorded}");
+        assert!(!recorded.contains("bytes of a user") && !recorded.contains(KEY), "{recorded}");
         assert!(recorded.contains("a.png"), "{recorded}");
     }
     let [first, second] = [first, second].map(|step| step.step.clone().unwrap());
@@ -120,11 +120,11 @@ async fn the_tries_of_a_call_are_one_step_with_what_each_met() {
 }
 
 #[tokio::test]
-async fn a_call_that_fails_for_good_is_recorded_with_its_error() {
+async fn a_call_that_breaks_off_is_recorded_with_its_error_and_what_it_had_said() {
     let control_plane = start().await;
     let model = ScriptedModel::new([
         fail(ErrorKind::Overloaded, true),
-        [begin("half"), fail(ErrorKind::InvalidRequest, false)].concat(),
+        [begin("half of sk-secret"), used(), fail(ErrorKind::InvalidRequest, false)].concat(),
     ]);
     let worker = RunningWorker::start(&control_plane, &model);
 
@@ -137,8 +137,89 @@ async fn a_call_that_fails_for_good_is_recorded_with_its_error() {
     let step = step.step.clone().unwrap();
     assert_eq!(step.attempts.len(), 2);
     assert_eq!(step.error.unwrap().kind(), chat::ErrorKind::InvalidRequest);
-    assert_eq!((step.assistant_message_id, step.response_json.as_str()), (0, ""));
+    assert_eq!(step.assistant_message_id, 0);
+    let part = serde_json::json!({"type": "text", "text": "half of [key]"});
+    assert_eq!(json(&step.response_json), serde_json::json!({"stop_reason": null, "parts": [part]}));
+    assert_eq!(step.usage.unwrap().output_tokens, 5);
     assert!(step.first_token_ms >= 0 && step.duration_ms >= step.first_token_ms);
+}
+
+#[tokio::test]
+async fn what_a_try_had_said_is_kept_until_another_says_something() {
+    let control_plane = start().await;
+    let model = ScriptedModel::new([
+        [begin("half"), fail(ErrorKind::Timeout, true)].concat(),
+        fail(ErrorKind::InvalidRequest, false),
+        [begin("ha"), fail(ErrorKind::Timeout, true)].concat(),
+        answer("whole"),
+    ]);
+    let worker = RunningWorker::start(&control_plane, &model);
+    control_plane.lease().await;
+    at_rest(&control_plane).await;
+    control_plane.state().user("again");
+
+    control_plane.lease().await;
+    control_plane.until("the end", |state| state.fence == 2 && !state.leased).await;
+    worker.stop().await.unwrap();
+
+    let steps = steps(&control_plane, 2).await;
+    let told: Vec<_> = steps
+        .iter()
+        .map(|step| json(&step.step.as_ref().unwrap().response_json)["parts"][0]["text"].clone())
+        .collect();
+    assert_eq!(told, ["half", "whole"]);
+}
+
+#[tokio::test]
+async fn a_call_whose_lease_is_lost_is_recorded_as_far_as_it_came() {
+    let control_plane = start().await;
+    let model = ScriptedModel::new([[begin("two thr"), vec![Beat::Hang]].concat()]);
+    let worker = RunningWorker::start(&control_plane, &model);
+    control_plane.lease().await;
+    control_plane.until("the answer", |state| state.live(0).iter().any(|piece| piece.contains("thr"))).await;
+
+    let key = proto::LeaseKey { chat_id: CHAT_ID.to_owned(), fence: 1 };
+    control_plane.send(Down::Lost(proto::Lost { lease: Some(key) }));
+
+    let steps = steps(&control_plane, 1).await;
+    worker.stop().await.unwrap();
+    let [step] = &steps[..] else { panic!("{steps:?}") };
+    let step = step.step.clone().unwrap();
+    assert_eq!((step.assistant_message_id, step.error), (0, None));
+    assert_eq!(json(&step.response_json)["parts"][0]["text"], "two thr");
+}
+
+#[tokio::test]
+async fn a_summary_that_breaks_off_is_recorded_as_far_as_it_came() {
+    let control_plane = super::compaction::start().await;
+    control_plane.state().aside.debug_recording = true;
+    let broken = [begin("in sh"), fail(ErrorKind::Timeout, true)].concat();
+    let model = ScriptedModel::new([super::compaction::step_at(800), broken, answer("done")]);
+    let worker = RunningWorker::start(&control_plane, &model);
+
+    control_plane.lease().await;
+    at_rest(&control_plane).await;
+    worker.stop().await.unwrap();
+
+    let steps = steps(&control_plane, 3).await;
+    let is_summary = |step: &chat::DebugStep| json(&step.request_json)["purpose"] == "summary";
+    let step = steps.iter().filter_map(|step| step.step.clone()).find(is_summary).unwrap();
+    assert_eq!(step.error.unwrap().kind(), chat::ErrorKind::Timeout);
+    assert_eq!(json(&step.response_json)["parts"][0]["text"], "in sh");
+}
+
+#[tokio::test]
+async fn a_call_that_never_says_anything_has_no_response() {
+    let control_plane = start().await;
+    let model = ScriptedModel::new([fail(ErrorKind::InvalidRequest, false)]);
+    let worker = RunningWorker::start(&control_plane, &model);
+
+    control_plane.lease().await;
+    at_rest(&control_plane).await;
+    worker.stop().await.unwrap();
+
+    let steps = steps(&control_plane, 1).await;
+    assert_eq!(steps[0].step.as_ref().unwrap().response_json, "");
 }
 
 #[tokio::test]
@@ -199,7 +280,7 @@ async fn a_recording_that_is_never_taken_holds_no_turn_up() {
 #[tokio::test]
 async fn a_request_without_end_is_cut_and_said_to_be() {
     let control_plane = start().await;
-    control_plane.state().user(&"é key ".repeat(400_000));
+    control_plane.state().user(&format!("é {KEY} ").repeat(200_000));
     let model = ScriptedModel::new([answer("done")]);
     let worker = RunningWorker::start(&control_plane, &model);
 
@@ -211,6 +292,6 @@ async fn a_request_without_end_is_cut_and_said_to_be() {
     let step = steps[0].step.clone().unwrap();
     assert!(step.truncated && step.request_json.len() <= 1024 * 1024, "{}", step.request_json.len());
     assert!(step.request_json.len() > 1_000_000);
-    assert!(step.request_json.contains(" [key]") && !step.request_json.contains(" key"));
+    assert!(step.request_json.contains(" [key]") && !step.request_json.contains(KEY));
     assert_eq!(json(&step.response_json)["parts"][0]["text"], "done");
 }

@@ -6,7 +6,7 @@ use tonic::Code;
 
 use super::{
     ControlPlane, RunningWorker, ScriptedModel,
-    control_plane::{Fault, Tool},
+    control_plane::{Fault, KEY, Tool},
     model::{USAGE, answer, begin, call, end, fail, say, used},
 };
 use crate::llm::{PromptMessage, StopReason, UserPiece};
@@ -27,7 +27,7 @@ async fn a_turn_of_one_step_is_streamed_and_committed_once() {
     assert_eq!(stored.model, "smart");
     let call = &model.calls()[0];
     assert_eq!(call.messages, [PromptMessage::User { parts: vec![UserPiece::Text("hi".to_owned())] }]);
-    assert_eq!((call.api_key.as_str(), call.provider_model.as_str()), ("key", "smart"));
+    assert_eq!((call.api_key.as_str(), call.provider_model.as_str()), (KEY, "smart"));
     worker.stop().await.unwrap();
     assert_eq!(control_plane.state().usage, []);
 }

@@ -50,7 +50,7 @@ impl Library {
         let store = Store::connect(&database().await, 4, Limits::default().database_use_max)
             .await
             .expect("the database answers");
-        store.resume_bucket().await.expect("it answers");
+        store.begin_bucket().await.expect("it answers");
         let mut owners = Vec::new();
         for number in 0..OWNERS {
             let owner = UserId(Uuid::now_v7());
@@ -103,14 +103,15 @@ impl Library {
         let sql = "insert into chats (
                  chat_id, organization_id, owner_id, root_chat_id, workspace_id, model, effort, state,
                  archived, snapshot_version, history_version, next_message_id, create_time, update_time,
-                 last_error
+                 last_error, create_xid
              )
              select
                  chat_id, '00000000-0000-7000-8000-000000000001', owner_id, chat_id, workspace_id, model,
                  'unspecified', state, archived, 1, 1, 50, update_time, update_time,
                  case when state = 'error' then jsonb_build_object(
                      'kind', 'internal', 'message', '', 'detail', '', 'provider', '', 'retryable', false
-                 ) end
+                 ) end,
+                 pg_current_xact_id()
              from jsonb_to_recordset($1) as c (
                  chat_id uuid, owner_id uuid, workspace_id uuid, model text, state text, archived boolean,
                  update_time timestamptz
