@@ -28,6 +28,7 @@ mod messages;
 mod models;
 mod prompts;
 mod queue;
+mod reading;
 mod retention;
 mod send_message;
 mod settings;

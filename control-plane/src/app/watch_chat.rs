@@ -7,20 +7,15 @@
 use std::{collections::HashMap, mem, time::Duration};
 
 use chatplane_domain::{ChatId, UserId};
-use futures::{
-    FutureExt, Stream, StreamExt,
-    future::{self, BoxFuture},
-    stream,
-};
+use futures::{FutureExt as _, Stream, StreamExt, stream};
 use tokio::time::{self, Instant};
-use tokio_util::task::AbortOnDropHandle;
 
-use super::{App, Error, mark_read::Reader};
+use super::{App, Error, mark_read::Reader, reading::Reading};
 use crate::{
     authz::Actor,
     pubsub::Subscription,
     relay::Watched,
-    store::{self, SyncFrom, SyncPage},
+    store::{self, SyncPage},
     watch::{Action, Emitted, End, Event, GivenUp, LiveEvent, Malformed, Timing, Watcher},
 };
 
@@ -60,7 +55,7 @@ struct Shell {
     start: Instant,
     hints: Subscription,
     live: Watched,
-    sync: Option<BoxFuture<'static, Read>>,
+    sync: Reading<Read>,
     has_begun: bool,
 }
 
@@ -100,7 +95,7 @@ impl App {
             // Before the first look, or a change in between would go unseen.
             hints: self.inner.hub.subscribe(watch.chat),
             live,
-            sync: None,
+            sync: Reading::default(),
             has_begun: false,
         };
         // What is wrong with the request is said before the stream begins.
@@ -165,7 +160,10 @@ impl Shell {
                     self.has_begun = true;
                     return Ok(emitted);
                 }
-                Action::RunSync(from) => self.sync = Some(self.read(from)),
+                Action::RunSync(from) => {
+                    let (store, chat, viewer) = (self.app.inner.store.clone(), self.chat, self.viewer);
+                    self.sync.begin(async move { store.sync(chat, viewer, from).await });
+                }
                 Action::Wait(until) => self.wait(self.start + until).await?,
                 Action::End(End::CursorExpired) => return Err(Error::CursorExpired),
                 Action::End(End::ChatNotFound) => return Err(Error::ChatNotFound),
@@ -187,45 +185,20 @@ impl Shell {
         }
     }
 
-    /// Reads in a task of its own: a client that does not take its events, and for whom
-    /// this stream is not polled, must not hold a connection to the database.
-    fn read(&self, from: SyncFrom) -> BoxFuture<'static, Read> {
-        let (store, chat, viewer) = (self.app.inner.store.clone(), self.chat, self.viewer);
-        let reading =
-            AbortOnDropHandle::new(tokio::spawn(async move { store.sync(chat, viewer, from).await }));
-        async move {
-            match reading.await {
-                Ok(read) => read,
-                Err(ended) => match ended.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // Only dropping the handle cancels the task, and then nobody waits here.
-                    Err(_) => future::pending().await,
-                },
-            }
-        }
-        .boxed()
-    }
-
     /// Live events may flow without a pause; a sync and hints get their turn all the same.
     fn take_what_is_ready(&mut self) -> Result<(), Error> {
         if self.hints.changed().now_or_never().is_some() {
             self.watcher.on_hint();
         }
-        match self.sync.as_mut().and_then(FutureExt::now_or_never) {
+        match self.sync.answer_now() {
             Some(read) => self.take_read(read),
             None => Ok(()),
         }
     }
 
     async fn wait(&mut self, until: Instant) -> Result<(), Error> {
-        let reading = async {
-            match &mut self.sync {
-                Some(sync) => sync.await,
-                None => future::pending().await,
-            }
-        };
         tokio::select! {
-            read = reading => self.take_read(read)?,
+            read = self.sync.answer() => self.take_read(read)?,
             () = self.hints.changed() => self.watcher.on_hint(),
             () = self.live.changed() => {}
             () = time::sleep_until(until) => {}
@@ -237,7 +210,6 @@ impl Shell {
     /// A database that is away for a moment is waited for once the client has begun to
     /// read: live events go on meanwhile.
     fn take_read(&mut self, read: Read) -> Result<(), Error> {
-        self.sync = None;
         match read {
             Ok(page) => {
                 let complete = page.as_ref().filter(|page| !page.more);

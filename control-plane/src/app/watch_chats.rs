@@ -7,19 +7,14 @@
 use std::time::Duration;
 
 use chatplane_domain::UserId;
-use futures::{
-    FutureExt, Stream, StreamExt,
-    future::{self, BoxFuture},
-    stream,
-};
+use futures::{FutureExt as _, Stream, StreamExt, stream};
 use tokio::time::{self, Instant};
-use tokio_util::task::AbortOnDropHandle;
 
-use super::{App, Error};
+use super::{App, Error, reading::Reading};
 use crate::{
     authz::{self, Action, Actor, Resource},
     pubsub::Subscription,
-    store::{self, FeedFrom, FeedPage, FeedSnapshot},
+    store::{self, FeedPage, FeedSnapshot},
     watch::{ChatsAction, ChatsEmitted, ChatsWatcher, GivenUp, Malformed, Timing},
 };
 
@@ -32,7 +27,7 @@ struct Shell {
     watcher: ChatsWatcher,
     start: Instant,
     hints: Subscription<UserId>,
-    read: Option<BoxFuture<'static, Read>>,
+    read: Reading<Read>,
     has_begun: bool,
 }
 
@@ -67,7 +62,7 @@ impl App {
             start: Instant::now(),
             // Before the first look, or a change in between would go unseen.
             hints: self.inner.hub.subscribe_owner(user),
-            read: None,
+            read: Reading::default(),
             has_begun: false,
         };
         // What is wrong with the request is said before the stream begins.
@@ -129,29 +124,14 @@ impl Shell {
                     self.has_begun = true;
                     return Ok(emitted);
                 }
-                ChatsAction::Read(from) => self.read = Some(self.read(from)),
+                ChatsAction::Read(from) => {
+                    let (store, user) = (self.app.inner.store.clone(), self.user);
+                    self.read.begin(async move { store.feed(user, &from).await });
+                }
                 ChatsAction::Wait(until) => self.wait(self.start + until).await?,
                 ChatsAction::CursorExpired => return Err(Error::CursorExpired),
             }
         }
-    }
-
-    /// Reads in a task of its own: a client that does not take its events, and for whom
-    /// this stream is not polled, must not hold a connection to the database.
-    fn read(&self, from: FeedFrom) -> BoxFuture<'static, Read> {
-        let (store, user) = (self.app.inner.store.clone(), self.user);
-        let reading = AbortOnDropHandle::new(tokio::spawn(async move { store.feed(user, &from).await }));
-        async move {
-            match reading.await {
-                Ok(read) => read,
-                Err(ended) => match ended.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // Only dropping the handle cancels the task, and then nobody waits here.
-                    Err(_) => future::pending().await,
-                },
-            }
-        }
-        .boxed()
     }
 
     /// Events may flow without a pause; a read and hints get their turn all the same.
@@ -159,21 +139,15 @@ impl Shell {
         if self.hints.changed().now_or_never().is_some() {
             self.watcher.on_hint();
         }
-        match self.read.as_mut().and_then(FutureExt::now_or_never) {
+        match self.read.answer_now() {
             Some(read) => self.take_read(read),
             None => Ok(()),
         }
     }
 
     async fn wait(&mut self, until: Instant) -> Result<(), Error> {
-        let reading = async {
-            match &mut self.read {
-                Some(read) => read.await,
-                None => future::pending().await,
-            }
-        };
         tokio::select! {
-            read = reading => self.take_read(read)?,
+            read = self.read.answer() => self.take_read(read)?,
             () = self.hints.changed() => self.watcher.on_hint(),
             () = time::sleep_until(until) => {}
             () = self.app.inner.shutdown.cancelled() => {}
@@ -183,7 +157,6 @@ impl Shell {
 
     /// A database that is away for a moment is waited for once the client has begun to read.
     fn take_read(&mut self, read: Read) -> Result<(), Error> {
-        self.read = None;
         match read {
             Ok(page) => self.watcher.on_page(page),
             Err(error @ store::Error::Unavailable(_)) if self.has_begun => {
