@@ -13,7 +13,7 @@ use super::{App, Error};
 use crate::{
     authz::{self, Action, Actor, Resource},
     limits::files::PIECE_BYTES,
-    store::{Ask, FileView},
+    store::{FileView, HeldFile},
 };
 
 pub(crate) use upload::UploadFile;
@@ -95,15 +95,14 @@ impl App {
         read: ReadFile,
     ) -> Result<impl Stream<Item = Result<Vec<u8>, Error>> + Send + use<>, Error> {
         authz::may(actor, Action::Dispatch, Resource::Deployment).map_err(Error::file_denied)?;
-        let store = &self.inner.store;
-        // A lease names its chat: a chat that is not there has none.
-        let snapshot = store.read(read.chat, &Ask::default()).await?.ok_or(Error::LeaseLost)?;
-        let lease = snapshot.chat.live_lease().ok_or(Error::LeaseLost)?;
-        if (lease.session, lease.fence) != (read.session, read.fence) {
-            return Err(Error::LeaseLost);
+        let ReadFile { session, chat, fence, file } = read;
+        match self.inner.store.held_file(session, chat, fence, file).await? {
+            HeldFile::LeaseLost => Err(Error::LeaseLost),
+            HeldFile::NotLinked => Err(Error::FileNotFound),
+            HeldFile::Linked { size_bytes } => {
+                Ok(self.clone().pieces(Range { id: file, next: 0, end: size_bytes }))
+            }
         }
-        let file = store.linked_file(read.chat, read.file).await?.ok_or(Error::FileNotFound)?;
-        Ok(self.clone().pieces(Range { id: file.file_id, next: 0, end: file.size_bytes }))
     }
 
     /// Reads on when the reader has taken what was read: no more than a piece is ever held.

@@ -27,7 +27,7 @@ impl App {
                 filled = self.inner.store.fill_search() => filled,
             };
             rest = match filled {
-                Ok(true) => begun.elapsed().saturating_mul(REST).min(LOOK_INTERVAL),
+                Ok(true) => begun.elapsed().saturating_mul(REST),
                 Ok(false) => LOOK_INTERVAL,
                 Err(error) => {
                     let cause = chain(&error);

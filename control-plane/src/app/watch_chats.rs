@@ -18,6 +18,9 @@ use crate::{
     watch::{ChatsAction, ChatsEmitted, ChatsWatcher, GivenUp, Malformed, Timing},
 };
 
+/// Owners that one statement of the poll looks at: each is some lookups in an index.
+const POLL_OWNERS_MAX: usize = 10_000;
+
 type Read = Result<FeedPage, store::Error>;
 
 /// One watcher and what it listens to.
@@ -92,22 +95,23 @@ impl App {
 
     /// Hints at the owners with news since the last poll; answers what this one has seen.
     async fn poll_watched_owners_once(&self, seen: Option<&FeedSnapshot>) -> Option<FeedSnapshot> {
-        let owners = self.inner.hub.watched_owners();
-        if owners.is_empty() {
-            // Whoever comes looks for themselves; what is older is news to nobody.
-            return None;
-        }
-        match self.inner.store.owners_with_news(&owners, seen).await {
-            Ok((snapshot, owners)) => {
-                owners.into_iter().for_each(|owner| self.inner.hub.owner_changed(owner));
-                Some(snapshot)
+        // Where nobody watches, whoever comes looks for themselves; what is older is news to nobody.
+        let mut first = None;
+        for owners in self.inner.hub.watched_owners().chunks(POLL_OWNERS_MAX) {
+            match self.inner.store.owners_with_news(owners, seen).await {
+                Ok((snapshot, owners)) => {
+                    owners.into_iter().for_each(|owner| self.inner.hub.owner_changed(owner));
+                    // Those of the first statement were not looked at any later.
+                    first.get_or_insert(snapshot);
+                }
+                Err(error) => {
+                    // Each watcher's own read says more when it fails.
+                    tracing::warn!(%error, "the watched owners could not be polled");
+                    return None;
+                }
             }
-            Err(error) => {
-                // Each watcher's own read says more when it fails.
-                tracing::warn!(%error, "the watched owners could not be polled");
-                None
-            }
         }
+        first
     }
 }
 

@@ -118,10 +118,9 @@ impl Store {
         }
         if let (Some(request), Some(method), Some(body_sha256), Some(reply)) =
             (request, row.method, row.body_sha256, row.reply)
-            && let Transacted::Replayed(reply) =
-                replay(StoredRequest { method, body_sha256, reply: reply.0 }, request)?
         {
-            beginning.replay = Some(reply);
+            let stored = StoredRequest { method, body_sha256, reply: reply.0 };
+            beginning.replay = Some(Box::new(replay(&self.connections, stored, request).await?));
         }
         Ok(beginning)
     }
@@ -165,7 +164,8 @@ impl Store {
             Err(error) => match &ask.request {
                 Some(request) if violates(&error, "requests_pkey") => {
                     let stored = self.stored_request(request).await?;
-                    replay(stored.ok_or(Error::RowInvalid)?, request)
+                    let reply = replay(&self.connections, stored.ok_or(Error::RowInvalid)?, request).await?;
+                    Ok(Transacted::Replayed(Box::new(reply)))
                 }
                 // It was there when it was looked for.
                 Some(_) | None if violates(&error, "chat_files_file_fkey") => {

@@ -13,11 +13,10 @@ use super::{Error, Store};
 /// statement has 3.
 pub(super) const MESSAGES_MAX: i64 = 2000;
 /// Runs that one statement deletes: each may have some hundred steps of up to 2 MiB.
-pub(super) const DEBUG_RUNS_MAX: i64 = 10;
-
-/// Bytes of files that one statement deletes: 1 GB took 2 s. With more, the sweep of files that no
-/// chat is linked to takes them.
-pub(super) const FILE_BYTES_MAX: i64 = 200 * 1024 * 1024;
+pub(crate) const ERASED_RUNS_MAX: i64 = 10;
+/// Bytes of files that one statement deletes: 1 GB took 2 s. Of a chat with more, the sweep of
+/// files that no chat is linked to takes them.
+pub(crate) const ERASED_FILE_BYTES_MAX: i64 = 200 * 1024 * 1024;
 
 /// What a batch has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +30,20 @@ pub(crate) enum Erased {
 }
 
 impl Store {
-    /// Deleted chats of which something is left.
+    /// Deleted chats of which something is left, those behind this one; the nil id is before all.
     ///
     /// # Errors
     ///
     /// What the database says.
-    pub(crate) async fn erasing_chats(&self, limit: i64) -> Result<Vec<ChatId>, Error> {
+    pub(crate) async fn erasing_chats(&self, after: ChatId, limit: i64) -> Result<Vec<ChatId>, Error> {
         let chats = sqlx::query_scalar!(
             "select c.chat_id \
              from chats c \
              where c.erasing \
+             and c.chat_id > $1 \
              order by c.chat_id \
-             limit $1",
+             limit $2",
+            after.0,
             limit,
         )
         .fetch_all(&self.connections)
@@ -91,7 +92,7 @@ async fn erase_locked(
         after,
         through,
         MESSAGES_MAX,
-        DEBUG_RUNS_MAX,
+        ERASED_RUNS_MAX,
     )
     .fetch_one(&mut *connection)
     .await?;

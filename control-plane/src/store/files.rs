@@ -7,14 +7,29 @@
 mod put;
 pub(super) mod sweep;
 
-use chatplane_domain::{ChatId, FileId, UserId};
+use chatplane_domain::{ChatId, Fence, FileId, SessionId, UserId};
 use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{Error, FileView, Store};
 
 pub(crate) use put::{FileBounds, NewFile, PutFile};
 pub(super) use sweep::lock_contents;
+
+/// What whoever says to hold a chat's lease finds when they ask for a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeldFile {
+    /// The lease is not theirs.
+    LeaseLost,
+    /// The chat's messages do not refer to it.
+    NotLinked,
+    /// They do.
+    Linked {
+        /// How many bytes it has.
+        size_bytes: i64,
+    },
+}
 
 /// A file in its columns.
 struct FileRow {
@@ -77,26 +92,42 @@ impl Store {
         Ok(rows.into_iter().map(FileView::from).collect())
     }
 
-    /// A file that a chat's messages refer to.
+    /// A file that a chat's messages refer to, for the holder of its lease.
     ///
     /// # Errors
     ///
     /// What the database says.
-    pub(crate) async fn linked_file(&self, chat: ChatId, id: FileId) -> Result<Option<FileView>, Error> {
-        let row = sqlx::query_as!(
-            FileRow,
-            r#"select f.file_id, f.owner_id, f.name, f.media_type, f.size_bytes,
-                   encode(f.sha256, 'hex') as "sha256!", f.create_time
-               from chat_files l
-               join files f on f.file_id = l.file_id
-               where l.chat_id = $1
-               and l.file_id = $2"#,
+    pub(crate) async fn held_file(
+        &self,
+        session: SessionId,
+        chat: ChatId,
+        fence: Fence,
+        file: FileId,
+    ) -> Result<HeldFile, Error> {
+        let held = sqlx::query_scalar!(
+            r#"select f.size_bytes as "size_bytes?"
+               from chats c
+               left join chat_files l
+                   on l.chat_id = c.chat_id
+                   and l.file_id = $4
+               left join files f on f.file_id = l.file_id
+               where c.chat_id = $2
+               and c.leased
+               and c.session_id = $1
+               and c.fence = $3
+               and c.delete_time is null"#,
+            session.0,
             chat.0,
-            id.0,
+            fence.0,
+            file.0,
         )
         .fetch_optional(&self.connections)
         .await?;
-        Ok(row.map(FileView::from))
+        Ok(match held {
+            None => HeldFile::LeaseLost,
+            Some(None) => HeldFile::NotLinked,
+            Some(Some(size_bytes)) => HeldFile::Linked { size_bytes },
+        })
     }
 
     /// Some bytes of a file, fewer at its end; none when the file is gone. The column is not compressed,
@@ -126,6 +157,29 @@ impl Store {
         .await?;
         Ok(piece)
     }
+}
+
+/// The files of a chat that were linked to it by then and still are, in the order of their linking.
+pub(super) async fn linked_by(
+    executor: impl PgExecutor<'_>,
+    chat: ChatId,
+    then: DateTime<Utc>,
+) -> Result<Vec<FileView>, Error> {
+    let rows = sqlx::query_as!(
+        FileRow,
+        r#"select f.file_id, f.owner_id, f.name, f.media_type, f.size_bytes,
+               encode(f.sha256, 'hex') as "sha256!", f.create_time
+           from chat_files l
+           join files f on f.file_id = l.file_id
+           where l.chat_id = $1
+           and l.create_time <= $2
+           order by l.create_time, l.file_id"#,
+        chat.0,
+        then,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(FileView::from).collect())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    Ask, Error, Reply, Request, Snapshot, Store, TransactError, Transacted,
+    Ask, Error, Reply, Request, Snapshot, Store, TransactError,
     apply::storable,
     content,
     reply::reply_of_none,
@@ -292,10 +292,7 @@ async fn try_to_ask<E>(
     let (snapshot, stored) = read(connection, chat, ask).await?.ok_or(TransactError::ChatNotFound)?;
     authorize(&snapshot).map_err(TransactError::Refused)?;
     if let (Some(stored), Some(request)) = (stored, request) {
-        return Ok(match replay(stored, request)? {
-            Transacted::Replayed(reply) => Some(*reply),
-            Transacted::Applied(_) => None,
-        });
+        return replay(connection, stored, request).await.map(Some);
     }
     let reply = reply_of_none(&snapshot);
     match insert_title_job(connection, chat, job, request, &reply).await {

@@ -53,9 +53,9 @@ pub(crate) use debug::{
     DebugAttempt, DebugPage, DebugPolicy, DebugRunView, DebugStep, DebugStepView, DebugSwitches,
     DebugSwitchesChange, HandedIn, Recorded,
 };
-pub(crate) use erasing::Erased;
+pub(crate) use erasing::{ERASED_FILE_BYTES_MAX, ERASED_RUNS_MAX, Erased};
 pub(crate) use feed::{FeedAspects, FeedEntry, FeedFrom, FeedPage, FeedPosition, FeedSnapshot};
-pub(crate) use files::{FileBounds, NewFile, PutFile};
+pub(crate) use files::{FileBounds, HeldFile, NewFile, PutFile};
 pub use identity::TokenKind;
 pub(crate) use identity::TokenSubject;
 pub(crate) use jobs::{JobAnswer, JobBounds, JobId, JobLease, TitleSource, TurnText};

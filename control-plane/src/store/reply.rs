@@ -2,10 +2,12 @@
 
 use chatplane_domain::{Body, Change, Chat, Decision, Inserted, MessageId, Outcome, Visibility};
 use serde::{Deserialize, Serialize};
+use sqlx::PgExecutor;
 
-use super::{Ask, Beside, ChatView, Links, MetadataView, QueuedView, Snapshot, apply};
+use super::{Ask, Beside, ChatView, Error, Links, MetadataView, QueuedView, Snapshot, apply, files};
 
-/// What a client's request is answered with, kept for its repeats.
+/// What a client's request is answered with, kept for its repeats; but for the chat's files, which
+/// would make what is kept of a chat grow with the square of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reply {
     /// The chat right after the write.
@@ -14,6 +16,15 @@ pub(crate) struct Reply {
     pub entered: Vec<MessageId>,
     /// The message, if it was queued.
     pub queued: Option<QueuedView>,
+}
+
+impl Reply {
+    /// Gives a reply that was kept the files of its chat back: those that were linked then and have
+    /// been ever since. Writes that link files set the chat's `update_time` to the same time.
+    pub(super) async fn with_files(mut self, executor: impl PgExecutor<'_>) -> Result<Self, Error> {
+        self.chat.files = files::linked_by(executor, self.chat.chat_id, self.chat.update_time).await?;
+        Ok(self)
+    }
 }
 
 /// The newest live answer after a write, none of a boundary's.

@@ -10,13 +10,13 @@ use chatplane_domain::{
     Body, Chat, ChatError, ChatId, Covered, Decision, HistoryEnds, Inserted, LastWrite, MessageId, Retry,
 };
 use chrono::{DateTime, Utc};
-use sqlx::{Connection as _, PgConnection, types::Json};
+use sqlx::{Connection as _, PgConnection, PgExecutor, types::Json};
 use std::collections::BTreeMap;
 
 use super::{
     Beside, Buckets, Error, FileFacts, FileView, ForkFacts, MessageView, Reply, Request, ShownEntry, Store,
     Target, TurnSettings, WorkspaceRow,
-    apply::{self, Write},
+    apply::{self, Write, hex},
     asking::{Ask, read_facts},
     reply::{reply_of, reply_of_copy},
     rows::{CallRow, ChatRow, MessageRow, QueueRow, StoredRequest, UsableModel},
@@ -294,7 +294,8 @@ where
         let (mut snapshot, request) = read.ok_or(TransactError::ChatNotFound)?;
         (self.authorize)(&snapshot).map_err(TransactError::Refused)?;
         if let (Some(stored), Some(request)) = (request, &ask.request) {
-            return replay(stored, request).map(Some);
+            let reply = replay(connection, stored, request).await?;
+            return Ok(Some(Transacted::Replayed(Box::new(reply))));
         }
         if !read_facts(connection, ask, &mut snapshot).await? {
             return Ok(None);
@@ -423,9 +424,14 @@ pub(super) fn violates(error: &sqlx::Error, constraint: &str) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::constraint) == Some(constraint)
 }
 
-pub(super) fn replay<E>(stored: StoredRequest, request: &Request) -> Result<Transacted, TransactError<E>> {
-    if stored.method != request.method || stored.body_sha256 != apply::hex(&request.body_sha256) {
+/// What a repeat is answered: the reply of then.
+pub(super) async fn replay<E>(
+    executor: impl PgExecutor<'_>,
+    stored: StoredRequest,
+    request: &Request,
+) -> Result<Reply, TransactError<E>> {
+    if stored.method != request.method || stored.body_sha256 != hex(&request.body_sha256) {
         return Err(TransactError::RequestIdReused);
     }
-    Ok(Transacted::Replayed(Box::new(stored.reply)))
+    Ok(stored.reply.with_files(executor).await?)
 }

@@ -76,8 +76,9 @@ pub(crate) struct ChatView {
     /// Whether it has an answer that the viewer has not read.
     #[serde(default)]
     pub has_unread: bool,
-    /// Files that its messages refer to, in the order of their linking; where it is viewed.
-    #[serde(default)]
+    /// Files that its messages refer to, in the order of their linking; where it is viewed. They
+    /// are not kept with a reply.
+    #[serde(skip)]
     pub files: Vec<FileView>,
     /// The chat that it is a child of.
     #[serde(default)]

@@ -2,6 +2,7 @@
 
 use chatplane_proto::chat::v1::{self as proto, Part};
 use chatplane_tests::{Client, eventually, file_part, text};
+use prost_types::FieldMask;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -136,6 +137,63 @@ async fn a_repeat_is_answered_as_the_first_was() {
     assert_eq!(created_again, first);
     assert_eq!(sent_again, sent);
     assert_eq!(client.chat(&chat_id).await.expect("it is there").queue_length, 1);
+}
+
+#[tokio::test]
+async fn a_repeat_shows_the_files_of_then_though_requests_keep_none() {
+    let (cluster, mut client) = cluster().await;
+    let [a, b, c] = upload(&mut client, ["a", "b", "c"]).await;
+    let request_id = || Uuid::now_v7().to_string();
+    let create = proto::CreateChatRequest {
+        request_id: request_id(),
+        parts: vec![file_part(&a)],
+        ..Default::default()
+    };
+    let created = client.chats.create_chat(create.clone()).await.expect("it is created").into_inner();
+    let chat_id = created.chat.clone().expect("a chat").chat_id;
+    let message_id = created.message.as_ref().expect("a message").message_id;
+    let sending = proto::SendMessageRequest {
+        chat_id: chat_id.clone(),
+        request_id: request_id(),
+        parts: vec![file_part(&b)],
+        ..Default::default()
+    };
+    let sent = client.chats.send_message(sending.clone()).await.expect("it is queued").into_inner();
+    let title = proto::UpdateChatRequest {
+        chat_id: chat_id.clone(),
+        request_id: request_id(),
+        title: "title".to_owned(),
+        update_mask: Some(FieldMask { paths: vec!["title".to_owned()] }),
+        ..Default::default()
+    };
+    let titled = client.chats.update_chat(title.clone()).await.expect("it is titled").into_inner();
+    let fork = proto::ForkChatRequest { chat_id: chat_id.clone(), message_id, request_id: request_id() };
+    let forked = client.chats.fork_chat(fork.clone()).await.expect("it is forked").into_inner();
+    send(&mut client, &chat_id, vec![file_part(&c)]).await.expect("it is queued");
+
+    let created_again = client.chats.create_chat(create).await.expect("it is a repeat").into_inner();
+    let sent_again = client.chats.send_message(sending.clone()).await.expect("it is a repeat").into_inner();
+    let titled_again = client.chats.update_chat(title).await.expect("it is a repeat").into_inner();
+    let forked_again = client.chats.fork_chat(fork).await.expect("it is a repeat").into_inner();
+
+    assert_eq!((created_again, &sent_again), (created, &sent));
+    assert_eq!((titled_again, forked_again), (titled, forked));
+    assert_eq!(files_of(&sent_again.chat.expect("a chat")), ids([&a, &b]));
+    let mut connection = cluster.database.connection().await;
+    let keeping = "select count(*) from requests where result::text like '%sha256%'";
+    assert_eq!(number(&mut connection, keeping).await, 0);
+    let delete = proto::DeleteQueuedMessageRequest {
+        chat_id,
+        queued_message_id: sent.queued_message.expect("it is queued").queued_message_id,
+        ..Default::default()
+    };
+    client.chats.delete_queued_message(delete).await.expect("it is deleted");
+    let without = client.chats.send_message(sending).await.expect("it is a repeat").into_inner();
+    assert_eq!(
+        files_of(&without.chat.expect("a chat")),
+        ids([&a]),
+        "what is not the chat's any more is not shown"
+    );
 }
 
 #[tokio::test]

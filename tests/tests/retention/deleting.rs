@@ -168,6 +168,46 @@ async fn a_large_chat_is_erased_to_its_last_row() {
     replica.stop().await;
 }
 
+#[tokio::test]
+async fn a_chat_that_cannot_be_erased_keeps_neither_other_chats_nor_files() {
+    let cluster = Cluster::start(Options::default()).await;
+    let mut client = cluster.client();
+    let mut connection = cluster.database.connection().await;
+    let (stuck, other) = (idle(&mut client).await, idle(&mut client).await);
+    assert!(stuck < other, "it is tried first");
+    client.upload("unused", b"unused").await.expect("it is stored");
+    age_files(&mut connection).await;
+    for chat in [&stuck, &other] {
+        archive(&mut client, chat).await;
+        age(&mut connection, chat, 31).await;
+    }
+    execute(&mut connection, "update chats set next_message_id = 6001".to_owned()).await;
+    execute(
+        &mut connection,
+        format!(
+            "alter table messages add constraint stuck \
+             check (chat_id <> '{stuck}' or content <> '{{\"parts\": []}}') not valid"
+        ),
+    )
+    .await;
+    set(&mut owner(&cluster), [0, 30, 0], None).await.expect("owners set it");
+
+    let replica = Replica::start(&cluster.database, Limits::default()).await;
+    gone(&mut client, &stuck).await;
+    gone(&mut client, &other).await;
+    let left = "select (select count(*) from chats where erasing) + (select count(*) from files)";
+    eventually("all others are gone", async || (count(&mut connection, left).await == 1).then_some(())).await;
+    let erasing: String = sqlx::query_scalar("select chat_id::text from chats where erasing")
+        .fetch_one(&mut connection)
+        .await
+        .expect("it is there");
+    execute(&mut connection, "alter table messages drop constraint stuck".to_owned()).await;
+    eventually("it is erased, too", async || (count(&mut connection, left).await == 0).then_some(())).await;
+
+    assert_eq!(erasing, stuck);
+    replica.stop().await;
+}
+
 /// A chat that waits, though there is a worker.
 async fn idle_after(client: &mut Client) -> String {
     let chat = client.create_chat("hello").await.chat_id;

@@ -1,44 +1,66 @@
-//! The sweep of what nothing refers to any more.
+//! The sweeps of what nothing refers to any more.
 
+use chatplane_domain::ChatId;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
-    app::{App, dispatch::Failure},
-    store::Erased,
+    app::{App, chain, dispatch::Failure},
+    store::{ERASED_FILE_BYTES_MAX, Erased},
 };
 
 /// Files that are looked at together at most.
-const FILES_MAX: usize = 20;
-/// Bytes that they have, if each is as large as it may be: 1 GB takes 2 s to delete.
-const FILE_BYTES_MAX: usize = 200 * 1024 * 1024;
+const FILES_MAX: i64 = 20;
 /// Chats of which something is left that are looked for together.
 const CHATS_MAX: i64 = 50;
 
 impl App {
-    /// Deletes files that no chat is linked to, which adds to `files`, and erases what is left of
-    /// deleted chats.
-    pub(super) async fn sweep_leftovers(
-        &self,
-        files: &mut u64,
-        stop: &CancellationToken,
-    ) -> Result<(), Failure> {
+    /// Erases what is left of deleted chats, of each once: one that cannot be erased does not
+    /// keep the others.
+    pub(super) async fn erase_leftovers(&self, stop: &CancellationToken) -> Result<(), Failure> {
         let store = &self.inner.store;
-        for chat in self.in_time(store.erasing_chats(CHATS_MAX)).await? {
-            let mut after = 0;
-            while let Erased::Through(last) = self.in_time(store.erase_some(chat, after)).await? {
+        let mut after = ChatId(Uuid::nil());
+        loop {
+            let chats = self.in_time(store.erasing_chats(after, CHATS_MAX)).await?;
+            for &chat in &chats {
                 if stop.is_cancelled() {
                     return Ok(());
                 }
-                after = last;
+                if let Err(error) = self.erase_leftover(chat, stop).await {
+                    let cause = chain(&error);
+                    tracing::warn!(chat_id = %chat, %cause, "a deleted chat could not be erased; the next sweep tries");
+                }
+            }
+            match chats.last() {
+                Some(&last) if i64::try_from(chats.len()).is_ok_and(|found| found == CHATS_MAX) => {
+                    after = last;
+                }
+                Some(_) | None => return Ok(()),
             }
         }
+    }
+
+    async fn erase_leftover(&self, chat: ChatId, stop: &CancellationToken) -> Result<(), Failure> {
+        let mut after = 0;
+        while let Erased::Through(last) = self.in_time(self.inner.store.erase_some(chat, after)).await? {
+            if stop.is_cancelled() {
+                break;
+            }
+            after = last;
+        }
+        Ok(())
+    }
+
+    /// Deletes files that no chat is linked to, which adds to `files`.
+    pub(super) async fn sweep_files(&self, files: &mut u64, stop: &CancellationToken) -> Result<(), Failure> {
         let kept = self.inner.limits.unlinked_file_kept;
-        let files_max = (FILE_BYTES_MAX / self.inner.limits.file_bytes_max.max(1)).clamp(1, FILES_MAX);
-        let limit = i64::try_from(files_max).unwrap_or(1);
+        // A batch has few bytes even if each file is as large as it may be.
+        let bytes_max = i64::try_from(self.inner.limits.file_bytes_max.max(1)).unwrap_or(i64::MAX);
+        let files_max = (ERASED_FILE_BYTES_MAX / bytes_max).clamp(1, FILES_MAX);
         while !stop.is_cancelled() {
-            let swept = self.in_time(store.sweep_files(kept, limit)).await?;
+            let swept = self.in_time(self.inner.store.sweep_files(kept, files_max)).await?;
             *files += swept.deleted;
-            if swept.seen < files_max {
+            if i64::try_from(swept.seen).is_ok_and(|seen| seen < files_max) {
                 break;
             }
         }

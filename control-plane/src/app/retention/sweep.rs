@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{App, Error, chain, dispatch::Failure},
-    store::{Ask, DueBounds, DueChat, DuePosition, OrganizationRetention, Snapshot, Transacted},
+    store::{
+        Ask, DueBounds, DueChat, DuePosition, ERASED_RUNS_MAX, OrganizationRetention, Snapshot, Transacted,
+    },
 };
 
 /// Chats that are looked at together.
 const CHATS_MAX: i64 = 50;
-/// Runs that one statement deletes: each may have some hundred steps of up to 2 MiB.
-const DEBUG_RUNS_MAX: i64 = 10;
 
 /// What becomes of a chat that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,9 @@ impl App {
             }
             let mut swept = Swept::default();
             let by_settings = self.sweep_all(&mut swept, &stop).await;
-            let leftovers = self.sweep_leftovers(&mut swept.files, &stop).await;
-            for error in [by_settings.err(), leftovers.err()].into_iter().flatten() {
+            let leftovers = self.erase_leftovers(&stop).await;
+            let files = self.sweep_files(&mut swept.files, &stop).await;
+            for error in [by_settings, leftovers, files].into_iter().filter_map(Result::err) {
                 tracing::warn!(cause = %chain(&error), "a sweep of what is old failed; the next one goes on");
             }
             if swept != Swept::default() {
@@ -166,10 +167,10 @@ impl App {
         let store = &self.inner.store;
         let mut done = 0;
         while !stop.is_cancelled() {
-            let deleted = store.delete_debug_runs(retention.organization, before, DEBUG_RUNS_MAX);
+            let deleted = store.delete_debug_runs(retention.organization, before, ERASED_RUNS_MAX);
             let deleted = self.in_time(deleted).await?;
             done += deleted;
-            if i64::try_from(deleted).is_ok_and(|deleted| deleted < DEBUG_RUNS_MAX) {
+            if i64::try_from(deleted).is_ok_and(|deleted| deleted < ERASED_RUNS_MAX) {
                 break;
             }
         }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Write, count, locked::lock_chat_and_metadata, storable};
 use crate::store::{
-    erasing::{DEBUG_RUNS_MAX, FILE_BYTES_MAX, MESSAGES_MAX},
+    erasing::{ERASED_FILE_BYTES_MAX, ERASED_RUNS_MAX, MESSAGES_MAX},
     files::lock_contents,
 };
 
@@ -67,8 +67,8 @@ async fn erase_compared(
         write.snapshot.now,
         write.ask.files_kept.as_secs_f64(),
         MESSAGES_MAX,
-        DEBUG_RUNS_MAX,
-        file_bytes <= FILE_BYTES_MAX,
+        ERASED_RUNS_MAX,
+        file_bytes <= ERASED_FILE_BYTES_MAX,
     )
     .fetch_one(connection)
     .await?;

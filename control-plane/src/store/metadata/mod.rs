@@ -31,7 +31,7 @@ use sqlx::{Connection as _, PgConnection};
 pub(crate) use read_cursor::ReadTo;
 
 use super::{
-    ChatView, Error, Reply, Request, Store, TransactError, Transacted,
+    ChatView, Error, Reply, Request, Store, TransactError,
     transact::{is_deadlock, replay, violates},
 };
 
@@ -173,8 +173,8 @@ impl Store {
         authorize(&view).map_err(refused)?;
         if let Some(request) = request
             && let Some(stored) = reads::request(connection, request).await?
-            && let Transacted::Replayed(reply) = replay(stored, request).map_err(Failure::Refused)?
         {
+            let reply = replay(connection, stored, request).await.map_err(Failure::Refused)?;
             return Ok(MetadataUpdated { chat: reply.chat, has_changed: false });
         }
         let before = MetadataSnapshot { chat: view, pins };

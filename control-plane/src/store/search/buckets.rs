@@ -1,23 +1,24 @@
 //! Buckets: stretches of time under which texts are filed.
 
-use std::{
-    fmt::Write as _,
-    sync::atomic::{AtomicBool, AtomicI64, Ordering},
-};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use chatplane_domain::UserId;
 use sha2::{Digest as _, Sha256};
 
 use super::document::Document;
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, apply::hex};
 
 /// Texts after which a replica takes another bucket. Of a common word a search reads one
 /// bucket, and so at most as many rows; of a rare one it looks into all, so there should not
 /// be many.
 const BUCKET_TEXTS_MAX: i64 = 4096;
 
-/// Hexadecimal digits of a prefix.
+/// Bytes of a hash that a prefix has, each as two hexadecimal digits.
 const PREFIX_BYTES: usize = 4;
+
+/// So often the index is tidied after news. They are told before the write that stores them is
+/// done: the first time may come in between, and on a quiet deployment none would come after it.
+const TIDY_TIMES: u8 = 2;
 
 /// The bucket that this replica files new texts under. No other replica files under it, and
 /// this one takes the next number within a second of its being full: so a bucket has what is
@@ -28,13 +29,13 @@ pub(crate) struct Buckets {
     current: AtomicI64,
     /// Texts that were filed under it.
     texts: AtomicI64,
-    /// Whether any was since the index was last tidied up.
-    has_news: AtomicBool,
+    /// How often the index is still to be tidied for what was filed.
+    tidy_times: AtomicU8,
 }
 
 impl Default for Buckets {
     fn default() -> Self {
-        Self { current: AtomicI64::new(1), texts: AtomicI64::new(0), has_news: AtomicBool::new(false) }
+        Self { current: AtomicI64::new(1), texts: AtomicI64::new(0), tidy_times: AtomicU8::new(0) }
     }
 }
 
@@ -47,7 +48,7 @@ impl Buckets {
             return None;
         }
         self.texts.fetch_add(1, Ordering::Relaxed);
-        self.has_news.store(true, Ordering::Relaxed);
+        self.tell_news();
         Some(document.literal(&prefix(owner, self.current.load(Ordering::Relaxed))))
     }
 
@@ -59,8 +60,18 @@ impl Buckets {
         texts: impl Iterator<Item = &'a str>,
     ) -> Option<String> {
         let document = Document::of(texts);
-        self.has_news.store(true, Ordering::Relaxed);
+        self.tell_news();
         (!document.is_empty()).then(|| document.literal(&prefix(owner, bucket)))
+    }
+
+    fn tell_news(&self) {
+        self.tidy_times.store(TIDY_TIMES, Ordering::Relaxed);
+    }
+
+    /// Whether the index is to be tidied now, which counts as done.
+    fn take_tidying(&self) -> bool {
+        let one_less = |times: u8| times.checked_sub(1);
+        self.tidy_times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
     fn is_full(&self) -> bool {
@@ -79,10 +90,7 @@ pub(super) fn prefix(owner: UserId, bucket: i64) -> String {
     let mut hash = Sha256::new();
     hash.update(owner.0.as_bytes());
     hash.update(bucket.to_be_bytes());
-    hash.finalize().iter().take(PREFIX_BYTES).fold(String::new(), |mut prefix, byte| {
-        write!(prefix, "{byte:02x}").expect("a String takes it");
-        prefix
-    })
+    hex(&hash.finalize()[..PREFIX_BYTES])
 }
 
 impl Store {
@@ -110,7 +118,7 @@ impl Store {
         if self.buckets.is_full() {
             self.begin_bucket().await?;
         }
-        if !self.buckets.has_news.swap(false, Ordering::Relaxed) {
+        if !self.buckets.take_tidying() {
             return Ok(());
         }
         let tidied = sqlx::query_scalar!(
@@ -121,7 +129,7 @@ impl Store {
         .fetch_one(&self.connections)
         .await;
         if tidied.is_err() {
-            self.buckets.has_news.store(true, Ordering::Relaxed);
+            self.buckets.tell_news();
         }
         tidied?;
         Ok(())
@@ -147,6 +155,18 @@ mod tests {
         buckets.begin(2);
         assert_ne!(document(owner), first);
         assert_eq!(prefix(owner, 1).len(), 8);
+    }
+
+    #[test]
+    fn news_are_tidied_once_more_since_their_write_may_come_after_the_first_time() {
+        let buckets = Buckets::default();
+        let tidied = || [(); 3].map(|()| buckets.take_tidying());
+
+        assert_eq!(tidied(), [false; 3]);
+        buckets.document(UserId(Uuid::nil()), ["a"].into_iter());
+        assert_eq!(tidied(), [true, true, false]);
+        buckets.document_of(1, UserId(Uuid::nil()), ["a"].into_iter());
+        assert_eq!(tidied(), [true, true, false]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! `search_backlog` has a row for each chat with such texts: the migration wrote one for all
 //! that there were, and triggers write more as long as a replica of the release before runs.
-//! When all is done the table is empty, and looking costs nothing.
+//! When all is done the table is empty, and a look, of which each replica takes one a second,
+//! reads nothing.
 //!
 //! Any replica takes a chat by moving the time at which it is due; whoever ends in between
 //! leaves it to the next one then. Nothing is locked between the statements, so that no write

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use chatplane_domain::{ChatId, Command};
+use uuid::Uuid;
 
 use super::{
     erasure::SECRET,
     world::{World, applied, world},
 };
 use crate::store::{Ask, Erased, erasing::MESSAGES_MAX};
+
+/// Before all chats.
+const NONE: ChatId = ChatId(Uuid::nil());
 
 impl World {
     /// Adds as many messages as two batches and a half have, and rows of every other kind.
@@ -37,7 +41,11 @@ impl World {
     }
 
     async fn is_erasing(&self, chat: ChatId) -> bool {
-        self.store.erasing_chats(10).await.expect("it answers").contains(&chat)
+        self.erasing(NONE, 10).await.contains(&chat)
+    }
+
+    async fn erasing(&self, after: ChatId, limit: i64) -> Vec<ChatId> {
+        self.store.erasing_chats(after, limit).await.expect("it answers")
     }
 
     async fn erase_some(&self, chat: ChatId, after: i64) -> Erased {
@@ -69,6 +77,26 @@ async fn a_large_chat_is_gone_at_once_and_its_rows_are_erased_in_batches() {
     assert_eq!(world.accounts(chat).await, accounts);
     assert!(!world.is_erasing(chat).await);
     assert_eq!(world.count("select count(*) from debug_runs").await, 0);
+}
+
+#[tokio::test]
+async fn chats_of_which_something_is_left_are_found_in_pages() {
+    let world = world().await;
+    let mut chats = Vec::new();
+    for _ in 0..3 {
+        let chat = world.new_chat().await;
+        world.apply(chat, Command::InterruptChat).await;
+        world.delete(chat).await;
+        chats.push(chat);
+    }
+    world.execute("update chats set erasing = true").await;
+    chats.sort();
+
+    let first = world.erasing(NONE, 2).await;
+    let second = world.erasing(chats[1], 2).await;
+
+    assert_eq!((first.as_slice(), second.as_slice()), (&chats[..2], &chats[2..]));
+    assert_eq!(world.erasing(chats[2], 2).await, []);
 }
 
 #[tokio::test]
