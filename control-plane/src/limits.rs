@@ -93,7 +93,7 @@ pub(crate) mod pages {
     pub(crate) const MESSAGES_MAX: usize = 200;
     /// Chats of a page when the client names no number.
     pub(crate) const CHATS_DEFAULT: usize = 25;
-    /// Chats of a page at most: a chat with its labels has up to 20 KiB.
+    /// Chats of a page at most: a chat has some 1 KiB, and with its labels and files 100 KiB at the very most.
     pub(crate) const CHATS_MAX: usize = 100;
     /// Workspaces whose latest chats are asked for at once.
     pub(crate) const WORKSPACE_IDS_MAX: usize = 100;

@@ -189,12 +189,9 @@ impl ChatService for ChatHandlers {
             limit: convert::page_size(request.page_size, pages::QUEUE_DEFAULT, pages::QUEUE_MAX)?,
         };
         let page = self.app.list_queued_messages(&actor, query).await?;
-        let (entries, cut) = convert::fitting(page.entries, convert::queued);
-        let next_page_token = match entries.last() {
-            Some((last, _)) if page.has_more || cut => page_token::of_queue(last.position),
-            Some(_) | None => String::new(),
-        };
-        let queued_messages = entries.into_iter().map(|(_, entry)| entry).collect();
+        let queued_messages = convert::fitting(&page.entries, convert::queued);
+        let last = convert::last_shown(&page.entries, queued_messages.len(), page.has_more);
+        let next_page_token = last.map(|last| page_token::of_queue(last.position)).unwrap_or_default();
         Ok(Response::new(proto::ListQueuedMessagesResponse { queued_messages, next_page_token }))
     }
 
@@ -321,12 +318,10 @@ impl ChatService for ChatHandlers {
         let limit = convert::page_size(request.page_size, pages::CATALOG_DEFAULT, pages::CATALOG_MAX)?;
         let after = page_token::workspaces(&request.page_token)?;
         let page = self.app.list_workspaces(&actor, after, limit).await?;
-        let (workspaces, cut) = convert::fitting(page.workspaces, convert::workspace);
-        let next_page_token = match workspaces.last() {
-            Some(((last, _), _)) if page.has_more || cut => page_token::of_workspaces(last.workspace_id),
-            Some(_) | None => String::new(),
-        };
-        let workspaces = workspaces.into_iter().map(|(_, workspace)| workspace).collect();
+        let workspaces = convert::fitting(&page.workspaces, convert::workspace);
+        let last = convert::last_shown(&page.workspaces, workspaces.len(), page.has_more);
+        let next_page_token =
+            last.map(|(last, _)| page_token::of_workspaces(last.workspace_id)).unwrap_or_default();
         Ok(Response::new(proto::ListWorkspacesResponse { workspaces, next_page_token }))
     }
 

@@ -115,22 +115,25 @@ pub(crate) fn message_bound(field: &str, asked: i64) -> Result<Option<MessageId>
 /// A page is cut where it would no longer fit a message; its first entry always does.
 const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// As many entries as fit a message, and whether there were more.
-pub(crate) fn fitting<T: Clone, M: prost::Message>(
-    entries: Vec<T>,
-    convert: impl Fn(T) -> M,
-) -> (Vec<(T, M)>, bool) {
+/// As many entries as fit a message, from the first on. One is copied at a time.
+pub(crate) fn fitting<T: Clone, M: prost::Message>(entries: &[T], convert: impl Fn(T) -> M) -> Vec<M> {
     let mut bytes = 0;
-    let mut page: Vec<(T, M)> = Vec::with_capacity(entries.len());
+    let mut page = Vec::with_capacity(entries.len());
     for entry in entries {
         let message = convert(entry.clone());
         bytes += message.encoded_len();
         if !page.is_empty() && bytes > PAGE_BYTES_MAX {
-            return (page, true);
+            break;
         }
-        page.push((entry, message));
+        page.push(message);
     }
-    (page, false)
+    page
+}
+
+/// The last of these entries that a page shows, where there are more behind it.
+pub(crate) fn last_shown<T>(entries: &[T], shown: usize, has_more: bool) -> Option<&T> {
+    let is_last = has_more || shown < entries.len();
+    shown.checked_sub(1).filter(|_| is_last).and_then(|last| entries.get(last))
 }
 
 pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {

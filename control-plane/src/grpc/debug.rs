@@ -40,12 +40,9 @@ pub(super) async fn get_debug_run(
     };
     let (view, page) = app.get_debug_run(actor, query).await?;
     // Errors of tries count, too, where the database has only counted texts.
-    let (fitting, is_cut) = convert::fitting(page.entries, step);
-    let next_page_token = match fitting.last() {
-        Some((last, _)) if is_cut || page.has_more => page_token::of_debug_steps(last.number),
-        Some(_) | None => String::new(),
-    };
-    let steps = fitting.into_iter().map(|(_, step)| step).collect();
+    let steps = convert::fitting(&page.entries, step);
+    let last = convert::last_shown(&page.entries, steps.len(), page.has_more);
+    let next_page_token = last.map(|last| page_token::of_debug_steps(last.number)).unwrap_or_default();
     Ok(proto::GetDebugRunResponse { run: Some(run(view)), steps, next_page_token })
 }
 

@@ -20,10 +20,10 @@ pub(super) async fn list_chats(
     let limit = convert::page_size(request.page_size, pages::CHATS_DEFAULT, pages::CHATS_MAX)?;
     let after = page_token::list(&request.page_token, &request.q)?;
     let page = app.list_chats(actor, ListChats { q: &request.q, after, limit }).await?;
-    let (chats, _) = convert::fitting(page.list.entries.clone(), listed_chat);
+    let chats = convert::fitting(&page.list.entries, listed_chat);
     let next = page.list.next(chats.len());
     Ok(proto::ListChatsResponse {
-        chats: chats.into_iter().map(|(_, chat)| chat).collect(),
+        chats,
         next_page_token: next.map(|next| page_token::of_list(&request.q, next)).unwrap_or_default(),
         watch_cursor: page.watch_cursor,
     })
@@ -44,15 +44,15 @@ pub(super) async fn list_chats_by_workspace(
         .map(|(index, id)| convert::uuid(&format!("workspace_ids[{index}]"), id).map(WorkspaceId));
     let workspaces = workspaces.collect::<Result<Vec<_>, _>>()?;
     let views = app.list_chats_by_workspace(actor, &workspaces).await?;
-    let (chats, is_cut) = convert::fitting(views, convert::chat);
-    if is_cut {
+    let chats = convert::fitting(&views, convert::chat);
+    if chats.len() < views.len() {
         let room = chats.len();
         let sentence = format!(
             "an answer has room for {room} of these chats: ask for at most {room} workspaces at once"
         );
         return Err(Error::LimitExceeded(sentence));
     }
-    let chats = chats.into_iter().map(|(_, chat)| (chat.workspace_id.clone(), chat)).collect();
+    let chats = chats.into_iter().map(|chat| (chat.workspace_id.clone(), chat)).collect();
     Ok(proto::ListChatsByWorkspaceResponse { chats })
 }
 

@@ -9,11 +9,15 @@ use uuid::Uuid;
 use super::{ListedChat, views};
 use crate::store::{Error, chats::ChatViewRow};
 
-/// Children that are shown of a root, the oldest: a page of a hundred roots shows all of
-/// theirs at once. Each root has its own, so that one with many leaves the others theirs.
-const CHILDREN_MAX: i64 = 50;
+/// Children that are shown of a root, the oldest. Each root has its own, so that one with many
+/// leaves the others theirs.
+const CHILDREN_MAX: usize = 50;
+
+/// Children of all roots of a page: with the roots as many chats as are held at a time.
+const PAGE_CHILDREN_MAX: usize = 1000;
 
 pub(super) fn children(before: &'static str, viewer: UserId, roots: Vec<Uuid>) -> QueryBuilder<Postgres> {
+    let limit = CHILDREN_MAX.min(PAGE_CHILDREN_MAX / roots.len().max(1));
     let mut sql = views(before, viewer);
     sql.push("where c.chat_id = any (array(select l.chat_id from unnest(").push_bind(roots);
     sql.push(
@@ -27,7 +31,7 @@ pub(super) fn children(before: &'static str, viewer: UserId, roots: Vec<Uuid>) -
             order by l.chat_id
             limit ",
     );
-    sql.push_bind(CHILDREN_MAX).push(") l)) order by c.chat_id");
+    sql.push_bind(i64::try_from(limit).unwrap_or(i64::MAX)).push(") l)) order by c.chat_id");
     sql
 }
 

@@ -4,7 +4,7 @@ use chatplane_domain::UserId;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::of_metadata;
+use super::{begun, of_metadata};
 use crate::{
     chat_filter::ChatFilter,
     store::{Error, content},
@@ -43,8 +43,9 @@ pub(in crate::store) async fn few(
     if asks_for_metadata(filter) {
         let mut statement = with_metadata("", (user, filter), few_max);
         let chats = statement.build_query_scalar().persistent(false).fetch_all(&mut *connection).await?;
-        let rest = ChatFilter { labels: Vec::new(), title: None, ..filter.clone() };
         if chats.len() <= few_max {
+            let has_unread = filter.has_unread.filter(|has_unread| !has_unread);
+            let rest = ChatFilter { labels: Vec::new(), title: None, has_unread, ..filter.clone() };
             return Ok(Some(Few { chats, rest }));
         }
     }
@@ -58,26 +59,41 @@ pub(in crate::store) async fn few(
     Ok(None)
 }
 
-/// The chats whose title and labels pass, with words before the statement. Both indexes have
-/// the owner in each key.
+/// The chats whose title and labels pass, and which have something unread where that is asked
+/// for, with words before the statement. Both indexes have the owner in each key: that of the
+/// owners, which PostgreSQL would go through beside them, is kept out by the subquery.
 pub(super) fn with_metadata(
     before: &'static str,
     (user, filter): (UserId, &ChatFilter),
     few_max: usize,
 ) -> QueryBuilder<Postgres> {
-    let mut sql = QueryBuilder::new(before);
-    sql.push("select d.chat_id from chat_metadata d where d.owner_id = ").push_bind(user.0);
+    let mut sql = begun(format!("{before}select d.chat_id from ("), user);
+    sql.push("select d.chat_id, d.owner_id, d.title, d.labels from chat_metadata d where true");
     if !filter.labels.is_empty() {
         let labels = filter.labels.iter().cloned().map(|(key, value)| (key, value.into()));
         // Of a key with two values one is asked for here, and both below.
         let labels: serde_json::Map<_, _> = labels.collect();
-        sql.push(" and chat_label_terms(d.owner_id, d.labels) @> chat_label_terms(").push_bind(user.0);
-        sql.push(", ").push_bind(serde_json::Value::Object(labels)).push(")");
+        sql.push(" and chat_label_terms(d.owner_id, d.labels) @> chat_label_terms($1, ");
+        sql.push_bind(serde_json::Value::Object(labels)).push(")");
     }
     if let Some(title) = &filter.title {
-        sql.push(" and chat_title_grams(d.owner_id, d.title) @@ chat_title_query(").push_bind(user.0);
-        sql.push(", ").push_bind(content::escape(title)).push(")");
+        sql.push(" and chat_title_grams(d.owner_id, d.title) @@ chat_title_query($1, ");
+        sql.push_bind(content::escape(title)).push(")");
     }
+    sql.push(" offset 0) d");
+    if filter.has_unread == Some(true) {
+        sql.push(
+            " cross join lateral (
+                select
+                from chat_user_metadata u
+                where u.chat_id = d.chat_id
+                and u.user_id = $1
+                and u.has_unread
+                offset 0
+            ) u",
+        );
+    }
+    sql.push(" where d.owner_id = $1");
     of_metadata(&mut sql, filter);
     limited(sql, few_max)
 }
