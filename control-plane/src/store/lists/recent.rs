@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     ListQuery, begun,
-    few::{FEW_MAX, Few, few, has_others},
+    few::{FEW_MAX, FewBy},
     of_chat, of_metadata, of_user,
 };
 use crate::{
@@ -21,12 +21,12 @@ use crate::{
 };
 
 /// Chats that are looked through before it is asked which pass at all: in a millisecond.
-const NEWEST: i64 = 100;
+const NEWEST: i64 = 300;
 /// Chats that are looked through where some of these passed: in as many milliseconds as it
 /// takes to ask, and usually a page comes together among them.
 const NEWEST_MAX: i64 = 1500;
-/// So many passed that a page may be expected among those.
-const NEWEST_PASSED: usize = 3;
+/// So many passed that a page of the usual size may be expected among those.
+const NEWEST_PASSED: usize = 5;
 
 /// Where a stretch of chats begins, and what is no part of it.
 #[derive(Clone, Copy, Debug)]
@@ -48,13 +48,22 @@ struct RecentRow {
 
 /// Which chats are looked at.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Among<'a> {
+pub(super) enum Among {
     /// All, in their order, until there are enough.
     All,
     /// So many that changed last.
     Newest(i64),
-    /// These.
-    Few(&'a [Uuid]),
+    /// Those that an index lets pass, if they are at most so many.
+    Few(FewBy, usize),
+}
+
+/// A chat as `RecentRow`, beside how many passed; none where they were too many, or no other
+/// condition lets any pass.
+#[derive(sqlx::FromRow)]
+struct FewRow {
+    passed: i64,
+    chat_id: Option<Uuid>,
+    update_time: Option<DateTime<Utc>>,
 }
 
 /// Those that are archived and those that are not are two stretches of an index, each in order.
@@ -88,7 +97,7 @@ async fn stretch(
     bounds: RecentBounds<'_>,
     wanted: usize,
 ) -> Result<Vec<RecentRow>, Error> {
-    if has_others(&filter) {
+    if !FewBy::of(&filter).is_empty() {
         let asked = (user, &filter);
         let mut chats = listed(connection, recent("", asked, Among::Newest(NEWEST), bounds, wanted)).await?;
         if (NEWEST_PASSED..wanted).contains(&chats.len()) {
@@ -98,8 +107,12 @@ async fn stretch(
         if chats.len() == wanted {
             return Ok(chats);
         }
-        if let Some(Few { chats, rest }) = few(connection, (user, &filter), FEW_MAX).await? {
-            return listed(connection, recent("", (user, &rest), Among::Few(&chats), bounds, wanted)).await;
+    }
+    for by in FewBy::of(&filter) {
+        let few_max = by.max(FEW_MAX);
+        let few = recent("", (user, &filter), Among::Few(by, few_max), bounds, wanted);
+        if let Some(chats) = listed_few(connection, few, few_max).await? {
+            return Ok(chats);
         }
     }
     listed(connection, recent("", (user, &filter), Among::All, bounds, wanted)).await
@@ -112,47 +125,89 @@ async fn listed(
     Ok(statement.build_query_as().persistent(false).fetch_all(connection).await?)
 }
 
+/// Those that were asked for, where they are few.
+async fn listed_few(
+    connection: &mut PgConnection,
+    mut statement: QueryBuilder<Postgres>,
+    few_max: usize,
+) -> Result<Option<Vec<RecentRow>>, Error> {
+    let rows: Vec<FewRow> = statement.build_query_as().persistent(false).fetch_all(connection).await?;
+    let is_few = |row: &FewRow| usize::try_from(row.passed).is_ok_and(|passed| passed <= few_max);
+    if !rows.iter().all(is_few) {
+        return Ok(None);
+    }
+    let chat = |row: FewRow| Some(RecentRow { chat_id: row.chat_id?, update_time: row.update_time? });
+    Ok(Some(rows.into_iter().filter_map(chat).collect()))
+}
+
 /// The statement, with words before it.
 pub(super) fn recent(
     before: &'static str,
     (user, filter): (UserId, &ChatFilter),
-    among: Among<'_>,
+    among: Among,
     bounds: RecentBounds<'_>,
     limit: usize,
 ) -> QueryBuilder<Postgres> {
-    let mut sql = begun(format!("{before}select c.chat_id, c.update_time from "), user);
+    let mut sql = begun(before.to_owned(), user);
     match among {
         Among::All => {
-            sql.push("chats c");
+            sql.push("select c.chat_id, c.update_time from chats c");
             beside(&mut sql, filter);
             sql.push(" where ");
             own(&mut sql, filter, bounds);
         }
         Among::Newest(count) => {
-            sql.push("(select c.chat_id, c.owner_id, c.update_time from chats c where ");
+            sql.push(
+                "select c.chat_id, c.update_time from (select c.chat_id, c.update_time from chats c where ",
+            );
             own(&mut sql, filter, bounds);
             sql.push(" order by c.update_time desc, c.chat_id desc limit ").push_bind(count);
             sql.push(") c");
             beside(&mut sql, filter);
             sql.push(" where true");
         }
-        Among::Few(chats) => {
-            sql.push("unnest(").push_bind(chats.to_vec());
-            sql.push(
-                ") as f (chat_id) cross join lateral (
-                    select c.chat_id, c.owner_id, c.update_time from chats c where c.chat_id = f.chat_id and ",
-            );
-            own(&mut sql, filter, bounds);
-            sql.push(" offset 0) c");
-            beside(&mut sql, filter);
-            sql.push(" where true");
-        }
+        Among::Few(by, few_max) => return few(sql, (by, few_max), filter, bounds, limit),
     }
-    of_metadata(&mut sql, filter);
-    of_user(&mut sql, filter);
+    in_order(&mut sql, filter, limit);
+    sql
+}
+
+/// All in one statement: what passes in the index is neither sent nor put in order where it is
+/// too much.
+fn few(
+    mut sql: QueryBuilder<Postgres>,
+    (by, few_max): (FewBy, usize),
+    filter: &ChatFilter,
+    bounds: RecentBounds<'_>,
+    limit: usize,
+) -> QueryBuilder<Postgres> {
+    sql.push("with few as materialized (");
+    by.push(&mut sql, filter, few_max);
+    sql.push(
+        ") select k.passed, c.chat_id, c.update_time
+        from (select count(*) as passed from few) k
+        left join lateral (
+            select c.chat_id, c.update_time
+            from few f
+            cross join lateral (
+                select c.chat_id, c.update_time from chats c where c.chat_id = f.chat_id and ",
+    );
+    own(&mut sql, filter, bounds);
+    sql.push(" offset 0) c");
+    let rest = by.rest(filter);
+    beside(&mut sql, &rest);
+    sql.push(" where k.passed <= ").push_bind(i64::try_from(few_max).unwrap_or(i64::MAX));
+    in_order(&mut sql, &rest, limit);
+    sql.push(") c on true order by c.update_time desc, c.chat_id desc");
+    sql
+}
+
+/// What is asked of the rows beside the chat's, and how many of those that pass are listed.
+fn in_order(sql: &mut QueryBuilder<Postgres>, filter: &ChatFilter, limit: usize) {
+    of_metadata(sql, filter);
+    of_user(sql, filter);
     sql.push(" order by c.update_time desc, c.chat_id desc limit ");
     sql.push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-    sql
 }
 
 /// What is asked of the chat's own row.

@@ -10,7 +10,7 @@ use crate::store::{
     lists::{
         by_workspace,
         children::children,
-        few::{FEW_MAX, few, unread, with_metadata},
+        few::{FEW_MAX, FewBy, passing},
         page,
         recent::{Among, RecentBounds, recent},
         searched::TEXTS,
@@ -106,7 +106,7 @@ impl Library {
         Search { user, filter, terms: terms.expect("it searches"), among: None }
     }
 
-    async fn recent(&self, query: &ListQuery, among: Among<'_>, bounds: RecentBounds<'_>) -> Value {
+    async fn recent(&self, query: &ListQuery, among: Among, bounds: RecentBounds<'_>) -> Value {
         let asked = (query.user, &query.filter);
         self.explained(recent(EXPLAIN, asked, among, bounds, query.limit + 1)).await
     }
@@ -177,7 +177,8 @@ async fn what_nothing_passes_is_found_without_a_row(library: &Library) {
     }
     for q in ["title:nowhere", "title:qx", "label:env=none"] {
         let query = library.query(0, q, 25);
-        let plan = library.explained(with_metadata(EXPLAIN, (query.user, &query.filter), FEW_MAX)).await;
+        let asked = (query.user, &query.filter);
+        let plan = library.explained(passing(EXPLAIN, FewBy::Metadata, asked, FEW_MAX)).await;
         assert_eq!(rows_read(&plan[0]["Plan"]), 0, "{q}: {plan:#}");
     }
 }
@@ -185,23 +186,18 @@ async fn what_nothing_passes_is_found_without_a_row(library: &Library) {
 async fn few_that_pass_come_from_their_index(library: &Library) {
     for q in ["label:\"env=100% _rare\"", "title:%", "title:\"über 50%\"", "has_unread:true"] {
         let query = library.query(0, q, 25);
-        let plan = match query.filter.has_unread {
-            None => library.explained(with_metadata(EXPLAIN, (query.user, &query.filter), FEW_MAX)).await,
-            Some(_) => library.explained(unread(EXPLAIN, query.user, FEW_MAX)).await,
-        };
+        let asked = (query.user, &query.filter);
+        let [by] = FewBy::of(&query.filter)[..] else { panic!("{q} has one index") };
+        let few_max = by.max(FEW_MAX);
+        let plan = library.explained(passing(EXPLAIN, by, asked, few_max)).await;
         check(&format!("{q}, which pass"), &plan);
-        let passing = library
-            .store
-            .lists
-            .with(async |connection| few(connection, (query.user, &query.filter), FEW_MAX).await);
-        let passing = passing.await.expect("it answers").expect("they are few");
-        let asked = (query.user, &passing.rest);
-        let plan = recent(EXPLAIN, asked, Among::Few(&passing.chats), NO_BOUNDS, query.limit + 1);
+        let passed = plan[0]["Plan"]["Actual Rows"].as_u64().unwrap_or(0);
+        let plan = recent(EXPLAIN, asked, Among::Few(by, few_max), NO_BOUNDS, query.limit + 1);
         let plan = library.explained(plan).await;
         // All that pass are put in order by their time, and those of the page are shown.
         let answered = plan[0]["Plan"]["Actual Rows"].as_u64().unwrap_or(0);
         let read = rows_read(&plan[0]["Plan"]);
-        assert!(answered > 0 && read <= passing.chats.len() as u64 + 3 * answered, "{q}: {read}: {plan:#}");
+        assert!(answered > 0 && read <= 2 * passed + 3 * answered, "{q}: {read}: {plan:#}");
     }
 }
 
