@@ -81,8 +81,7 @@ async fn a_worker_that_names_a_lease_it_was_not_given_is_not_heard() {
     let mut events = client.watch(&created.chat_id, "").await.expect("it is watched");
 
     write(&stranger, &held, 0, "Forged.").await;
-    let listed = proto::LeasesChanged { leases: vec![held.lease_key()] };
-    stranger.send(Up::LeasesChanged(listed)).await;
+    stranger.claim(&held).await;
     write(&stranger, &held, 0, "Forged.").await;
     // Its answer comes after the replica has read all of that.
     let lost = stranger.next().await.expect("a word");

@@ -145,6 +145,12 @@ impl Worker {
         held
     }
 
+    /// Says that it holds a lease that is another's, now and with every pong.
+    pub(crate) async fn claim(&self, held: &Held) {
+        self.habits.held.lock().expect("no test panics with it").insert(held.key());
+        self.tell().await;
+    }
+
     /// Stops listing a lease.
     pub(crate) async fn forget(&mut self, held: &Held) {
         self.habits.held.lock().expect("no test panics with it").remove(&held.key());
