@@ -68,10 +68,12 @@ async fn run(login: Login, shutdown: &CancellationToken) -> Result<Exit, Command
 async fn read_token(server: &Server, shutdown: &CancellationToken) -> Result<String, CommandError> {
     let is_terminal = io::stdin().is_terminal();
     let hidden = is_terminal.then(|| {
+        // Before the question: who answers at once, by pasting, is not shown either.
+        let hidden = Hidden::begin();
         let mut stderr = io::stderr();
         // Who cannot see the question can still answer it.
         let _ = write!(stderr, "Token of a user of {}: ", server.address).and_then(|()| stderr.flush());
-        Hidden::begin()
+        hidden
     });
     let reading = spawn_blocking(move || {
         let mut token = String::new();
