@@ -32,8 +32,9 @@ use crate::{
     signals::Signals,
 };
 
-/// How long the last frame may take on a terminal that takes no more.
-const LAST_FRAME_TIME_MAX: Duration = Duration::from_millis(500);
+/// How long the last frame may take on a terminal that takes no more: longer than on a busy machine, where half a
+/// second left the list standing.
+const LAST_FRAME_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// What was chosen.
 pub(crate) enum Picked {
