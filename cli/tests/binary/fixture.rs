@@ -214,22 +214,28 @@ impl Running {
 
     /// Waits until standard output holds the text.
     pub(crate) fn wait_for_line(&mut self, text: &str) {
-        self.wait_for(text, |running| &running.stdout);
+        self.wait_for(1, text, |running| &running.stdout);
     }
 
     /// Waits until standard error holds the text.
     pub(crate) fn wait_for_note(&mut self, text: &str) {
-        self.wait_for(text, |running| &running.stderr);
+        self.wait_for_notes(1, text);
     }
 
-    fn wait_for(&mut self, text: &str, stream: fn(&Self) -> &Captured) {
+    /// Waits until standard error holds the text so many times.
+    pub(crate) fn wait_for_notes(&mut self, times: usize, text: &str) {
+        self.wait_for(times, text, |running| &running.stderr);
+    }
+
+    fn wait_for(&mut self, times: usize, text: &str, stream: fn(&Self) -> &Captured) {
         wait_until(|| {
-            if stream(self).text().contains(text) {
+            let holds = |running: &Self| stream(running).text().matches(text).count() >= times;
+            if holds(self) {
                 return Ok(());
             }
             let state = format!("no {text:?} in {:?} and {:?}", self.stdout.text(), self.stderr.text());
             if let Some(status) = self.child.try_wait().unwrap() {
-                assert!(stream(self).has_ended() && stream(self).text().contains(text), "{status}: {state}");
+                assert!(stream(self).has_ended() && holds(self), "{status}: {state}");
             }
             Err(state)
         });
