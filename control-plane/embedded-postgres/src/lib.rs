@@ -38,6 +38,7 @@ mod guard;
 mod home;
 mod installation;
 mod leftover;
+mod memory;
 mod postmaster;
 #[allow(unsafe_code, reason = "process control that the standard library has no safe form for")]
 mod system;

@@ -16,6 +16,7 @@ use crate::error::{StartError, failed};
 use crate::home::{Home, PORT};
 use crate::installation::Installation;
 use crate::leftover::{self, PidFile};
+use crate::memory::{buffers_mib, memory_bytes};
 use crate::system::{self, Pid, Signal};
 use crate::{Durability, Settings};
 
@@ -204,12 +205,17 @@ fn parameters(home: &Home, settings: &Settings) -> Vec<(&'static str, String)> {
         ("log_checkpoints", "off".to_owned()),
         ("log_autovacuum_min_duration", "-1".to_owned()),
     ];
-    if settings.durability == Durability::Throwaway {
-        // Commits still wait for their write to the log, which without a sync costs next to nothing: a
-        // killed Postgres loses none, and tests may kill it.
-        let fast = [("fsync", "off"), ("full_page_writes", "off")];
-        parameters.extend(fast.map(|(name, value)| (name, value.to_owned())));
-        parameters.push(("shared_buffers", "32MB".to_owned()));
+    match settings.durability {
+        Durability::Durable => {
+            parameters.push(("shared_buffers", format!("{}MB", buffers_mib(memory_bytes()))));
+        }
+        Durability::Throwaway => {
+            // Commits still wait for their write to the log, which without a sync costs next to nothing: a
+            // killed Postgres loses none, and tests may kill it.
+            let fast = [("fsync", "off"), ("full_page_writes", "off")];
+            parameters.extend(fast.map(|(name, value)| (name, value.to_owned())));
+            parameters.push(("shared_buffers", "32MB".to_owned()));
+        }
     }
     parameters
 }

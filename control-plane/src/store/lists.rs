@@ -1,7 +1,7 @@
 //! Lists of chats: pages of a user's roots that pass a filter, and searches.
 //!
-//! A page is read in one snapshot, on connections of its own: its statements are planned for
-//! their values, since one plan cannot serve every filter. What is pinned comes first; the rest
+//! A page is read in one snapshot, on connections of its own, where each filter is a statement
+//! with a plan of its own, since one cannot serve them all. What is pinned comes first; the rest
 //! in the chats' own order. Page tokens name what was pinned when the first page was read, and
 //! the last chat, so rows that move meanwhile neither come twice nor push others out.
 
@@ -15,7 +15,7 @@ mod searched;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::sync::LazyLock;
 
 use chatplane_domain::{MessageId, Role, UserId, WorkspaceId};
 use chrono::{DateTime, Utc};
@@ -30,9 +30,8 @@ use super::{
     feed::FEED_HORIZON,
     search::{SearchPosition, SearchTerms, Snippet, Window},
 };
-use crate::chat_filter::ChatFilter;
+use crate::{chat_filter::ChatFilter, limits::metadata::PINS_MAX};
 
-use children::add_children;
 pub(super) use conditions::{of_chat, of_metadata, of_user};
 pub(super) use few::{Few, few, has_others};
 pub(super) use position::packed;
@@ -44,9 +43,9 @@ pub(super) use recent::joined;
 pub(super) const LIST_CONNECTIONS_MAX: u32 = 4;
 
 /// How lists are planned: never by reading a table whole because an estimate says that a user
-/// has most of it. A page is a hundred rows, so its joins are loops. What a filter makes of a
-/// statement is planned for its values: it is no persistent one. What is always the same
-/// keeps its plan: to make one for the views of chats takes longer than to read them.
+/// has most of it. A page is a hundred rows, so its joins are loops. Each kind of filter is a
+/// statement of its own, with one plan for all values like every other: planning them anew took
+/// a third of a page's time.
 pub(super) const LIST_SETTINGS: [(&str, &str); 4] =
     [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
 
@@ -131,12 +130,22 @@ impl ChatList {
     }
 }
 
+/// What a user has pinned, in their order. $1 the user.
+const PINS: &str = "
+    select u.chat_id
+    from chat_user_metadata u
+    where u.user_id = $1
+    and u.pin_order is not null
+    order by u.pin_order, u.chat_id";
+
 /// What is the same for all of a page.
 struct Moment {
     time: DateTime<Utc>,
     horizon: i64,
     /// The newest bucket of texts.
     bucket: i64,
+    /// What the user has pinned, in their order.
+    pinned: Vec<Uuid>,
 }
 
 impl Store {
@@ -169,12 +178,11 @@ impl Store {
 
 async fn list(connection: &mut PgConnection, query: &ListQuery) -> Result<ChatList, Error> {
     let mut snapshot = begin(connection).await?;
-    let moment = moment(&mut snapshot).await?;
+    let moment = moment(&mut snapshot, query.user).await?;
     let (mut list, texts) = match &query.terms {
         None => (page::listed(&mut snapshot, query, &moment).await?, Vec::new()),
         Some(terms) => searched::found(&mut snapshot, query, terms, &moment).await?,
     };
-    add_children(&mut snapshot, query.user, &mut list.entries).await?;
     snapshot.commit().await?;
     if let Some(terms) = &query.terms {
         searched::cut(&mut list.entries, texts, terms).await?;
@@ -187,16 +195,22 @@ async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres
     Ok(connection.begin_with("begin isolation level repeatable read, read only").await?)
 }
 
-async fn moment(connection: &mut PgConnection) -> Result<Moment, Error> {
+async fn moment(connection: &mut PgConnection, user: UserId) -> Result<Moment, Error> {
     static MOMENT: LazyLock<String> = LazyLock::new(|| {
         // A row that is seen was written before the clock's time, whatever `now()` says.
         format!(
             "select clock_timestamp(), {FEED_HORIZON}, \
-             coalesce(pg_sequence_last_value('search_buckets'::regclass), 1)"
+             coalesce(pg_sequence_last_value('search_buckets'::regclass), 1), array({PINS} limit {PINS_MAX})"
         )
     });
-    let (time, horizon, bucket) = sqlx::query_as(MOMENT.as_str()).fetch_one(connection).await?;
-    Ok(Moment { time, horizon, bucket })
+    let (time, horizon, bucket, pinned) =
+        sqlx::query_as(MOMENT.as_str()).bind(user.0).fetch_one(connection).await?;
+    Ok(Moment { time, horizon, bucket, pinned })
+}
+
+/// A number of rows, as PostgreSQL takes it.
+fn bound(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Views of chats, to be followed by which; with words before it.
@@ -209,24 +223,6 @@ fn begun(statement: String, user: UserId) -> QueryBuilder<Postgres> {
     let mut arguments = PgArguments::default();
     arguments.add(user.0).expect("a UUID is always encoded");
     QueryBuilder::with_arguments(statement, arguments)
-}
-
-/// What is shown of these chats, in their order.
-async fn views_of(
-    connection: &mut PgConnection,
-    viewer: UserId,
-    chats: Vec<Uuid>,
-) -> Result<Vec<ChatView>, Error> {
-    if chats.is_empty() {
-        return Ok(Vec::new());
-    }
-    let order: HashMap<Uuid, usize> = chats.iter().enumerate().map(|(place, &chat)| (chat, place)).collect();
-    let mut sql = views("", viewer);
-    sql.push("where c.chat_id = any (").push_bind(chats).push(")");
-    let rows: Vec<ChatViewRow> = sql.build_query_as().fetch_all(connection).await?;
-    let mut views = rows.into_iter().map(ChatViewRow::view).collect::<Result<Vec<_>, _>>()?;
-    views.sort_by_key(|view| order.get(&view.chat_id.0).copied());
-    Ok(views)
 }
 
 fn by_workspace(before: &'static str, user: UserId, workspaces: Vec<Uuid>) -> QueryBuilder<Postgres> {

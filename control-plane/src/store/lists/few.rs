@@ -4,7 +4,7 @@ use chatplane_domain::UserId;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{begun, of_metadata};
+use super::{begun, bound, of_metadata};
 use crate::{
     chat_filter::ChatFilter,
     store::{Error, content},
@@ -48,7 +48,7 @@ pub(in crate::store) async fn few(
     for by in FewBy::of(filter) {
         let few_max = by.max(few_max);
         let mut statement = passing("", by, (user, filter), few_max);
-        let chats = statement.build_query_scalar().persistent(false).fetch_all(&mut *connection).await?;
+        let chats = statement.build_query_scalar().fetch_all(&mut *connection).await?;
         if chats.len() <= few_max {
             return Ok(Some(Few { chats, rest: by.rest(filter) }));
         }
@@ -102,7 +102,7 @@ impl FewBy {
                 sql.push("select u.chat_id from chat_user_metadata u where u.has_unread and u.user_id = $1");
             }
         }
-        sql.push(" limit ").push_bind(i64::try_from(few_max + 1).unwrap_or(i64::MAX));
+        sql.push(" limit ").push_bind(bound(few_max + 1));
     }
 }
 

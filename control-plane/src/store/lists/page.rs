@@ -1,16 +1,15 @@
 //! A page of a list that is no search: what is pinned, then what changed last.
 
-use chatplane_domain::UserId;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{
-    ChatList, ListEnd, ListPosition, ListQuery, ListedChat, ListedPosition, Moment, begun, of_chat,
-    of_metadata, of_user,
+    ChatList, ListEnd, ListPosition, ListQuery, ListedPosition, Moment, begun, bound,
+    children::families_of,
+    of_chat, of_metadata, of_user,
     recent::{RecentBounds, beside, recent_chats},
-    views_of,
 };
-use crate::{chat_filter::Archived, limits::metadata::PINS_MAX, store::Error};
+use crate::{chat_filter::Archived, store::Error};
 
 pub(super) async fn listed(
     connection: &mut PgConnection,
@@ -21,13 +20,13 @@ pub(super) async fn listed(
     let wanted = query.limit + 1;
     let (position, since) = match &query.after {
         Some(ListPosition::Listed(position)) => (position.clone(), Some(position.begin_time)),
-        None | Some(ListPosition::Search(_)) => (first(connection, query, moment).await?, None),
+        None | Some(ListPosition::Search(_)) => (first(query, moment), None),
     };
     let ListedPosition { begin_time, pinned, pinned_done, last } = position;
     let mut chats = Vec::new();
     if pinned_done < pinned.len() {
         let mut statement = pinned_chats("", query, &pinned[pinned_done..], wanted);
-        chats = statement.build_query_scalar().persistent(false).fetch_all(&mut *connection).await?;
+        chats = statement.build_query_scalar().fetch_all(&mut *connection).await?;
     }
     if chats.len() < wanted {
         let last = last.map(|(update_time, chat)| (update_time, chat.0));
@@ -37,36 +36,20 @@ pub(super) async fn listed(
     }
     let has_more = chats.len() > query.limit;
     chats.truncate(query.limit);
-    let chats = views_of(connection, query.user, chats).await?;
-    let entries = chats.into_iter().map(|chat| ListedChat { chat, children: Vec::new(), found: None });
     Ok(ChatList {
-        entries: entries.collect(),
+        entries: families_of(connection, query.user, chats).await?,
         horizon: moment.horizon,
         end: ListEnd::Listed { begin_time, pinned, has_more },
     })
 }
 
 /// Before everything: what is pinned now is what is pinned on all pages. No archived chat is.
-async fn first(
-    connection: &mut PgConnection,
-    query: &ListQuery,
-    moment: &Moment,
-) -> Result<ListedPosition, Error> {
+fn first(query: &ListQuery, moment: &Moment) -> ListedPosition {
     let pinned = match query.filter.archived {
         Archived::Only => Vec::new(),
-        Archived::No | Archived::Any => {
-            pins("", query.user).build_query_scalar().fetch_all(connection).await?
-        }
+        Archived::No | Archived::Any => moment.pinned.clone(),
     };
-    Ok(ListedPosition { begin_time: moment.time, pinned, pinned_done: 0, last: None })
-}
-
-/// What a user has pinned, in their order, with words before the statement.
-pub(super) fn pins(before: &'static str, user: UserId) -> QueryBuilder<Postgres> {
-    let mut sql = QueryBuilder::new(before);
-    sql.push("select u.chat_id from chat_user_metadata u where u.pin_order is not null and u.user_id = ");
-    sql.push_bind(user.0).push(" order by u.pin_order, u.chat_id");
-    limited(sql, PINS_MAX)
+    ListedPosition { begin_time: moment.time, pinned, pinned_done: 0, last: None }
 }
 
 /// Of these chats those that pass, in their order.
@@ -94,11 +77,7 @@ pub(super) fn pinned_chats(
     sql.push(" where true");
     of_metadata(&mut sql, &query.filter);
     of_user(&mut sql, &query.filter);
-    sql.push(" order by p.place");
-    limited(sql, limit)
-}
-
-fn limited(mut sql: QueryBuilder<Postgres>, limit: usize) -> QueryBuilder<Postgres> {
-    sql.push(" limit ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    sql.push(" order by p.place limit ");
+    sql.push_bind(bound(limit));
     sql
 }

@@ -2,8 +2,10 @@
 //!
 //! What a filter asks of the chat's own row is looked up in its index, most of it without the
 //! row. Title, labels and what is unread stand elsewhere: of the chats that changed last some
-//! are looked through, which is enough where a filter lets many pass; where it does not, those
-//! that pass come from an index of their own, and are put in order if they are [few](super::few).
+//! are looked through, which is enough where a filter lets many pass. Where it does not, those
+//! that pass come from an index of their own, if they are [few](super::few). Then those that
+//! changed last are found on the way through the chats' index, without a row, or each of them
+//! is looked up and put in order.
 
 use chatplane_domain::UserId;
 use chrono::{DateTime, Utc};
@@ -11,8 +13,8 @@ use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{
-    ListQuery, begun,
-    few::{FEW_MAX, FewBy},
+    ListQuery, begun, bound,
+    few::{FEW_MAX, Few, few, has_others},
     of_chat, of_metadata, of_user,
 };
 use crate::{
@@ -20,13 +22,17 @@ use crate::{
     store::Error,
 };
 
-/// Chats that are looked through before it is asked which pass at all: in a millisecond.
-const NEWEST: i64 = 300;
-/// Chats that are looked through where some of these passed: in as many milliseconds as it
-/// takes to ask, and usually a page comes together among them.
-const NEWEST_MAX: i64 = 1500;
-/// So many passed that a page of the usual size may be expected among those.
-const NEWEST_PASSED: usize = 5;
+/// Chats that are looked through before it is asked which pass at all: in less than a millisecond.
+const NEWEST: usize = 100;
+/// Chats that are looked through next, at most, where as many of them as of the others would make
+/// the page. Where it takes more, those that pass are asked for: that takes no longer.
+const NEXT_MAX: usize = 900;
+/// Chats that are looked through in all before that.
+const NEWEST_MAX: usize = 2000;
+/// Chats that are looked up sooner than a page of them is found on the way through an index.
+const LOOKED_UP: usize = 400;
+/// Entries of the chats' index that are gone through for those that pass: in two milliseconds.
+const ENTRIES_MAX: usize = 2500;
 
 /// Where a stretch of chats begins, and what is no part of it.
 #[derive(Clone, Copy, Debug)]
@@ -48,22 +54,15 @@ struct RecentRow {
 
 /// Which chats are looked at.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Among {
+pub(super) enum Among<'a> {
     /// All, in their order, until there are enough.
     All,
-    /// So many that changed last.
-    Newest(i64),
-    /// Those that an index lets pass, if they are at most so many.
-    Few(FewBy, usize),
-}
-
-/// A chat as `RecentRow`, beside how many passed; none where they were too many, or no other
-/// condition lets any pass.
-#[derive(sqlx::FromRow)]
-struct FewRow {
-    passed: i64,
-    chat_id: Option<Uuid>,
-    update_time: Option<DateTime<Utc>>,
+    /// So many that changed last, but for so many before them.
+    Newest { skipped: usize, count: usize },
+    /// These, each of them.
+    These(&'a [Uuid]),
+    /// These, where they are among so many that changed last.
+    TheseAmongNewest(&'a [Uuid], usize),
 }
 
 /// Those that are archived and those that are not are two stretches of an index, each in order.
@@ -97,117 +96,112 @@ async fn stretch(
     bounds: RecentBounds<'_>,
     wanted: usize,
 ) -> Result<Vec<RecentRow>, Error> {
-    if !FewBy::of(&filter).is_empty() {
+    if has_others(&filter) {
         let asked = (user, &filter);
-        let mut chats = listed(connection, recent("", asked, Among::Newest(NEWEST), bounds, wanted)).await?;
-        if (NEWEST_PASSED..wanted).contains(&chats.len()) {
-            let among = Among::Newest(NEWEST_MAX);
-            chats = listed(connection, recent("", asked, among, bounds, wanted)).await?;
+        let (mut chats, mut skipped, mut next) = (Vec::new(), 0, Some(NEWEST));
+        while let Some(count) = next.filter(|_| skipped < NEWEST_MAX) {
+            let newest = Among::Newest { skipped, count };
+            let missing = wanted - chats.len();
+            chats.extend(listed(connection, recent("", asked, newest, bounds, missing)).await?);
+            skipped += count;
+            next = next_count(skipped, chats.len(), wanted);
         }
         if chats.len() == wanted {
             return Ok(chats);
         }
     }
-    for by in FewBy::of(&filter) {
-        let few_max = by.max(FEW_MAX);
-        let few = recent("", (user, &filter), Among::Few(by, few_max), bounds, wanted);
-        if let Some(chats) = listed_few(connection, few, few_max).await? {
-            return Ok(chats);
-        }
+    if let Some(Few { chats, rest }) = few(connection, (user, &filter), FEW_MAX).await? {
+        return these(connection, (user, &rest), &chats, bounds, wanted).await;
     }
     listed(connection, recent("", (user, &filter), Among::All, bounds, wanted)).await
+}
+
+/// Those of these chats that pass and changed last.
+async fn these(
+    connection: &mut PgConnection,
+    asked: (UserId, &ChatFilter),
+    chats: &[Uuid],
+    bounds: RecentBounds<'_>,
+    wanted: usize,
+) -> Result<Vec<RecentRow>, Error> {
+    if chats.len() > LOOKED_UP {
+        let among = Among::TheseAmongNewest(chats, ENTRIES_MAX);
+        let newest = listed(connection, recent("", asked, among, bounds, wanted)).await?;
+        if newest.len() == wanted {
+            return Ok(newest);
+        }
+    }
+    listed(connection, recent("", asked, Among::These(chats), bounds, wanted)).await
+}
+
+/// How many chats are looked through next when of so many newer ones so many passed: half as many
+/// again as it takes if they are alike.
+fn next_count(looked: usize, passed: usize, wanted: usize) -> Option<usize> {
+    let missing = wanted.checked_sub(passed).filter(|&missing| missing > 0)?;
+    let alike = (missing * looked).checked_div(passed)?;
+    Some(alike + alike / 2).filter(|&count| count <= NEXT_MAX)
 }
 
 async fn listed(
     connection: &mut PgConnection,
     mut statement: QueryBuilder<Postgres>,
 ) -> Result<Vec<RecentRow>, Error> {
-    Ok(statement.build_query_as().persistent(false).fetch_all(connection).await?)
-}
-
-/// Those that were asked for, where they are few.
-async fn listed_few(
-    connection: &mut PgConnection,
-    mut statement: QueryBuilder<Postgres>,
-    few_max: usize,
-) -> Result<Option<Vec<RecentRow>>, Error> {
-    let rows: Vec<FewRow> = statement.build_query_as().persistent(false).fetch_all(connection).await?;
-    let is_few = |row: &FewRow| usize::try_from(row.passed).is_ok_and(|passed| passed <= few_max);
-    if !rows.iter().all(is_few) {
-        return Ok(None);
-    }
-    let chat = |row: FewRow| Some(RecentRow { chat_id: row.chat_id?, update_time: row.update_time? });
-    Ok(Some(rows.into_iter().filter_map(chat).collect()))
+    Ok(statement.build_query_as().fetch_all(connection).await?)
 }
 
 /// The statement, with words before it.
 pub(super) fn recent(
     before: &'static str,
     (user, filter): (UserId, &ChatFilter),
-    among: Among,
+    among: Among<'_>,
     bounds: RecentBounds<'_>,
     limit: usize,
 ) -> QueryBuilder<Postgres> {
-    let mut sql = begun(before.to_owned(), user);
+    let mut sql = begun(format!("{before}select c.chat_id, c.update_time from "), user);
     match among {
         Among::All => {
-            sql.push("select c.chat_id, c.update_time from chats c");
+            sql.push("chats c");
             beside(&mut sql, filter);
             sql.push(" where ");
             own(&mut sql, filter, bounds);
         }
-        Among::Newest(count) => {
-            sql.push(
-                "select c.chat_id, c.update_time from (select c.chat_id, c.update_time from chats c where ",
+        Among::Newest { skipped, count } => newest(&mut sql, filter, bounds, (skipped, count)),
+        Among::TheseAmongNewest(chats, count) => {
+            newest(&mut sql, filter, bounds, (0, count));
+            // Put so, they are looked up in a hash table, and not one after another.
+            sql.push(" and (c.chat_id in (select k.chat_id from unnest(").push_bind(chats.to_vec());
+            sql.push(") as k (chat_id))) is true");
+        }
+        Among::These(chats) => {
+            sql.push("unnest(").push_bind(chats.to_vec()).push(
+                ") as k (chat_id)
+                cross join lateral (
+                    select c.chat_id, c.update_time from chats c where c.chat_id = k.chat_id and ",
             );
             own(&mut sql, filter, bounds);
-            sql.push(" order by c.update_time desc, c.chat_id desc limit ").push_bind(count);
-            sql.push(") c");
+            sql.push(" offset 0) c");
             beside(&mut sql, filter);
             sql.push(" where true");
         }
-        Among::Few(by, few_max) => return few(sql, (by, few_max), filter, bounds, limit),
     }
-    in_order(&mut sql, filter, limit);
+    of_metadata(&mut sql, filter);
+    of_user(&mut sql, filter);
+    sql.push(" order by c.update_time desc, c.chat_id desc limit ").push_bind(bound(limit));
     sql
 }
 
-/// All in one statement: what passes in the index is neither sent nor put in order where it is
-/// too much.
-fn few(
-    mut sql: QueryBuilder<Postgres>,
-    (by, few_max): (FewBy, usize),
+fn newest(
+    sql: &mut QueryBuilder<Postgres>,
     filter: &ChatFilter,
     bounds: RecentBounds<'_>,
-    limit: usize,
-) -> QueryBuilder<Postgres> {
-    sql.push("with few as materialized (");
-    by.push(&mut sql, filter, few_max);
-    sql.push(
-        ") select k.passed, c.chat_id, c.update_time
-        from (select count(*) as passed from few) k
-        left join lateral (
-            select c.chat_id, c.update_time
-            from few f
-            cross join lateral (
-                select c.chat_id, c.update_time from chats c where c.chat_id = f.chat_id and ",
-    );
-    own(&mut sql, filter, bounds);
-    sql.push(" offset 0) c");
-    let rest = by.rest(filter);
-    beside(&mut sql, &rest);
-    sql.push(" where k.passed <= ").push_bind(i64::try_from(few_max).unwrap_or(i64::MAX));
-    in_order(&mut sql, &rest, limit);
-    sql.push(") c on true order by c.update_time desc, c.chat_id desc");
-    sql
-}
-
-/// What is asked of the rows beside the chat's, and how many of those that pass are listed.
-fn in_order(sql: &mut QueryBuilder<Postgres>, filter: &ChatFilter, limit: usize) {
-    of_metadata(sql, filter);
-    of_user(sql, filter);
-    sql.push(" order by c.update_time desc, c.chat_id desc limit ");
-    sql.push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    (skipped, count): (usize, usize),
+) {
+    sql.push("(select c.chat_id, c.update_time from chats c where ");
+    own(sql, filter, bounds);
+    sql.push(" order by c.update_time desc, c.chat_id desc limit ").push_bind(bound(count));
+    sql.push(" offset ").push_bind(bound(skipped)).push(") c");
+    beside(sql, filter);
+    sql.push(" where true");
 }
 
 /// What is asked of the chat's own row.
@@ -256,5 +250,19 @@ pub(in crate::store) fn joined(sql: &mut QueryBuilder<Postgres>, filter: &ChatFi
     }
     if filter.has_unread.is_some() {
         sql.push(" left join chat_user_metadata u on u.chat_id = c.chat_id and u.user_id = $1");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_count;
+
+    #[test]
+    fn the_next_chats_are_looked_through_where_they_are_likely_to_make_the_page() {
+        assert_eq!(next_count(100, 26, 26), None, "there are enough");
+        assert_eq!(next_count(100, 25, 26), Some(6));
+        assert_eq!(next_count(200, 13, 26), Some(300));
+        assert_eq!(next_count(100, 3, 26), None, "it would take too many");
+        assert_eq!(next_count(100, 0, 26), None, "nobody knows");
     }
 }

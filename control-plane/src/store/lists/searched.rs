@@ -6,7 +6,7 @@ use chatplane_domain::{ChatId, Role, UserId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{ChatList, FoundAt, ListEnd, ListPosition, ListQuery, ListedChat, Moment, views_of};
+use super::{ChatList, FoundAt, ListEnd, ListPosition, ListQuery, ListedChat, Moment, children::families_of};
 use crate::store::{
     Error, content,
     rows::word,
@@ -96,24 +96,22 @@ async fn entries(
     found: &[Found],
 ) -> Result<(Vec<ListedChat>, Vec<String>), Error> {
     let chats = found.iter().map(|found| found.chat.0).collect();
-    let views = views_of(connection, user, chats).await?;
+    let mut entries = families_of(connection, user, chats).await?;
     let mut said = texts(connection, found).await?;
-    let mut entries = Vec::with_capacity(found.len());
     let mut texts = Vec::with_capacity(found.len());
     // Both are of the snapshot in which they were found.
-    if views.len() != found.len() {
+    if entries.len() != found.len() {
         return Err(Error::RowInvalid);
     }
-    for (found, chat) in found.iter().zip(views) {
+    for (found, entry) in found.iter().zip(&mut entries) {
         let (message, text) = match found.message {
-            None => (None, chat.metadata.title.clone()),
+            None => (None, entry.chat.metadata.title.clone()),
             Some(message) => {
                 let (role, text) = said.remove(&found.chat).ok_or(Error::RowInvalid)?;
                 (Some((message, role)), text)
             }
         };
-        let at = FoundAt { message, snippet: Snippet::default() };
-        entries.push(ListedChat { chat, children: Vec::new(), found: Some(at) });
+        entry.found = Some(FoundAt { message, snippet: Snippet::default() });
         texts.push(text);
     }
     Ok((entries, texts))

@@ -126,12 +126,8 @@ impl Search {
         };
         while next >= bottom && is_whole && (window.through.is_some() || !is_enough(found.len(), next)) {
             let low = bottom.max(next - stretch + 1);
-            let rows: Vec<MatchRow> = self
-                .matches("", low..=next, shown)
-                .build_query_as()
-                .persistent(false)
-                .fetch_all(&mut *connection)
-                .await?;
+            let rows: Vec<MatchRow> =
+                self.matches("", low..=next, shown).build_query_as().fetch_all(&mut *connection).await?;
             if rows.len() > MATCHES_MAX && low < next {
                 // Buckets are read whole, or it would not be known which are done.
                 stretch = (next - low + 1) / 2;
@@ -141,6 +137,9 @@ impl Search {
             take(&mut found, rows);
             next = low - 1;
             stretch = (stretch * 2).min(stretch_max);
+            if window.through.is_none() {
+                stretch = stretch.min(stretch_for(wanted, found.len(), window.from - next));
+            }
         }
         let window = Window { from: window.from, through: Some(window.through.unwrap_or(next + 1)) };
         let mut gathered = Gathered::of(found.into_values().collect(), window);
@@ -188,9 +187,6 @@ impl Search {
                 and c.owner_id = ",
         );
         sql.push_bind(self.user.0);
-        if let Some(among) = &self.among {
-            sql.push(" and f.chat_id = any (").push_bind(among.clone()).push(")");
-        }
         of_chat(&mut sql, &self.filter);
         if !self.filter.labels.is_empty() || self.filter.title.is_some() {
             sql.push(" and exists (select from chat_metadata d where d.chat_id = c.chat_id");
@@ -208,13 +204,27 @@ impl Search {
             of_user(&mut sql, &self.filter);
             sql.push(")");
         }
-        sql.push(" offset 0) e");
+        sql.push(" offset 0) e where true");
+        if let Some(among) = &self.among {
+            // Put so, they are looked up in a hash table, and not one after another.
+            sql.push(" and (f.chat_id in (select k.chat_id from unnest(").push_bind(among.clone());
+            sql.push(") as k (chat_id))) is true");
+        }
         if !shown.is_empty() {
-            sql.push(" where f.chat_id <> all (").push_bind(shown.to_vec()).push(")");
+            sql.push(" and f.chat_id <> all (").push_bind(shown.to_vec()).push(")");
         }
         sql.push(" limit ").push_bind(i64::try_from(MATCHES_MAX + 1).expect("it is small"));
         sql
     }
+}
+
+/// How many buckets are likely to hold what is missing of a page, and a quarter more, when so many
+/// were found in so many: the last stretch would else be as long as all before it.
+fn stretch_for(wanted: usize, found: usize, buckets: i64) -> i64 {
+    let missing = i64::try_from(wanted.saturating_sub(found)).unwrap_or(i64::MAX);
+    let found = i64::try_from(found).unwrap_or(i64::MAX);
+    let expected = missing.saturating_mul(buckets).checked_div(found).unwrap_or(i64::MAX);
+    expected.saturating_add(expected / 4).max(BUCKETS_ENOUGH / 2)
 }
 
 fn take(found: &mut HashMap<Uuid, Candidate>, mut rows: Vec<MatchRow>) {
@@ -227,5 +237,18 @@ fn take(found: &mut HashMap<Uuid, Candidate>, mut rows: Vec<MatchRow>) {
         candidate.places.extend(places);
         candidate.places.sort_by_key(|&(id, _)| (id != 0, Reverse(id)));
         candidate.places.truncate(PLACES_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stretch_for;
+
+    #[test]
+    fn a_stretch_is_as_long_as_what_is_missing_is_likely_to_be_found_in() {
+        assert_eq!(stretch_for(26, 20, 20), 7);
+        assert_eq!(stretch_for(26, 25, 16), 4, "some are read at once in any case");
+        assert_eq!(stretch_for(26, 26, 8), 4);
+        assert_eq!(stretch_for(26, 0, 16), i64::MAX, "nobody knows");
     }
 }

@@ -111,11 +111,8 @@ impl Search {
         if few.is_none() && has_others(&self.filter) {
             return Ok(None);
         }
-        let mut left: Vec<LeftChat> = passing("", self.user, &self.filter, few)
-            .build_query_as()
-            .persistent(false)
-            .fetch_all(connection)
-            .await?;
+        let mut left: Vec<LeftChat> =
+            passing("", self.user, &self.filter, few).build_query_as().fetch_all(connection).await?;
         if left.len() > CHATS_MAX {
             return Ok(None);
         }
@@ -135,8 +132,7 @@ impl Search {
         if messages <= MESSAGES_MAX {
             return Ok(true);
         }
-        let places: i64 =
-            self.places("", newest).build_query_scalar().persistent(false).fetch_one(connection).await?;
+        let places: i64 = self.places("", newest).build_query_scalar().fetch_one(connection).await?;
         Ok(places > PLACES_MAX)
     }
 
