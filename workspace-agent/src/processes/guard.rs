@@ -70,12 +70,10 @@ pub(crate) fn run() -> io::Result<()> {
     children::adopt_orphans()?;
     let agent = Agent { socket: io::stdin() };
     let command = agent.command()?;
-    let shell = match start(&command) {
+    let shell = match start(&command, &agent) {
         Ok(shell) => shell,
         Err(error) => return agent.report(&Report::Unstarted(error.to_string())),
     };
-    // An agent that is gone cannot be told; the loop finds that out.
-    let _ = agent.report(&Report::Shell(shell.as_raw_nonzero().get()));
     let mut guard = Guard { agent, shell, shell_end: None };
     let stopped = guard.hold();
     let ended = guard.end_everything(stopped);
@@ -84,8 +82,9 @@ pub(crate) fn run() -> io::Result<()> {
     reported
 }
 
-/// Starts the shell. Its process group is its own: `kill 0` in a script is common and must not end us.
-fn start(command: &str) -> io::Result<Pid> {
+/// Starts the shell. Its process group is its own: `kill 0` in a script is common and must not end us. It reports
+/// itself before it runs: a command that kills us at once leaves the agent its group to kill.
+fn start(command: &str, agent: &Agent) -> io::Result<Pid> {
     let output = || Ok::<_, io::Error>(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?));
     let mut shell = Command::new("/bin/sh");
     shell
@@ -94,7 +93,8 @@ fn start(command: &str) -> io::Result<Pid> {
         .stdout(output()?)
         .stderr(output()?)
         .process_group(0);
-    system::kill_with_this_thread(&mut shell);
+    let reports = agent.as_fd().try_clone_to_owned()?;
+    system::announce_and_kill_with_this_thread(&mut shell, reports);
     // It is collected below with all the others, by its number.
     let shell = shell.spawn()?;
     children::pid_of(shell.id()).ok_or_else(|| io::Error::other("the shell has no number"))

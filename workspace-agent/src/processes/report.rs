@@ -1,11 +1,11 @@
-//! What a guard tells the agent: lines of words, at most two in its life.
+//! What a guard tells the agent: lines of words, at most two in a command's life.
 
 use std::fmt;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Report {
-    /// The shell runs, under this number, which is also that of its process group.
+    /// The shell is about to run, under this number, which is also that of its process group. It says so itself.
     Shell(i32),
     /// The shell could not be started, for this reason. Nothing follows.
     Unstarted(String),

@@ -134,6 +134,24 @@ async fn a_command_that_kills_its_guard_dies_with_it() {
     all_gone(&place.pids("pids", 2).await).await;
 }
 
+/// However early: the agent knows what to kill before the command's first word is read.
+#[tokio::test]
+async fn many_commands_that_kill_their_guards_at_once_die_with_them() {
+    let place = Place::new();
+    let calls = (0..40).map(|number| {
+        let place = &place;
+        let command =
+            format!("echo $$ >> {number}; sleep 1000 & echo $! >> {number}; kill -KILL $PPID; sleep 9");
+        async move { place.run(&command).await }
+    });
+
+    futures::future::join_all(calls).await;
+
+    for number in 0..40 {
+        all_gone(&place.pids(&number.to_string(), 2).await).await;
+    }
+}
+
 #[tokio::test]
 async fn a_command_that_stops_its_guard_still_times_out() {
     let place = Place::new();
