@@ -5,10 +5,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 use protox::Compiler;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "chatplane/chat/v1/chat_service.proto",
     "chatplane/chat/v1/file_service.proto",
     "chatplane/chat/v1/settings_service.proto",
+    "chatplane/peer/v1/peer_service.proto",
     "chatplane/worker/v1/worker_service.proto",
     "chatplane/workspace/v1/workspace_service.proto",
 ];

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     app::hash_token,
     limits::Limits,
-    store::{self, DEFAULT_ORGANIZATION, Store},
+    store::{self, DEFAULT_ORGANIZATION, Database, Store},
 };
 
 pub use crate::store::TokenKind;
@@ -57,7 +57,8 @@ impl From<store::Error> for AdminError {
 ///
 /// What the database says.
 pub async fn connect(database_url: &str) -> Result<Admin, AdminError> {
-    let store = Store::connect(database_url, CONNECTIONS, Limits::default().database_use_max).await?;
+    let store =
+        Store::connect(Database::at(database_url, CONNECTIONS, Limits::default().database_use_max)).await?;
     Store::migrate(database_url).await?;
     Ok(Admin { store })
 }

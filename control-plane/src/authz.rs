@@ -3,7 +3,7 @@
 //! Every RPC names its action. The answer is one of three: allowed; readable but not
 //! allowed, ACTION_FORBIDDEN; not even readable, the resource's NOT_FOUND.
 
-use chatplane_domain::{OrganizationId, UserId, WorkspaceId};
+use chatplane_domain::{OrganizationId, ReplicaId, UserId, WorkspaceId};
 use uuid::Uuid;
 
 /// On whose behalf a call is made.
@@ -22,6 +22,8 @@ pub(crate) enum Actor {
     Worker,
     /// The agent of one workspace.
     WorkspaceAgent(WorkspaceId),
+    /// Another replica.
+    Peer(ReplicaId),
 }
 
 /// Something that an RPC does.
@@ -57,6 +59,8 @@ pub(crate) enum Action {
     Dispatch,
     /// `workspace:attach`
     AttachWorkspace,
+    /// `replica:peer`
+    Peer,
 }
 
 /// What it is done to.
@@ -91,6 +95,7 @@ impl Actor {
             Self::User { id, .. } => id.0,
             Self::Worker => Uuid::nil(),
             Self::WorkspaceAgent(workspace) => workspace.0,
+            Self::Peer(replica) => replica.0,
         }
     }
 }
@@ -104,11 +109,15 @@ pub(crate) fn may(actor: &Actor, action: Action, resource: Resource) -> Result<(
     match action {
         Action::Dispatch => match actor {
             Actor::Worker => Ok(()),
-            Actor::User { .. } | Actor::WorkspaceAgent(_) => Err(Denial::WrongKind),
+            Actor::User { .. } | Actor::WorkspaceAgent(_) | Actor::Peer(_) => Err(Denial::WrongKind),
         },
         Action::AttachWorkspace => match actor {
             Actor::WorkspaceAgent(_) => Ok(()),
-            Actor::User { .. } | Actor::Worker => Err(Denial::WrongKind),
+            Actor::User { .. } | Actor::Worker | Actor::Peer(_) => Err(Denial::WrongKind),
+        },
+        Action::Peer => match actor {
+            Actor::Peer(_) => Ok(()),
+            Actor::User { .. } | Actor::Worker | Actor::WorkspaceAgent(_) => Err(Denial::WrongKind),
         },
         Action::CreateChat
         | Action::ReadChat
@@ -121,12 +130,12 @@ pub(crate) fn may(actor: &Actor, action: Action, resource: Resource) -> Result<(
         | Action::ReadSettings
         | Action::WriteSettings => match actor {
             Actor::User { id, .. } => owns(*id, resource),
-            Actor::Worker | Actor::WorkspaceAgent(_) => Err(Denial::WrongKind),
+            Actor::Worker | Actor::WorkspaceAgent(_) | Actor::Peer(_) => Err(Denial::WrongKind),
         },
         Action::WriteDeploymentPrompt | Action::WriteRetention | Action::WriteDebugPolicy => match actor {
             Actor::User { is_owner: true, .. } => Ok(()),
             Actor::User { is_owner: false, .. } => Err(Denial::Forbidden),
-            Actor::Worker | Actor::WorkspaceAgent(_) => Err(Denial::WrongKind),
+            Actor::Worker | Actor::WorkspaceAgent(_) | Actor::Peer(_) => Err(Denial::WrongKind),
         },
     }
 }

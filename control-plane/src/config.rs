@@ -10,8 +10,14 @@ use tonic::transport::Identity;
 use self::provider::{ANTHROPIC_BASE_URL, OPENAI_BASE_URL, ProviderName};
 use crate::{
     app::{Credentials, TitleSettings},
-    store::ModelRow,
+    caps::Caps,
+    limits::Limits,
+    pubsub::{Target, TargetError},
+    store::{Database, Front, ModelRow},
 };
+
+/// Bytes of the address that other replicas reach this one at: its row holds no more.
+const ADVERTISE_BYTES_MAX: usize = 2048;
 
 /// Settings of `chatplane serve`.
 #[derive(Args, Clone)]
@@ -24,6 +30,22 @@ pub struct Config {
     /// encoding UTF8. The schema is brought up to date at start.
     #[arg(long, env = "CHATPLANE_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: String,
+
+    /// The same database without a pooler in between that shares its sessions: for LISTEN and NOTIFY, two
+    /// connections beside the others, and to bring the schema up to date. By default --database-url.
+    #[arg(long, env = "CHATPLANE_LISTENER_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub listener_database_url: Option<String>,
+
+    /// A replica of the database, for lists and searches, which may then be behind. By default they read
+    /// --database-url.
+    #[arg(long, env = "CHATPLANE_READ_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub read_database_url: Option<String>,
+
+    /// Keep no prepared statements: for a pooler in transaction mode that does not know them, such as PgBouncer
+    /// before 1.21. Each use of the database then takes two round trips more. Needs --listener-database-url.
+    #[arg(long, env = "CHATPLANE_NO_STATEMENT_CACHE", value_parser = clap::builder::FalseyValueParser::new(),
+          action = clap::ArgAction::SetTrue)]
+    pub no_statement_cache: bool,
 
     /// Connections to the database at most.
     #[arg(long, env = "CHATPLANE_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "N",
@@ -99,6 +121,15 @@ pub struct Config {
           value_parser = clap::value_parser!(u16).range(1..=200))]
     pub queue_max: u16,
 
+    /// Chats of one user that run at a time; 0 for as many as there are slots. The others wait for their
+    /// turn. It is soft: one more may run for each write that is under way at the same moment.
+    #[arg(long, env = "CHATPLANE_OWNER_RUNNING_MAX", default_value_t = 0, value_name = "N")]
+    pub owner_running_max: u32,
+
+    /// The same of one organization.
+    #[arg(long, env = "CHATPLANE_ORGANIZATION_RUNNING_MAX", default_value_t = 0, value_name = "N")]
+    pub organization_running_max: u32,
+
     /// Bytes that a file may have which a user uploads.
     #[arg(long, env = "CHATPLANE_FILE_BYTES_MAX", default_value_t = 10_485_760, value_name = "BYTES",
           value_parser = clap::value_parser!(u32).range(1..=104_857_600))]
@@ -121,6 +152,22 @@ pub struct Config {
     /// Private key of the certificate, PEM.
     #[arg(long, env = "CHATPLANE_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+
+    /// Address at which Prometheus finds metrics, at the path /metrics: chats that wait for a worker, how long
+    /// the oldest has waited, workers and their slots. Plain HTTP without a token: choose an address that only
+    /// your monitoring reaches. Without it there are none.
+    #[arg(long, env = "CHATPLANE_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
+
+    /// Address at which other replicas reach this one, `http://host:port` or `https://host:port`. Without it a
+    /// watcher sees live parts only where the chat's worker is connected, and a tool runs only where its
+    /// workspace's agent is; give it where there is more than one replica.
+    #[arg(long, env = "CHATPLANE_ADVERTISE", value_name = "URL")]
+    pub advertise: Option<String>,
+
+    /// Certificates of the authorities that sign other replicas' certificates, PEM. By default public ones.
+    #[arg(long, env = "CHATPLANE_PEER_CA_CERT", value_name = "FILE")]
+    pub peer_ca_cert: Option<PathBuf>,
 
     /// Seconds that open streams get to end when the replica stops.
     #[arg(long, env = "CHATPLANE_DRAIN_TIMEOUT", default_value_t = 10, value_name = "SECONDS",
@@ -150,6 +197,15 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
+    /// Certificates of authorities that cannot be read, or are none.
+    #[error("{path} holds no PEM certificate that can be read, check --peer-ca-cert")]
+    PeerCaCert {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read, if it is that.
+        #[source]
+        source: Option<io::Error>,
+    },
     /// A base URL that is none.
     #[error("{flag} ({variable}) must begin with http:// or https:// and name a host")]
     BaseUrl {
@@ -158,6 +214,11 @@ pub enum ConfigError {
         /// Its variable.
         variable: &'static str,
     },
+    /// A database URL that is none.
+    #[error(
+        "--listener-database-url (CHATPLANE_LISTENER_DATABASE_URL), or --database-url in its place, cannot be used"
+    )]
+    ListenerUrl(#[source] TargetError),
     /// A provider that is none.
     #[error("--provider (CHATPLANE_PROVIDER) must be anthropic or openai, not {0:?}")]
     Provider(String),
@@ -173,6 +234,16 @@ impl Config {
             return Ok(None);
         };
         Ok(Some(Identity::from_pem(read(cert)?, read(key)?)))
+    }
+
+    /// Where a session of the database is one's own.
+    pub(crate) fn listener_database_url(&self) -> &str {
+        given(self.listener_database_url.as_ref()).unwrap_or(&self.database_url)
+    }
+
+    /// The same, for the connections of hints.
+    pub(crate) fn hints(&self) -> Result<Target, ConfigError> {
+        Target::parse(self.listener_database_url()).map_err(ConfigError::ListenerUrl)
     }
 
     /// The model that the flags name.
@@ -214,6 +285,52 @@ impl Config {
             );
         }
         Ok(if openai && !anthropic { ProviderName::OpenAi } else { ProviderName::Anthropic })
+    }
+
+    /// How the database is reached.
+    pub(crate) fn database(&self, limits: &Limits) -> Database<'_> {
+        Database {
+            url: &self.database_url,
+            read_url: given(self.read_database_url.as_ref()).map(String::as_str),
+            connections_max: self.database_connections,
+            use_max: limits.database_use_max,
+            front: if self.no_statement_cache { Front::Pooler } else { Front::None },
+        }
+    }
+
+    /// Where other replicas reach this one.
+    pub(crate) fn advertise(&self) -> Result<Option<String>, ConfigError> {
+        let Some(address) = given(self.advertise.as_ref()) else {
+            return Ok(None);
+        };
+        let address = address.trim();
+        let is_url = address
+            .parse::<http::Uri>()
+            .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+        if is_url && address.len() <= ADVERTISE_BYTES_MAX {
+            return Ok(Some(address.to_owned()));
+        }
+        Err(ConfigError::BaseUrl { flag: "--advertise", variable: "CHATPLANE_ADVERTISE" })
+    }
+
+    /// The authorities that other replicas' certificates are signed by.
+    pub(crate) fn peer_ca_cert(&self) -> Result<Option<String>, ConfigError> {
+        let Some(path) = &self.peer_ca_cert else {
+            return Ok(None);
+        };
+        let invalid = |source| ConfigError::PeerCaCert { path: path.clone(), source };
+        let pem = fs::read_to_string(path).map_err(|source| invalid(Some(source)))?;
+        // A file without any would be taken, and then no replica be trusted.
+        if pem.contains("-----BEGIN CERTIFICATE-----") { Ok(Some(pem)) } else { Err(invalid(None)) }
+    }
+
+    /// How many chats run at a time.
+    pub(crate) fn caps(&self) -> Caps {
+        let max = |max: u32| (max > 0).then_some(i64::from(max));
+        Caps {
+            owner_running_max: max(self.owner_running_max),
+            organization_running_max: max(self.organization_running_max),
+        }
     }
 
     /// Whether titles are written, and by which model.

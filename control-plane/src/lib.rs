@@ -6,10 +6,13 @@
 pub mod admin;
 mod app;
 mod authz;
+mod caps;
 mod chat_filter;
 mod config;
 mod grpc;
 mod limits;
+mod metrics;
+mod peers;
 mod process;
 mod pubsub;
 mod relay;
@@ -19,6 +22,7 @@ mod store;
 mod testing;
 mod watch;
 
+pub use caps::Caps;
 pub use config::{Config, ConfigError};
 pub use limits::Limits;
 pub use process::{RunError, run, run_with};

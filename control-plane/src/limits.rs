@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::caps::Caps;
+
 /// What tests shorten and operators may change.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -13,6 +15,8 @@ pub struct Limits {
     pub model_cache_ttl: Duration,
     /// A lease carries the turn's input up to this size; a larger one is streamed.
     pub lease_input_bytes_max: i64,
+    /// How many chats of one owner or organization run at a time.
+    pub caps: Caps,
     /// How long streams may take to end when the replica stops.
     pub drain: Duration,
     /// How long one use of a connection to the database may take, whatever the server says: a statement's
@@ -25,6 +29,9 @@ pub struct Limits {
     pub progress_interval: Duration,
     /// All watched chats are looked at this often, whatever hints were lost.
     pub watch_poll_interval: Duration,
+    /// Metrics are brought up to date this often: oftener than autoscalers ask, which is every 15 s or so. It
+    /// costs a look into an index.
+    pub metrics_interval: Duration,
     /// How long a tool call waits for its workspace agent to come back: longer than an agent waits between two
     /// tries to connect, which is 5 s at most.
     pub workspace_return: Duration,
@@ -56,11 +63,13 @@ impl Default for Limits {
             token_cache_ttl: Duration::from_secs(1),
             model_cache_ttl: Duration::from_secs(1),
             lease_input_bytes_max: 256 * 1024,
+            caps: Caps::default(),
             drain: Duration::from_secs(10),
             database_use_max: Duration::from_secs(15),
             answer_begins: Duration::from_secs(60),
             progress_interval: Duration::from_secs(15),
             watch_poll_interval: Duration::from_secs(5),
+            metrics_interval: Duration::from_secs(5),
             workspace_return: Duration::from_secs(8),
             file_bytes_max: 10 * 1024 * 1024,
             files_per_chat_max: 100,

@@ -1,22 +1,25 @@
 //! A replica's life: connect, serve, and leave in two acts.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use chatplane_domain::ReplicaId;
+use futures::{FutureExt as _, future};
 use tokio::{
     net::TcpListener,
     time::{self, Instant},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use uuid::Uuid;
 
 use crate::{
     app::{App, AppParts},
     config::{Config, ConfigError},
-    grpc::{self, Deadline, Serving},
+    grpc::{self, Deadline, PeerClient, Serving},
     limits::Limits,
-    pubsub::Hub,
+    metrics::Metrics,
+    peers::{Peers, PeersParts, Transport},
+    pubsub::{Hub, Wire},
     relay::Relay,
     scheduler::{Scheduler, SchedulerLimits},
     store::{self, DEFAULT_ORGANIZATION, Store},
@@ -34,6 +37,9 @@ pub enum RunError {
     /// The database cannot be used.
     #[error("the database cannot be used, check --database-url (CHATPLANE_DATABASE_URL)")]
     Store(#[from] store::Error),
+    /// The metrics' address cannot be used.
+    #[error("{0} cannot be listened on, check --metrics-listen (CHATPLANE_METRICS_LISTEN)")]
+    Metrics(SocketAddr),
     /// The socket cannot be used.
     #[error("the socket cannot be used")]
     Socket(#[source] io::Error),
@@ -52,6 +58,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         queue_max: usize::from(config.queue_max),
         file_bytes_max: config.file_bytes_max as usize,
         files_per_chat_max: usize::from(config.files_per_chat_max),
+        caps: config.caps(),
         drain: Duration::from_secs(config.drain_timeout),
         ..Limits::default()
     };
@@ -77,28 +84,42 @@ pub async fn run_with(
     let address = listener.local_addr().map_err(RunError::Socket)?;
     let tls = config.identity(address)?;
     let model = config.model()?;
-    let connections_max = config.database_connections;
-    let store = Store::connect(&config.database_url, connections_max, limits.database_use_max).await?;
-    Store::migrate(&config.database_url).await?;
+    let replica = ReplicaId(Uuid::now_v7());
+    let (hub, relay) = (Hub::default(), Relay::default());
+    let (peers, peer_client) = peers(&config, replica, &relay, &hub)?;
+    let store = Store::connect(config.database(&limits)).await?;
+    let listener_url = config.listener_database_url();
+    let hints = config.hints()?;
+    Store::migrate(listener_url).await?;
     store.begin_bucket().await?;
     if let Some(model) = &model {
         store.put_model(DEFAULT_ORGANIZATION, model).await?;
     }
-    let replica = ReplicaId(Uuid::now_v7());
     let streams_end = CancellationToken::new();
     let (drain, deadline) = (limits.drain, Deadline::new(&limits));
     let app = App::new(AppParts {
         replica,
         store: store.clone(),
-        hub: Hub::default(),
-        relay: Relay::default(),
+        hub: hub.clone(),
+        relay,
+        peers,
+        peer_tools: Some(peer_client),
         scheduler: Scheduler::new(scheduler_limits),
         credentials: config.credentials(),
         limits,
         titles: config.titles(),
         shutdown: streams_end.clone(),
     });
-    let background = app.start_background();
+    let (metrics, exporter) = match config.metrics_listen {
+        Some(address) => {
+            let (metrics, exporter) = Metrics::listen(address).map_err(|_| RunError::Metrics(address))?;
+            (Some(metrics), exporter)
+        }
+        None => (None, future::pending().boxed()),
+    };
+    let _exporter = AbortOnDropHandle::new(tokio::spawn(exporter));
+    let wire = Wire { replica, hub, target: hints };
+    let background = app.start_background(wire, metrics);
     let health = HealthReporter::new();
     grpc::set_health(&health, ServingStatus::Serving).await;
     let stop = CancellationToken::new();
@@ -129,4 +150,18 @@ pub async fn run_with(
     store.close().await;
     tracing::info!("the control plane has stopped");
     Ok(served?)
+}
+
+/// The other replicas, and how they are reached.
+fn peers(
+    config: &Config,
+    own: ReplicaId,
+    relay: &Relay,
+    hub: &Hub,
+) -> Result<(Peers, Arc<PeerClient>), ConfigError> {
+    let address = config.advertise()?;
+    let client = Arc::new(PeerClient::new(config.peer_ca_cert()?.as_deref(), config.allow_plaintext));
+    let transport: Arc<dyn Transport> = client.clone();
+    let (relay, hub) = (relay.clone(), hub.clone());
+    Ok((Peers::new(PeersParts { own, address, transport: Some(transport), relay, hub }), client))
 }

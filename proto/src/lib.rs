@@ -19,6 +19,14 @@ pub mod chat {
     }
 }
 
+/// How replicas speak with each other.
+pub mod peer {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("chatplane.peer.v1");
+    }
+}
+
 /// The API of workers.
 pub mod worker {
     /// Version 1.

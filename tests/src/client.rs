@@ -59,7 +59,12 @@ impl Client {
     /// When the URL is none.
     #[must_use]
     pub fn new(url: &str, token: &str) -> Self {
-        let channel = Endpoint::from_shared(url.to_owned()).expect("the URL is one").connect_lazy();
+        Self::over(Endpoint::from_shared(url.to_owned()).expect("the URL is one").connect_lazy(), token)
+    }
+
+    /// A client over a channel that is there.
+    #[must_use]
+    pub fn over(channel: Channel, token: &str) -> Self {
         let bearer = Bearer::new(token);
         Self {
             chats: ChatServiceClient::with_interceptor(channel.clone(), bearer.clone()),

@@ -79,7 +79,15 @@ impl Cluster {
     ///
     /// When something cannot start.
     pub async fn start(options: Options) -> Self {
-        let database = Database::create().await;
+        Self::start_on(Database::create().await, options).await
+    }
+
+    /// The same on a database that a test has made, so that its options may name it.
+    ///
+    /// # Panics
+    ///
+    /// When something cannot start.
+    pub async fn start_on(database: Database, options: Options) -> Self {
         let (user, workspace, tokens) = people(&database).await;
         let logs = TempDir::new().expect("a directory for logs");
         let directory = TempDir::new().expect("a directory for the workspace");

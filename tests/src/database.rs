@@ -1,20 +1,31 @@
 //! One PostgreSQL per test binary, one database per test, copied from a template.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use chatplane_control_plane::admin;
 use chatplane_embedded_postgres::{Postgres, Settings};
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::sync::{Mutex, OnceCell};
+
+use crate::wait::DEADLINE;
 
 static POSTGRES: OnceLock<std::sync::Mutex<Postgres>> = OnceLock::new();
 static TEMPLATE: OnceCell<()> = OnceCell::const_new();
 /// PostgreSQL copies a template for one session at a time.
 static COPYING: Mutex<()> = Mutex::const_new(());
 static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// Between two looks whether the server has stopped.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 const TEMPLATE_NAME: &str = "chatplane_template";
 
@@ -53,6 +64,22 @@ impl Database {
         &self.name
     }
 
+    /// The same for who comes over a proxy, which listens on this address of the loopback.
+    #[must_use]
+    pub fn url_at(&self, address: std::net::SocketAddr) -> String {
+        format!("postgres://chatplane@{address}/{}?sslmode=disable", self.name)
+    }
+
+    /// The server's socket.
+    ///
+    /// # Panics
+    ///
+    /// When the server is not there.
+    pub async fn socket(&self) -> PathBuf {
+        let socket = || server().socket_dir().join(".s.PGSQL.5432");
+        tokio::task::spawn_blocking(socket).await.expect("a path is read")
+    }
+
     /// A connection for what the API does not show.
     ///
     /// # Panics
@@ -72,7 +99,30 @@ pub async fn crash_postgres() {
     tokio::task::spawn_blocking(|| server().kill()).await.expect("a kill does not panic");
 }
 
-/// Starts the server after a crash, with what it had committed.
+/// Stops the server as `pg_ctl stop -m immediate` does: its sessions break, nothing is written
+/// out, and the next start recovers.
+///
+/// # Panics
+///
+/// When it does not stop.
+pub async fn stop_postgres_immediately() {
+    tokio::task::spawn_blocking(|| {
+        let server = server();
+        let pid = || server.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid() {
+            kill_process(pid, Signal::QUIT).expect("the server is ours");
+        }
+        let deadline = Instant::now() + DEADLINE;
+        while pid().is_some() {
+            assert!(Instant::now() < deadline, "PostgreSQL stops");
+            thread::sleep(LOOK_AGAIN);
+        }
+    })
+    .await
+    .expect("PostgreSQL stops");
+}
+
+/// Starts the server, with what it had committed; one that runs is stopped in order first.
 ///
 /// # Panics
 ///

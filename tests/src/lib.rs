@@ -11,10 +11,11 @@ pub mod fold;
 pub mod model_server;
 pub mod peers;
 mod process;
+pub mod tcp_proxy;
 mod wait;
 
 pub use client::{Bearer, Client, file_part, text};
 pub use cluster::{Cluster, Options, Tokens};
-pub use database::{Database, crash_postgres, restart_postgres};
+pub use database::{Database, crash_postgres, restart_postgres, stop_postgres_immediately};
 pub use process::{Role, free_port};
 pub use wait::{DEADLINE, eventually};

@@ -73,9 +73,21 @@ impl ModelServer {
     /// Starts a server on a free port of this machine. The script is asked once for
     /// every call, in the order in which they come, from any number of clients.
     pub async fn start(script: impl Fn(&Request) -> Vec<Action> + Send + Sync + 'static) -> Self {
+        Self::start_with(Journal::default(), script).await
+    }
+
+    /// As [`ModelServer::start`], for so many calls that their requests would fill the memory:
+    /// the journal keeps of a request no more than its number and its target.
+    pub async fn start_lean(script: impl Fn(&Request) -> Vec<Action> + Send + Sync + 'static) -> Self {
+        Self::start_with(Journal::lean(), script).await
+    }
+
+    async fn start_with(
+        journal: Journal,
+        script: impl Fn(&Request) -> Vec<Action> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         let address = listener.local_addr().expect("the listener has an address");
-        let journal = Journal::default();
         let task = tokio::spawn(serve(listener, Arc::new(script), journal.clone()));
         Self { address, journal, _task: AbortOnDropHandle::new(task) }
     }
@@ -118,6 +130,12 @@ impl ModelServer {
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.journal.calls()
+    }
+
+    /// What was sent so far of one block of a call, if it has begun.
+    #[must_use]
+    pub fn part(&self, call: usize, block: usize) -> Option<Part> {
+        self.journal.part(call, block)
     }
 
     /// The same of calls for one purpose.

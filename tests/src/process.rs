@@ -47,11 +47,27 @@ impl Role {
     /// When the binary cannot be started.
     #[must_use]
     pub fn start(name: &str, arguments: &[&str], variables: &BTreeMap<&str, String>, logs: &Path) -> Self {
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        Self::start_command(command, name, variables, logs)
+    }
+
+    /// The same of another binary, such as that of the release before, with its arguments.
+    ///
+    /// # Panics
+    ///
+    /// When the binary cannot be started.
+    #[must_use]
+    pub fn start_command(
+        mut command: Command,
+        name: &str,
+        variables: &BTreeMap<&str, String>,
+        logs: &Path,
+    ) -> Self {
         let log = logs.join(format!("{name}.log"));
         let output = File::options().create(true).append(true).open(&log).expect("the log can be written");
         let errors = output.try_clone().expect("a file handle can be copied");
-        let child = Command::new(binary())
-            .args(arguments)
+        let child = command
             .env_clear()
             .envs(variables)
             .env("CHATPLANE_LOG", "info")
@@ -97,6 +113,11 @@ impl Role {
     /// Its exit code, once it has ended by itself.
     pub fn exit_code(&mut self) -> Option<i32> {
         self.child.try_wait().ok().flatten().and_then(|status| status.code())
+    }
+
+    /// Whether it has ended, by itself or by a signal.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// What it has logged.

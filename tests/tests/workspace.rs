@@ -8,6 +8,8 @@ mod holder;
 mod journal;
 #[path = "workspace/registration.rs"]
 mod registration;
+#[path = "workspace/replicas.rs"]
+mod replicas;
 #[path = "workspace/world.rs"]
 mod world;
 

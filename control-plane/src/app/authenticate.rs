@@ -69,6 +69,9 @@ impl App {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(unknown());
         }
+        if let Some(replica) = self.inner.peers.caller(token) {
+            return replica.map(Actor::Peer).ok_or_else(unknown);
+        }
         let hash = hash_token(token);
         let now = Instant::now();
         if let Some(known) = self.inner.tokens.get(&hash, now) {

@@ -68,7 +68,8 @@ impl App {
         let workspaces = listed
             .into_iter()
             .map(|listing| {
-                let online = self.inner.workspaces.is_online(listing.workspace_id);
+                let is_elsewhere = listing.replica.is_some_and(|replica| self.inner.peers.is_linked(replica));
+                let online = is_elsewhere || self.inner.workspaces.is_online(listing.workspace_id);
                 (listing, online)
             })
             .collect();

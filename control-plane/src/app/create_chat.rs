@@ -51,8 +51,9 @@ impl App {
         let Actor::User { id: owner, organization, .. } = call.actor else {
             return Err(Error::wrong_kind());
         };
-        let beginning =
-            self.inner.store.beginning::<Error>(owner, organization, call.request.as_ref()).await?;
+        let caps = self.inner.limits.caps;
+        let request = call.request.as_ref();
+        let beginning = self.inner.store.beginning::<Error>(owner, organization, request, caps).await?;
         if let Some(reply) = beginning.replay {
             return self.sent_message(Effected::Replayed(reply)).await;
         }
@@ -65,7 +66,7 @@ impl App {
         let context = Context {
             now,
             queue_max: self.inner.limits.queue_max,
-            lease_offer: promise.as_ref().map(Promise::session),
+            lease_offer: promise.as_ref().map(Promise::session).filter(|_| caps.allow(beginning.running)),
         };
         let title = fallback_title(&new.parts);
         let metadata = MetadataView { metadata_version: 1, title, labels: new.labels.clone() };

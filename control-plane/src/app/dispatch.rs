@@ -8,6 +8,7 @@
 mod claims;
 mod reads;
 mod session;
+mod sweep_clock;
 mod sweeps;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{App, mark_read};
 use crate::{
+    metrics::Metrics,
+    pubsub::Wire,
     scheduler::{LeaseKey, LeaseRow, Promise, SettingsMark, TurnInput},
     store::{Applied, SessionLease},
 };
@@ -61,9 +64,11 @@ impl Background {
 impl App {
     /// Starts renewals, sweeps and claims, of chats and of jobs.
     #[must_use]
-    pub(crate) fn start_background(&self) -> Background {
+    pub(crate) fn start_background(&self, wire: Wire, metrics: Option<Metrics>) -> Background {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        wire.start(&tasks, &stop);
+        tasks.spawn(self.clone().take_hints(stop.clone()));
         tasks.spawn(self.clone().renew_sessions(stop.clone()));
         tasks.spawn(self.clone().sweep(stop.clone()));
         tasks.spawn(self.clone().claim_runnable(stop.clone()));
@@ -71,9 +76,15 @@ impl App {
         tasks.spawn(self.clone().tend_search(stop.clone()));
         tasks.spawn(self.clone().fill_search(stop.clone()));
         tasks.spawn(self.clone().sweep_retention(stop.clone()));
+        if let Some(metrics) = metrics {
+            tasks.spawn(self.clone().sample_metrics(metrics, stop.clone()));
+        }
         for _ in 0..mark_read::WRITERS {
             tasks.spawn(self.clone().write_read_notes(stop.clone()));
         }
+        tasks.spawn(self.clone().keep_replica(stop.clone()));
+        tasks.spawn(self.clone().hear_peers(stop.clone()));
+        tasks.spawn(self.clone().dial_peers());
         let watching = self.clone();
         tasks.spawn(async move { watching.poll_watched().await });
         let watching = self.clone();
@@ -93,6 +104,7 @@ impl App {
         if scheduler.has_session(lease.session) {
             let key = LeaseKey { chat: applied.decision.chat.id, fence: lease.fence };
             let input = TurnInput::written(applied, self.inner.limits.lease_input_bytes_max);
+            self.inner.hub.want_chat(key.chat);
             scheduler.granted(lease.session, key, input.map(Box::new));
         }
         drop(promise);
@@ -100,7 +112,7 @@ impl App {
 }
 
 /// A lease as the session's rules see it.
-fn lease_row(lease: &SessionLease) -> LeaseRow {
+pub(super) fn lease_row(lease: &SessionLease) -> LeaseRow {
     LeaseRow {
         key: LeaseKey { chat: lease.chat, fence: lease.fence },
         interrupting: lease.state == chatplane_domain::State::Interrupting,

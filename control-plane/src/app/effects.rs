@@ -5,6 +5,7 @@ use chatplane_domain::{CallId, Effect, OpenCall};
 
 use super::App;
 use crate::{
+    peers::EndedCause,
     scheduler::{LeaseKey, Promise},
     store::Applied,
 };
@@ -19,15 +20,20 @@ impl App {
             inner.hub.chat_changed(chat.id);
             inner.hub.owner_changed(chat.owner);
         }
+        let has_ended = applied.snapshot.chat.live_lease().is_some() && chat.live_lease().is_none();
+        if has_ended && inner.limits.caps.any() {
+            // A chat that its owner's cap kept waiting may run now, in whatever slot is free.
+            inner.scheduler.wake(&inner.hub);
+        }
         for effect in &applied.decision.effects {
             match effect {
-                Effect::Runnable => inner.scheduler.wake(),
+                Effect::Runnable => inner.scheduler.wake(&inner.hub),
                 Effect::Deliver(lease) => self.deliver(applied, lease, promise.take()).await,
                 Effect::Interrupt(session, fence) => {
                     inner.scheduler.interrupt(*session, LeaseKey { chat: chat.id, fence: *fence }, version);
                     // The holder closes these calls with its next write. It may be gone, and it takes until
                     // somebody else does; their tools are not to run that long.
-                    inner.workspaces.cancel(chat.id, &chat.open_calls);
+                    self.end_calls(chat.id, &chat.open_calls, EndedCause::Cancelled);
                 }
                 Effect::Reload(session, fence) => {
                     inner.scheduler.reload(*session, LeaseKey { chat: chat.id, fence: *fence }, version);
@@ -35,13 +41,15 @@ impl App {
                 Effect::Lost(session, fence) => {
                     inner.scheduler.lost(*session, LeaseKey { chat: chat.id, fence: *fence });
                 }
-                Effect::CancelCalls(calls) => inner.workspaces.cancel(chat.id, open_before(applied, calls)),
+                Effect::CancelCalls(calls) => {
+                    self.end_calls(chat.id, open_before(applied, calls), EndedCause::Cancelled);
+                }
             }
         }
         if let Some(change) = &applied.decision.change
             && !change.calls_closed.is_empty()
         {
-            inner.workspaces.settled(chat.id, open_before(applied, &change.calls_closed));
+            self.end_calls(chat.id, open_before(applied, &change.calls_closed), EndedCause::Settled);
         }
         if let Some(unused) = promise {
             inner.scheduler.withdraw(unused);

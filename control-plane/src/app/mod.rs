@@ -19,6 +19,7 @@ mod error;
 mod files;
 mod fill_search;
 mod fork_chat;
+mod hints;
 mod holder;
 mod jobs;
 mod links;
@@ -26,10 +27,12 @@ mod list_chats;
 mod mark_read;
 mod messages;
 mod models;
+mod peers;
 mod prompts;
 mod queue;
 mod reading;
 mod retention;
+mod sample_metrics;
 mod send_message;
 mod settings;
 mod tend_search;
@@ -48,6 +51,7 @@ use uuid::Uuid;
 use crate::{
     authz::{self, Action, Actor, Resource},
     limits::Limits,
+    peers::Peers,
     pubsub::Hub,
     relay::Relay,
     scheduler::{Promise, Scheduler},
@@ -100,6 +104,8 @@ pub(crate) struct Inner {
     pub(crate) relay: Relay,
     pub(crate) scheduler: Scheduler,
     pub(crate) workspaces: Workspaces,
+    pub(crate) peers: Peers,
+    pub(crate) peer_tools: Option<Arc<dyn PeerTools>>,
     pub(crate) uploads: files::Uploads,
     pub(crate) read_notes: mark_read::ReadNotes,
     pub(crate) models: ModelCatalog,
@@ -124,7 +130,7 @@ impl Call {
     fn user(&self) -> Result<(UserId, OrganizationId), Error> {
         match self.actor {
             Actor::User { id, organization, .. } => Ok((id, organization)),
-            Actor::Worker | Actor::WorkspaceAgent(_) => Err(Error::wrong_kind()),
+            Actor::Worker | Actor::WorkspaceAgent(_) | Actor::Peer(_) => Err(Error::wrong_kind()),
         }
     }
 }
@@ -134,7 +140,7 @@ impl Actor {
     fn user(&self) -> Result<UserId, Error> {
         match self {
             Self::User { id, .. } => Ok(*id),
-            Self::Worker | Self::WorkspaceAgent(_) => Err(Error::wrong_kind()),
+            Self::Worker | Self::WorkspaceAgent(_) | Self::Peer(_) => Err(Error::wrong_kind()),
         }
     }
 }
@@ -167,7 +173,8 @@ impl App {
     /// Puts a replica together.
     #[must_use]
     pub(crate) fn new(parts: AppParts) -> Self {
-        let AppParts { replica, store, hub, relay, scheduler, credentials, limits, titles, shutdown } = parts;
+        let AppParts { replica, store, hub, relay, peers, peer_tools, scheduler, credentials, .. } = parts;
+        let (limits, titles, shutdown) = (parts.limits, parts.titles, parts.shutdown);
         let inner = Inner {
             replica,
             models: ModelCatalog::new(credentials, limits.model_cache_ttl),
@@ -178,6 +185,8 @@ impl App {
             store,
             hub,
             relay,
+            peers,
+            peer_tools,
             scheduler,
             limits,
             titles,
@@ -211,12 +220,13 @@ impl App {
             request: call.request.clone(),
             viewer: Some(call.actor.user()?),
             turn_bytes_max: lease_offer.map(|_| inner.limits.lease_input_bytes_max),
+            count_running: lease_offer.is_some() && inner.limits.caps.any(),
             ..more
         };
         let context = |snapshot: &Snapshot| Context {
             now: snapshot.now,
             queue_max: inner.limits.queue_max,
-            lease_offer,
+            lease_offer: lease_offer.filter(|_| inner.limits.caps.allow(snapshot.running)),
         };
         let transacted = inner
             .store
@@ -251,6 +261,10 @@ pub(crate) struct AppParts {
     pub hub: Hub,
     /// Live parts.
     pub relay: Relay,
+    /// The other replicas.
+    pub peers: Peers,
+    /// How tool calls reach them.
+    pub peer_tools: Option<Arc<dyn PeerTools>>,
     /// Sessions and leases.
     pub scheduler: Scheduler,
     /// Keys of providers.

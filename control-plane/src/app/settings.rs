@@ -199,7 +199,7 @@ pub(super) fn permitted(actor: &Actor, action: Action) -> Result<(UserId, Organi
     authz::may(actor, action, Resource::Deployment).map_err(Error::chat_denied)?;
     match actor {
         Actor::User { id, organization, .. } => Ok((*id, *organization)),
-        Actor::Worker | Actor::WorkspaceAgent(_) => Err(Error::wrong_kind()),
+        Actor::Worker | Actor::WorkspaceAgent(_) | Actor::Peer(_) => Err(Error::wrong_kind()),
     }
 }
 

@@ -13,9 +13,10 @@ use tokio::time::{self, Instant};
 use super::{App, Error, mark_read::Reader, reading::Reading};
 use crate::{
     authz::Actor,
+    peers::{Seen, Watching},
     pubsub::Subscription,
     relay::Watched,
-    store::{self, SyncPage},
+    store::{self, SyncPage, WatchedVersions},
     watch::{Action, Emitted, End, Event, GivenUp, LiveEvent, Malformed, Timing, Watcher},
 };
 
@@ -55,6 +56,8 @@ struct Shell {
     start: Instant,
     hints: Subscription,
     live: Watched,
+    /// Has the live parts come here that are written at another replica.
+    followed: Watching,
     sync: Reading<Read>,
     has_begun: bool,
 }
@@ -95,6 +98,7 @@ impl App {
             // Before the first look, or a change in between would go unseen.
             hints: self.inner.hub.subscribe(watch.chat),
             live,
+            followed: self.inner.peers.watch(watch.chat),
             sync: Reading::default(),
             has_begun: false,
         };
@@ -123,7 +127,10 @@ impl App {
     }
 
     /// Hints at the chats whose versions are not those of the last poll.
-    async fn poll_watched_once(&self, known: HashMap<ChatId, (i64, i64)>) -> HashMap<ChatId, (i64, i64)> {
+    async fn poll_watched_once(
+        &self,
+        known: HashMap<ChatId, WatchedVersions>,
+    ) -> HashMap<ChatId, WatchedVersions> {
         let mut found = HashMap::new();
         for chats in self.inner.hub.watched().chunks(POLL_CHATS_MAX) {
             match self.inner.store.versions(chats).await {
@@ -137,7 +144,7 @@ impl App {
         }
         for (chat, versions) in &found {
             if known.get(chat) != Some(versions) {
-                self.inner.hub.chat_changed(*chat);
+                self.inner.hub.hint_chat(*chat);
             }
         }
         found
@@ -212,6 +219,10 @@ impl Shell {
     fn take_read(&mut self, read: Read) -> Result<(), Error> {
         match read {
             Ok(page) => {
+                if let Some(page) = &page {
+                    let seen = Seen { version: page.chat.versions.snapshot, at: page.live_at };
+                    self.followed.seen(seen);
+                }
                 let complete = page.as_ref().filter(|page| !page.more);
                 self.completing = complete.map(|page| page.chat.versions.snapshot);
                 self.watcher.on_page(page);

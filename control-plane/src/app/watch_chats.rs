@@ -100,7 +100,7 @@ impl App {
         for owners in self.inner.hub.watched_owners().chunks(POLL_OWNERS_MAX) {
             match self.inner.store.owners_with_news(owners, seen).await {
                 Ok((snapshot, owners)) => {
-                    owners.into_iter().for_each(|owner| self.inner.hub.owner_changed(owner));
+                    owners.into_iter().for_each(|owner| self.inner.hub.hint_owner(owner));
                     // Those of the first statement were not looked at any later.
                     first.get_or_insert(snapshot);
                 }

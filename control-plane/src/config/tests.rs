@@ -123,6 +123,21 @@ fn no_secret_is_shown_when_settings_are_printed() {
 }
 
 #[test]
+fn hints_go_where_a_session_is_ones_own_and_a_url_that_is_none_is_named() {
+    let with = |listener: &str| {
+        let mut config = config(&[]);
+        config.listener_database_url = Some(listener.to_owned());
+        config
+    };
+
+    assert_eq!(with("postgres://direct/test").listener_database_url(), "postgres://direct/test");
+    assert_eq!(with(" ").listener_database_url(), "postgres://localhost/test");
+    assert!(with("postgres://direct/test").hints().is_ok());
+    let refused = with("no URL").hints().expect_err("it is refused").to_string();
+    assert!(refused.contains("--listener-database-url (CHATPLANE_LISTENER_DATABASE_URL)"), "{refused}");
+}
+
+#[test]
 fn titles_are_written_by_the_chats_own_model_unless_the_operator_says_otherwise() {
     let titles = |flags: &[&str]| {
         let flags = [&["serve", "--database-url", "postgres://localhost/test"], flags].concat();
@@ -137,4 +152,98 @@ fn titles_are_written_by_the_chats_own_model_unless_the_operator_says_otherwise(
     );
     let unsaid = Arguments::try_parse_from(["serve", "--database-url", "x", "--generate-titles", "perhaps"]);
     assert!(unsaid.is_err());
+}
+
+#[test]
+fn the_address_for_other_replicas_is_a_url_and_an_empty_one_is_none() {
+    let advertise = |address: &str| {
+        let mut config = config(&[]);
+        config.advertise = Some(address.to_owned());
+        config.advertise()
+    };
+
+    assert_eq!(advertise(" ").expect("it is none"), None);
+    assert_eq!(advertise(" https://a:1 ").expect("it is one"), Some("https://a:1".to_owned()));
+    let long = format!("http://{}", "a".repeat(ADVERTISE_BYTES_MAX));
+    for address in ["a:1", "ftp://a:1", "http://", &long] {
+        let error = advertise(address).expect_err(address).to_string();
+        assert!(error.contains("--advertise (CHATPLANE_ADVERTISE) must begin with"), "{error}");
+    }
+}
+
+#[test]
+fn the_authorities_of_other_replicas_are_certificates() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("ca.pem");
+    let authorities = || {
+        let mut config = config(&[]);
+        config.peer_ca_cert = Some(path.clone());
+        config.peer_ca_cert()
+    };
+
+    let missing = authorities().expect_err("there is no such file").to_string();
+    fs::write(&path, "no certificate").expect("it is written");
+    let wrong = authorities().expect_err("it is none").to_string();
+    fs::write(&path, "-----BEGIN CERTIFICATE-----").expect("it is written");
+
+    assert!(missing.contains("check --peer-ca-cert") && wrong.contains("check --peer-ca-cert"));
+    assert!(authorities().expect("it is one").is_some());
+    assert!(config(&[]).peer_ca_cert().expect("there is none").is_none());
+}
+
+#[test]
+fn an_address_for_other_replicas_is_a_url_with_a_host_or_none() {
+    let advertise = |value: &str| {
+        let mut config = config(&[]);
+        config.advertise = Some(value.to_owned());
+        config.advertise().map_err(|error| error.to_string())
+    };
+
+    assert_eq!(
+        advertise(" https://replica-1.internal:7400 "),
+        Ok(Some("https://replica-1.internal:7400".into()))
+    );
+    assert_eq!(advertise(" "), Ok(None));
+    let too_long = format!("http://{}", "h".repeat(ADVERTISE_BYTES_MAX));
+    for wrong in ["replica-1:7400", "ftp://replica-1", "http://", &too_long] {
+        let error = advertise(wrong).expect_err("it is no such address");
+        assert!(error.starts_with("--advertise (CHATPLANE_ADVERTISE) must begin with"), "{error}");
+    }
+}
+
+#[test]
+fn authorities_of_replicas_that_cannot_be_read_or_are_none_name_the_file_and_the_flag() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (missing, empty) = (folder.path().join("missing.pem"), folder.path().join("empty.pem"));
+    fs::write(&empty, "-----BEGIN PRIVATE KEY-----\n").expect("it is written");
+
+    for path in [missing, empty] {
+        let mut config = config(&[]);
+        config.peer_ca_cert = Some(path.clone());
+        let error = config.peer_ca_cert().expect_err("there is no certificate").to_string();
+        assert!(error.contains(&path.display().to_string()) && error.contains("--peer-ca-cert"), "{error}");
+    }
+}
+
+#[test]
+fn the_listeners_url_stands_in_for_the_databases_and_one_that_is_none_names_both_flags() {
+    let mut config = config(&[]);
+    assert_eq!(config.listener_database_url(), "postgres://localhost/test");
+    config.listener_database_url = Some(" ".to_owned());
+    assert_eq!(config.listener_database_url(), "postgres://localhost/test");
+    config.listener_database_url = Some("postgres://user:secret@localhost:port/test".to_owned());
+
+    let error = config.hints().map(|_| ()).expect_err("it is no such URL").to_string();
+
+    assert!(error.contains("--listener-database-url") && error.contains("--database-url"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+}
+
+#[test]
+fn a_cap_of_0_is_none() {
+    let mut config = config(&[]);
+    assert!(!config.caps().any());
+    (config.owner_running_max, config.organization_running_max) = (2, 0);
+
+    assert_eq!(config.caps(), Caps { owner_running_max: Some(2), organization_running_max: None });
 }

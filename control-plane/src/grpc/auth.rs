@@ -113,6 +113,7 @@ fn action_of(path: &str) -> Option<Action> {
         ("chat.v1.ChatService", method) => chat_action(method),
         ("chat.v1.FileService", method) => file_action(method),
         ("chat.v1.SettingsService", method) => settings_action(method),
+        ("peer.v1.PeerService", _) => Some(Action::Peer),
         ("worker.v1.WorkerService", _) => Some(Action::Dispatch),
         ("workspace.v1.WorkspaceService", _) => Some(Action::AttachWorkspace),
         _ => None,

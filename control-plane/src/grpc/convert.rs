@@ -8,6 +8,7 @@ mod chat;
 mod client_tools;
 mod configure;
 mod labels;
+mod live;
 mod message;
 mod part;
 mod prompts;
@@ -28,6 +29,11 @@ pub(crate) use call::{Repeatable, call};
 pub(crate) use chat::{chat, chat_error, file, model, retry, state, tool, workspace};
 pub(crate) use client_tools::submitted;
 pub(crate) use configure::configure_chat;
+#[cfg(test)]
+pub(crate) use live::part_kind;
+pub(crate) use live::{
+    LivePart, live_offset, live_part, live_stream_id, part_append, part_started, stream_id,
+};
 pub(crate) use message::{call_id, message, usage};
 pub(crate) use prompts::{list_prompts, prompts};
 pub(crate) use queue::{edit_queued_message, promoted, queue_index, queued, queued_message_id, sent};

@@ -3,12 +3,15 @@
 mod auth;
 mod chat_service;
 mod convert;
+mod convert_peer;
 mod convert_worker;
 mod deadline;
 mod debug;
 mod file_service;
 mod list_chats;
 mod page_token;
+mod peer_client;
+mod peer_service;
 mod settings_service;
 mod status;
 mod update_chat;
@@ -25,6 +28,7 @@ use chatplane_proto::{
         chat_service_server::ChatServiceServer, file_service_server::FileServiceServer,
         settings_service_server::SettingsServiceServer,
     },
+    peer::v1::peer_service_server::PeerServiceServer,
     worker::v1::worker_service_server::WorkerServiceServer,
     workspace::v1::workspace_service_server::WorkspaceServiceServer,
 };
@@ -38,6 +42,8 @@ use auth::Authenticate;
 use chat_service::ChatHandlers;
 pub(crate) use deadline::Deadline;
 use file_service::FileHandlers;
+pub(crate) use peer_client::PeerClient;
+use peer_service::PeerHandlers;
 use settings_service::SettingsHandlers;
 use worker_service::WorkerHandlers;
 use workspace_service::WorkspaceHandlers;
@@ -106,6 +112,10 @@ pub(crate) async fn serve(
                 .max_decoding_message_size(DECODED_BYTES_MAX),
         )
         .add_service(
+            PeerServiceServer::new(PeerHandlers::new(app.clone()))
+                .max_decoding_message_size(DECODED_BYTES_MAX),
+        )
+        .add_service(
             WorkerServiceServer::new(WorkerHandlers::new(app.clone()))
                 .max_decoding_message_size(DECODED_BYTES_MAX),
         )
@@ -124,6 +134,7 @@ pub(crate) async fn set_health(health: &HealthReporter, status: ServingStatus) {
     health.set_service_status("chatplane.chat.v1.ChatService", status).await;
     health.set_service_status("chatplane.chat.v1.FileService", status).await;
     health.set_service_status("chatplane.chat.v1.SettingsService", status).await;
+    health.set_service_status("chatplane.peer.v1.PeerService", status).await;
     health.set_service_status("chatplane.worker.v1.WorkerService", status).await;
     health.set_service_status("chatplane.workspace.v1.WorkspaceService", status).await;
 }

@@ -6,11 +6,11 @@ use chatplane_proto::chat::v1::{self as proto, watch_chat_response::Event as Pro
 use futures::{Stream, StreamExt};
 use tonic::{Response, Status};
 
-use super::convert;
+use super::convert::{self, LivePart};
 use crate::{
     app::{App, Error, WatchChat, WatchFrom},
     authz::Actor,
-    relay::{PartKind, StreamId, StreamKind},
+    relay::PartOffset,
     watch::{DurableEvent, Emitted, Event, LiveEvent},
 };
 
@@ -93,43 +93,22 @@ fn durable_event(event: DurableEvent) -> ProtoEvent {
 fn live_event(event: LiveEvent) -> ProtoEvent {
     match event {
         LiveEvent::PreviewReset(stream) => {
-            ProtoEvent::PreviewReset(proto::PreviewReset { stream: stream.map(stream_id) })
+            ProtoEvent::PreviewReset(proto::PreviewReset { stream: stream.map(convert::stream_id) })
         }
         LiveEvent::PartStarted { stream, kind, part, header } => {
-            ProtoEvent::PartStarted(proto::PartStarted {
-                stream: Some(stream_id(stream)),
-                part: i32::try_from(part).unwrap_or(i32::MAX),
-                kind: part_kind(header.kind).into(),
-                tool_name: header.tool_name,
-                call: match kind {
-                    StreamKind::Call(call) => Some(convert::call_id(call)),
-                    StreamKind::Answer | StreamKind::Summary => None,
-                },
-            })
+            ProtoEvent::PartStarted(convert::part_started(LivePart {
+                stream,
+                stream_kind: kind,
+                part,
+                header,
+            }))
         }
-        LiveEvent::PartAppend { stream, part, offset, data } => ProtoEvent::PartAppend(proto::PartAppend {
-            stream: Some(stream_id(stream)),
-            part: i32::try_from(part).unwrap_or(i32::MAX),
-            offset: i64::try_from(offset).unwrap_or(i64::MAX),
-            data,
-        }),
+        LiveEvent::PartAppend { stream, part, offset, data } => {
+            ProtoEvent::PartAppend(convert::part_append(stream, PartOffset { part, offset }, data))
+        }
         LiveEvent::PreviewTruncated(stream) => {
-            ProtoEvent::PreviewTruncated(proto::PreviewTruncated { stream: Some(stream_id(stream)) })
+            ProtoEvent::PreviewTruncated(proto::PreviewTruncated { stream: Some(convert::stream_id(stream)) })
         }
         LiveEvent::Progress => ProtoEvent::Progress(proto::Progress {}),
-    }
-}
-
-fn stream_id(stream: StreamId) -> proto::StreamId {
-    proto::StreamId { base_version: stream.base_version, index: stream.index }
-}
-
-fn part_kind(kind: PartKind) -> proto::PartKind {
-    match kind {
-        PartKind::Text => proto::PartKind::Text,
-        PartKind::Reasoning => proto::PartKind::Reasoning,
-        PartKind::ToolCall => proto::PartKind::ToolCall,
-        PartKind::ToolOutput => proto::PartKind::ToolOutput,
-        PartKind::Summary => proto::PartKind::Summary,
     }
 }

@@ -8,9 +8,11 @@
 //! Nothing here is durable or needs to be: a worker keeps the streams of its running step
 //! until they are committed, and sends what a replica does not have.
 //!
-//! Who writes is not asked. Sessions do; a peer replica's streams will enter by the same
-//! [`Relay::begin_part`], [`Relay::append`] and [`Relay::close`], since a repeated piece
-//! changes nothing. The caller has checked that the writer holds the lease it names.
+//! Sessions of this replica write by [`Relay::begin_part`], [`Relay::append`] and
+//! [`Relay::close`]; what is streamed elsewhere is *followed*, and comes in by
+//! [`Relay::write_followed`]. A repeated piece changes nothing, so a chat may go from one
+//! to the other and back under one lease. The caller has checked that the writer holds
+//! the lease it names.
 
 mod budget;
 mod streams;
@@ -60,6 +62,9 @@ struct Entry {
 struct State {
     streams: LiveStreams,
     watchers: usize,
+    /// The lease whose streams are followed at another replica; no session of it, or of a later
+    /// one, has spoken here since.
+    followed: Option<Fence>,
 }
 
 impl Default for Relay {
@@ -96,7 +101,7 @@ impl Relay {
         // Under the lock of all chats, or the entry could be forgotten before it is written to.
         let mut chats = lock(&self.chats);
         let entry = self.entry(&mut chats, chat)?;
-        let begun = entry.write(|streams| streams.begin_part(stream, part, header));
+        let begun = entry.write_here(stream.fence, |streams| streams.begin_part(stream, part, header));
         forget_if_idle(&mut chats, chat, &entry);
         begun
     }
@@ -115,7 +120,7 @@ impl Relay {
         data: &[u8],
     ) -> Result<(), Refusal> {
         let entry = self.find(chat).ok_or(Refusal::UnknownStream)?;
-        entry.write(|streams| streams.append(fence, stream, at, data))
+        entry.write_here(fence, |streams| streams.append(fence, stream, at, data))
     }
 
     /// A stream is over: committed, or given up.
@@ -124,18 +129,76 @@ impl Relay {
     ///
     /// See [`Refusal`].
     pub(crate) fn close(&self, chat: ChatId, fence: Fence, stream: StreamId) -> Result<(), Refusal> {
-        self.shrink(chat, |streams| streams.close(fence, stream)).unwrap_or(Err(Refusal::UnknownStream))
+        self.shrink(chat, |state| {
+            state.is_here(fence);
+            state.streams.close(fence, stream)
+        })
+        .unwrap_or(Err(Refusal::UnknownStream))
     }
 
-    /// A lease has ended, however it did: what is left of its streams goes.
+    /// A lease has ended for a session of this replica, however it did: what is left of
+    /// its streams goes. Where they are followed by now, the session has only moved.
     pub(crate) fn end_lease(&self, chat: ChatId, fence: Fence) {
-        self.shrink(chat, |streams| streams.end_lease(fence));
+        self.shrink(chat, |state| {
+            if state.followed.is_none_or(|followed| fence < followed) {
+                state.streams.end_lease(fence);
+            }
+        });
     }
 
-    /// How far the streams of a lease have come, for a holder that resumes.
+    /// How far the streams of a lease have come, for a holder that resumes here. It goes on
+    /// from there, so what was followed is this replica's own from now on.
     #[must_use]
-    pub(crate) fn positions(&self, chat: ChatId, fence: Fence) -> Vec<LivePosition> {
-        self.find(chat).map(|entry| lock(&entry.state).streams.positions(fence)).unwrap_or_default()
+    pub(crate) fn resume(&self, chat: ChatId, fence: Fence) -> Vec<LivePosition> {
+        let resume = |state: &mut State| {
+            state.is_here(fence);
+            state.streams.revive(fence);
+            state.streams.positions(fence)
+        };
+        self.find(chat).map(|entry| resume(&mut lock(&entry.state))).unwrap_or_default()
+    }
+
+    /// Begins to follow a chat's live streams, and answers how far those of the lease are here.
+    #[must_use]
+    pub(crate) fn follow(&self, chat: ChatId, fence: Fence) -> Vec<LivePosition> {
+        let follow = |state: &mut State| {
+            state.followed = Some(fence);
+            state.streams.positions(fence)
+        };
+        self.find(chat).map(|entry| follow(&mut lock(&entry.state))).unwrap_or_default()
+    }
+
+    /// Writes what was heard of a chat that is followed.
+    ///
+    /// # Errors
+    ///
+    /// `NotFollowed`, or see [`Refusal`].
+    pub(crate) fn write_followed(
+        &self,
+        chat: ChatId,
+        write: impl FnOnce(&mut LiveStreams) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let follower = |state: &mut State| {
+            if state.followed.is_some() { write(&mut state.streams) } else { Err(Refusal::NotFollowed) }
+        };
+        self.shrink(chat, follower).unwrap_or(Err(Refusal::NotFollowed))
+    }
+
+    /// What was followed is this replica's own from now on: its session has come here.
+    pub(crate) fn adopt(&self, chat: ChatId) {
+        if let Some(entry) = self.find(chat) {
+            lock(&entry.state).followed = None;
+        }
+    }
+
+    /// Follows a chat no more. What is here of leases up to this one goes, unless a session of
+    /// this replica has gone on with it.
+    pub(crate) fn unfollow(&self, chat: ChatId, fence: Fence) {
+        self.shrink(chat, |state| {
+            if state.followed.take().is_some() {
+                state.streams.end_lease(fence);
+            }
+        });
     }
 
     fn find(&self, chat: ChatId) -> Option<Arc<Entry>> {
@@ -148,14 +211,19 @@ impl Relay {
         }
         let entry = chats.entry(chat).or_insert_with(|| {
             Arc::new(Entry {
-                state: Mutex::new(State { streams: LiveStreams::new(Arc::clone(&self.budget)), watchers: 0 }),
+                state: Mutex::new(State {
+                    streams: LiveStreams::new(Arc::clone(&self.budget)),
+                    watchers: 0,
+                    followed: None,
+                }),
                 changed: watch::Sender::new(()),
             })
         });
         Ok(Arc::clone(entry))
     }
 
-    fn shrink<R>(&self, chat: ChatId, act: impl FnOnce(&mut LiveStreams) -> R) -> Option<R> {
+    /// For writes after which nothing may be left of the chat.
+    fn shrink<R>(&self, chat: ChatId, act: impl FnOnce(&mut State) -> R) -> Option<R> {
         let mut chats = lock(&self.chats);
         let entry = chats.get(&chat).cloned()?;
         let done = entry.write(act);
@@ -165,10 +233,28 @@ impl Relay {
 }
 
 impl Entry {
-    fn write<R>(&self, act: impl FnOnce(&mut LiveStreams) -> R) -> R {
-        let done = act(&mut lock(&self.state).streams);
+    fn write<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
+        let done = act(&mut lock(&self.state));
         self.changed.send_replace(());
         done
+    }
+
+    /// A session of this replica writes.
+    fn write_here<R>(&self, fence: Fence, act: impl FnOnce(&mut LiveStreams) -> R) -> R {
+        self.write(|state| {
+            state.is_here(fence);
+            act(&mut state.streams)
+        })
+    }
+}
+
+impl State {
+    /// A session of this replica speaks for this lease. One that was before the lease that is
+    /// followed has nothing to say about it: another worker has taken the chat.
+    fn is_here(&mut self, fence: Fence) {
+        if self.followed.is_some_and(|followed| fence >= followed) {
+            self.followed = None;
+        }
     }
 }
 

@@ -125,6 +125,9 @@ pub(crate) enum Refusal {
     /// The chat, or this replica, has as many as it may have.
     #[error("there are too many live streams")]
     TooMany,
+    /// A session of this replica writes the chat's streams itself.
+    #[error("the chat's live streams are not followed")]
+    NotFollowed,
 }
 
 /// A live part, as far as it is kept.
@@ -220,6 +223,8 @@ impl Drop for LiveStream {
 pub(crate) struct LiveStreams {
     /// The highest fence that has written.
     fence: Fence,
+    /// The highest fence whose lease has ended here, or has gone to another replica.
+    ended: Fence,
     streams: BTreeMap<StreamId, LiveStream>,
     bytes_kept: usize,
     budget: Arc<Budget>,
@@ -229,7 +234,7 @@ impl LiveStreams {
     /// None yet.
     #[must_use]
     pub(crate) fn new(budget: Arc<Budget>) -> Self {
-        Self { fence: Fence(0), streams: BTreeMap::new(), bytes_kept: 0, budget }
+        Self { fence: Fence(0), ended: Fence(0), streams: BTreeMap::new(), bytes_kept: 0, budget }
     }
 
     /// Whether there is none.
@@ -348,8 +353,27 @@ impl LiveStreams {
         Ok(())
     }
 
+    /// A stream has outgrown what another replica keeps of it: it ends here, too.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`].
+    pub(crate) fn truncate(&mut self, fence: Fence, id: StreamId) -> Result<(), Refusal> {
+        self.admit(fence)?;
+        let live = self.streams.get_mut(&id).filter(|live| live.header.fence == fence);
+        live.ok_or(Refusal::UnknownStream)?.truncated = true;
+        Ok(())
+    }
+
+    /// Whether nothing of this lease is to be expected here any more.
+    #[must_use]
+    pub(crate) fn is_over(&self, fence: Fence) -> bool {
+        self.fence > fence || self.ended >= fence
+    }
+
     /// A lease has ended: nothing of it or of an earlier one is alive.
     pub(crate) fn end_lease(&mut self, fence: Fence) {
+        self.ended = self.ended.max(fence);
         self.retain(|live| live.header.fence > fence);
     }
 
@@ -360,11 +384,17 @@ impl LiveStreams {
         of_lease.map(|live| LivePosition { stream: live.header.id, end: live.end }).collect()
     }
 
+    /// The lease is here, or here again.
+    pub(crate) fn revive(&mut self, fence: Fence) {
+        self.ended = self.ended.min(Fence(fence.0 - 1));
+    }
+
     /// A higher fence voids every stream of a lower one.
     fn admit(&mut self, fence: Fence) -> Result<(), Refusal> {
         if fence < self.fence {
             return Err(Refusal::StaleFence);
         }
+        self.revive(fence);
         if fence > self.fence {
             self.fence = fence;
             self.retain(|live| live.header.fence == fence);

@@ -214,3 +214,56 @@ proptest! {
         prop_assert!(end <= max.min(bytes.len()));
     }
 }
+
+#[test]
+fn what_is_followed_is_written_while_no_session_of_this_replica_writes_and_goes_when_it_is_left() {
+    let relay = Relay::default();
+    let watched = relay.watch(CHAT).unwrap();
+    let elsewhere = |data: &'static [u8], offset| {
+        relay.write_followed(CHAT, |live| {
+            live.begin_part(answer(1, 5), 0, text())?;
+            live.append(Fence(1), id(5, 0), at(0, offset), data)
+        })
+    };
+    assert_eq!(elsewhere(b"ab", 0), Err(Refusal::NotFollowed));
+    assert_eq!(relay.follow(CHAT, Fence(1)), []);
+    assert_eq!(elsewhere(b"ab", 0), Ok(()));
+
+    // The session comes here, and leaves again.
+    relay.append(CHAT, Fence(1), id(5, 0), at(0, 2), b"c").unwrap();
+    assert_eq!(elsewhere(b"d", 3), Err(Refusal::NotFollowed));
+    relay.unfollow(CHAT, Fence(1));
+    assert_eq!(watched.read(|live| bytes(live, id(5, 0), 0)), b"abc");
+    assert_eq!(relay.follow(CHAT, Fence(1))[0].end, at(0, 3));
+    relay.end_lease(CHAT, Fence(1));
+    assert_eq!(elsewhere(b"d", 3), Ok(()));
+    relay.unfollow(CHAT, Fence(1));
+
+    assert!(watched.read(LiveStreams::is_empty));
+}
+
+#[test]
+fn what_a_former_holder_still_does_leaves_what_is_followed_of_the_next_one() {
+    let relay = Relay::default();
+    let watched = relay.watch(CHAT).unwrap();
+    relay.begin_part(CHAT, answer(1, 5), 0, text()).unwrap();
+    let elsewhere = |data: &'static [u8], offset| {
+        relay.write_followed(CHAT, |live| {
+            live.begin_part(answer(2, 8), 0, text())?;
+            live.append(Fence(2), id(8, 0), at(0, offset), data)
+        })
+    };
+
+    // Another worker has taken the chat elsewhere; the one that is here has not heard of it.
+    assert_eq!(relay.follow(CHAT, Fence(2)), []);
+    relay.append(CHAT, Fence(1), id(5, 0), at(0, 0), b"late").unwrap();
+    assert_eq!(elsewhere(b"ab", 0), Ok(()));
+    // Its write was committed, and it closes its stream; its lease ends.
+    let _ = relay.close(CHAT, Fence(1), id(5, 0));
+    assert_eq!(elsewhere(b"cd", 2), Ok(()));
+    relay.end_lease(CHAT, Fence(1));
+    let _ = relay.resume(CHAT, Fence(1));
+    assert_eq!(elsewhere(b"ef", 4), Ok(()));
+
+    assert_eq!(watched.read(|live| bytes(live, id(8, 0), 0)), b"abcdef");
+}

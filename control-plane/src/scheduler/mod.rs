@@ -12,7 +12,7 @@ mod turn;
 mod wire;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -25,13 +25,15 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::task::TaskTracker;
 
 pub(crate) use jobs::{Job, JobWork};
-pub(crate) use roster::Renewal;
+pub(crate) use roster::{Holder, Load, Renewal};
 use roster::{Roster, Slot};
 pub(crate) use session::LeaseKey;
 use session::Timing;
 pub(crate) use session::{Action, Event, HangUp, LeaseRow, Opening, SettingsMark};
 pub(crate) use turn::{ModelConfig, Turn, TurnHeader, TurnInput, TurnModel};
 pub(crate) use wire::{AliveLease, FromWorker, Opened, ResumedLease, ToWorker};
+
+use crate::pubsub::Hub;
 
 /// Times and sizes of sessions, leases and sweeps.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +105,14 @@ pub(crate) struct Promise {
     slot: Slot,
 }
 
+/// With what a claim begins.
+pub(crate) enum Begun {
+    /// This slot is for what it finds.
+    Kept(Promise),
+    /// There was a free slot.
+    Free,
+}
+
 impl Promise {
     /// Whose slot it is.
     #[must_use]
@@ -167,10 +177,11 @@ impl Scheduler {
         drop(promise);
     }
 
-    /// A chat is runnable: claim it, if a slot is free.
-    pub(crate) fn wake(&self) {
+    /// A chat is runnable: claim it, if a slot is free, here or at another replica.
+    pub(crate) fn wake(&self, hub: &Hub) {
         self.inner.has_backlog.store(true, SeqCst);
         self.inner.runnable.notify_one();
+        hub.chat_waits();
     }
 
     /// The user stopped a turn.
@@ -291,9 +302,24 @@ impl Scheduler {
         self.lock().roster.renewals(self.now())
     }
 
+    /// Who has a lease of these chats, as far as is known here.
+    pub(crate) fn holders_of(&self, chats: &BTreeSet<ChatId>) -> Vec<Holder> {
+        self.lock().roster.holders_of(chats)
+    }
+
+    /// The chats of which a session here has a lease, as far as is known here.
+    pub(crate) fn leased(&self) -> BTreeSet<ChatId> {
+        self.lock().roster.leased()
+    }
+
     /// How many chats this replica could take now.
     pub(crate) fn free_slots(&self) -> usize {
         self.lock().roster.free_slots(self.now())
+    }
+
+    /// What the workers of this replica can take.
+    pub(crate) fn load(&self) -> Load {
+        self.lock().roster.load(self.now())
     }
 
     /// Offers nothing any more, and sends the workers to other replicas.
@@ -318,16 +344,30 @@ impl Scheduler {
         self.inner.runnable.notified().await;
     }
 
-    /// Before a look for waiting chats. Answers false when there is no slot for one; then
-    /// the next slot that comes free wakes whoever waits for [`Self::runnable`].
-    pub(crate) fn begin_claim(&self) -> bool {
+    /// Before a look for waiting chats, after so many others. Where chats are known to wait a slot is kept
+    /// for what it will find, so that no message takes it meanwhile; a look that is only a net keeps
+    /// none. Nothing when there is no slot; then the next one that comes free wakes whoever waits for
+    /// [`Self::runnable`].
+    #[must_use]
+    pub(crate) fn begin_claim(&self, looks_before: usize) -> Option<Begun> {
         // In this order: a slot that comes free after the look sees the backlog.
-        self.inner.has_backlog.store(true, SeqCst);
-        let is_free = self.free_slots() > 0;
-        if is_free {
+        let is_known = self.inner.has_backlog.swap(true, SeqCst) || looks_before > 0;
+        let begun = if is_known {
+            self.promise_for(None, None).map(Begun::Kept)
+        } else {
+            (self.free_slots() > 0).then_some(Begun::Free)
+        };
+        if begun.is_some() {
             self.inner.has_backlog.store(false, SeqCst);
         }
-        is_free
+        begun
+    }
+
+    /// For the chat that a claim found, the slot of the session that ran it last, if that has one;
+    /// else the slot with which the claim began.
+    #[must_use]
+    pub(crate) fn promise_found(&self, held: Promise, chat: ChatId, ran_by: Option<SessionId>) -> Promise {
+        self.promise_for(Some(chat), ran_by).unwrap_or(held)
     }
 
     /// A chat that was looked at still waits: the next free slot is for it, and nobody
@@ -360,6 +400,8 @@ impl Scheduler {
     fn tell(&self, session: SessionId, event: Event) {
         self.lock().roster.tell(self.now(), session, event);
         self.rouse(session);
+        // It may have freed a slot.
+        self.serve_backlog();
     }
 
     fn rouse(&self, session: SessionId) {
@@ -382,28 +424,42 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use futures::FutureExt as _;
     use uuid::Uuid;
 
-    use super::{Opening, Scheduler, SchedulerLimits, SessionId};
+    use super::{BTreeSet, Begun, ChatId, Opening, Scheduler, SchedulerLimits, SessionId};
 
     #[tokio::test]
     async fn a_chat_that_found_no_slot_wakes_the_claim_when_one_is_free() {
         let scheduler = Scheduler::new(SchedulerLimits::default());
         let opening = Opening { connection: 1, slots_total: 1, listed: BTreeSet::new(), rows: Vec::new() };
         scheduler.open(SessionId(Uuid::max()), opening).expect("it is new");
-        assert!(scheduler.begin_claim());
-        let taken = scheduler.promise(None).expect("the slot is free while the claim looks");
-        assert!(scheduler.promise_for(None, None).is_none());
+        let taken = scheduler.promise(None).expect("the slot is free");
 
-        scheduler.still_waiting();
+        assert!(scheduler.begin_claim(0).is_none());
         assert!(scheduler.runnable().now_or_never().is_none(), "no slot is free yet");
         drop(taken);
 
         assert!(scheduler.promise(None).is_none(), "nobody overtakes it");
         assert!(scheduler.runnable().now_or_never().is_some());
+    }
+
+    #[test]
+    fn no_message_takes_the_slot_with_which_a_claim_looks() {
+        let scheduler = Scheduler::new(SchedulerLimits::default());
+        let opening = Opening { connection: 1, slots_total: 1, listed: BTreeSet::new(), rows: Vec::new() };
+        scheduler.open(SessionId(Uuid::max()), opening).expect("it is new");
+
+        assert!(matches!(scheduler.begin_claim(0), Some(Begun::Free)), "nobody is known to wait");
+        scheduler.still_waiting();
+
+        let Some(Begun::Kept(held)) = scheduler.begin_claim(0) else { panic!("the slot is free") };
+        assert!(scheduler.promise(None).is_none());
+        let found = scheduler.promise_found(held, ChatId(Uuid::nil()), None);
+        assert!(scheduler.promise(None).is_none());
+        drop(found);
+
+        assert!(scheduler.promise(None).is_some());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The sessions of this replica, and whom a chat is offered to. Pure, like its sessions.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -41,6 +41,28 @@ pub(crate) struct Renewal {
     pub(crate) connection: i64,
     /// How long ago its worker was certainly alive.
     pub(crate) pong_age: Duration,
+}
+
+/// A lease of a session that is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    /// The session.
+    pub(crate) session: SessionId,
+    /// Which opening of it is meant.
+    pub(crate) connection: i64,
+    /// The lease.
+    pub(crate) key: LeaseKey,
+}
+
+/// What the workers of a replica can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Workers that are connected, alive when last asked, and leaving nobody.
+    pub(crate) sessions: usize,
+    /// Chats that these run at a time.
+    pub(crate) slots: usize,
+    /// Chats that could be taken now.
+    pub(crate) free: usize,
 }
 
 impl Roster {
@@ -119,6 +141,21 @@ impl Roster {
         self.sessions.get(&id).is_some_and(|session| session.awaits(key))
     }
 
+    /// Who has a lease of these chats, as far as is known here.
+    pub(crate) fn holders_of(&self, chats: &BTreeSet<ChatId>) -> Vec<Holder> {
+        let of_session = |(id, session): (&SessionId, &Session)| {
+            let (session_id, connection) = (*id, session.connection());
+            let keys: Vec<LeaseKey> = chats.iter().flat_map(|chat| session.leases_of(*chat)).collect();
+            keys.into_iter().map(move |key| Holder { session: session_id, connection, key })
+        };
+        self.sessions.iter().flat_map(of_session).collect()
+    }
+
+    /// The chats of which a session here has a lease, as far as is known here.
+    pub(crate) fn leased(&self) -> BTreeSet<ChatId> {
+        self.sessions.values().flat_map(Session::leases).map(|key| key.chat).collect()
+    }
+
     /// Whether a session is here, connected or in its grace.
     pub(crate) fn contains(&self, id: SessionId) -> bool {
         self.sessions.contains_key(&id)
@@ -177,6 +214,14 @@ impl Roster {
         self.sessions.values().map(|session| session.free_slots(now)).sum()
     }
 
+    /// What its workers can take.
+    pub(crate) fn load(&self, now: Duration) -> Load {
+        let available = self.sessions.values().filter(|session| session.is_available(now));
+        let (sessions, slots) = available
+            .fold((0, 0), |(sessions, slots), session| (sessions + 1, slots + session.slots_total()));
+        Load { sessions, slots, free: self.free_slots(now) }
+    }
+
     /// The sessions that shall be renewed.
     pub(crate) fn renewals(&self, now: Duration) -> Vec<Renewal> {
         let renewal = |(id, session): (&SessionId, &Session)| {
@@ -224,12 +269,12 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use chatplane_domain::Fence;
     use uuid::Uuid;
 
-    use super::{ChatId, Duration, Event, LeaseKey, Opening, Roster, SessionId, Slot, Timing};
+    use super::{
+        BTreeSet, ChatId, Duration, Event, Holder, LeaseKey, Opening, Roster, SessionId, Slot, Timing,
+    };
 
     const NOW: Duration = Duration::from_secs(1);
 
@@ -323,6 +368,21 @@ mod tests {
 
         assert_eq!(roster.take_actions(session(0), 2), None);
         assert_eq!(roster.take_actions(session(0), 3), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_hint_finds_those_who_have_a_lease_of_its_chat() {
+        let mut roster = roster(&[1, 3]);
+        let key = |no, fence| LeaseKey { chat: chat(no), fence: Fence(fence) };
+        for (session_no, key) in [(0, key(0, 1)), (1, key(0, 2)), (1, key(1, 1))] {
+            assert!(roster.tell(NOW, session(session_no), Event::Granted(key)));
+        }
+
+        let holders = roster.holders_of(&BTreeSet::from([chat(0), chat(7)]));
+
+        let holder = |no, key| Holder { session: session(no), connection: 1, key };
+        assert_eq!(holders, [holder(0, key(0, 1)), holder(1, key(0, 2))]);
+        assert_eq!(roster.leased(), BTreeSet::from([chat(0), chat(1)]));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Ask {
     pub files: Vec<FileId>,
     /// Hand out the turn's input with a lease, if it has at most this many bytes.
     pub turn_bytes_max: Option<i64>,
+    /// Count what runs, for a write that may give a lease under a cap.
+    pub count_running: bool,
     /// The input is for the holder of a lease, and not for a write that may give one.
     pub for_holder: bool,
     /// The entry of the queue that the caller will be shown, when it is not a new one.

@@ -1,6 +1,6 @@
 //! Models and workspaces.
 
-use chatplane_domain::{JournalId, OrganizationId, UserId, WorkspaceId};
+use chatplane_domain::{JournalId, OrganizationId, ReplicaId, UserId, WorkspaceId};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection, types::Json};
@@ -70,6 +70,8 @@ pub(crate) struct WorkspaceListing {
     pub tools: Vec<ToolDefinition>,
     /// When it was created.
     pub create_time: DateTime<Utc>,
+    /// The replica at which its agent is attached.
+    pub replica: Option<ReplicaId>,
 }
 
 impl Store {
@@ -146,7 +148,8 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<WorkspaceListing>, Error> {
         let rows = sqlx::query!(
-            r#"select workspace_id, name, tools as "tools: Json<Vec<ToolDefinition>>", create_time
+            r#"select workspace_id, name, tools as "tools: Json<Vec<ToolDefinition>>", create_time,
+                   replica_id
                from workspaces
                where owner_id = $1
                and ($2::uuid is null or workspace_id > $2)
@@ -163,14 +166,16 @@ impl Store {
             name: row.1,
             tools: row.2,
             create_time: row.3,
+            replica: row.4.map(ReplicaId),
         };
         Ok(rows
             .into_iter()
-            .map(|row| listing((row.workspace_id, row.name, row.tools.0, row.create_time)))
+            .map(|row| listing((row.workspace_id, row.name, row.tools.0, row.create_time, row.replica_id)))
             .collect())
     }
 
-    /// Keeps what an agent declared at its registration.
+    /// Keeps what an agent declared at its registration, and where it is. Answers which of the
+    /// workspace's registrations it is, or none when there is no such workspace.
     ///
     /// # Errors
     ///
@@ -178,25 +183,93 @@ impl Store {
     pub(crate) async fn register_workspace(
         &self,
         workspace: WorkspaceId,
+        replica: ReplicaId,
         tools: &[ToolDefinition],
         journal: Option<JournalId>,
-    ) -> Result<bool, Error> {
-        let updated = sqlx::query!(
+    ) -> Result<Option<i64>, Error> {
+        let attachment_no = sqlx::query_scalar!(
             "update workspaces \
              set tools = $2, \
-                 journal_id = coalesce($3, journal_id) \
-             where workspace_id = $1",
+                 journal_id = coalesce($3, journal_id), \
+                 replica_id = $4, \
+                 attachment_no = attachment_no + 1 \
+             where workspace_id = $1 \
+             returning attachment_no",
             workspace.0,
             json!(tools),
             journal.map(|journal| journal.0),
+            replica.0,
+        )
+        .fetch_optional(&self.connections)
+        .await?;
+        Ok(attachment_no)
+    }
+
+    /// An agent has left, if it is still the one of the row.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub(crate) async fn detach_workspace(
+        &self,
+        workspace: WorkspaceId,
+        replica: ReplicaId,
+        attachment_no: i64,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "update workspaces \
+             set replica_id = null \
+             where workspace_id = $1 \
+             and replica_id = $2 \
+             and attachment_no = $3",
+            workspace.0,
+            replica.0,
+            attachment_no,
         )
         .execute(&self.connections)
         .await?;
-        Ok(updated.rows_affected() == 1)
+        Ok(())
+    }
+
+    /// The replica at which a workspace's agent is attached.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub(crate) async fn workspace_replica(&self, workspace: WorkspaceId) -> Result<Option<ReplicaId>, Error> {
+        let replica =
+            sqlx::query_scalar!("select replica_id from workspaces where workspace_id = $1", workspace.0)
+                .fetch_optional(&self.connections)
+                .await?;
+        Ok(replica.flatten().map(ReplicaId))
+    }
+
+    /// Those of these attachments that a later registration has followed, with its number.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub(crate) async fn replaced_attachments(
+        &self,
+        attachments: &[(WorkspaceId, i64)],
+    ) -> Result<Vec<(WorkspaceId, i64)>, Error> {
+        let workspaces: Vec<Uuid> = attachments.iter().map(|(workspace, _)| workspace.0).collect();
+        let numbers: Vec<i64> = attachments.iter().map(|(_, attachment_no)| *attachment_no).collect();
+        let rows = sqlx::query!(
+            "select w.workspace_id, w.attachment_no \
+             from unnest($1::uuid[], $2::bigint[]) as attached (workspace_id, attachment_no) \
+             join workspaces w on w.workspace_id = attached.workspace_id \
+             where w.attachment_no > attached.attachment_no",
+            &workspaces,
+            &numbers,
+        )
+        .fetch_all(&self.connections)
+        .await?;
+        Ok(rows.into_iter().map(|row| (WorkspaceId(row.workspace_id), row.attachment_no)).collect())
     }
 }
 
-type WorkspaceListingRow = (Uuid, String, Vec<ToolDefinition>, DateTime<Utc>);
+type WorkspaceListingRow = (Uuid, String, Vec<ToolDefinition>, DateTime<Utc>, Option<Uuid>);
 
 /// In one transaction.
 async fn put_model(

@@ -1,7 +1,7 @@
 //! Leasing a chat that waits: one transaction that locks the row it takes, so that
 //! replicas which claim at the same time take different chats.
 
-use chatplane_domain::{ChatId, Decision};
+use chatplane_domain::{ChatId, Decision, UserId};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
@@ -11,6 +11,7 @@ use super::{
     reply::reply_of,
     transact::{Attempt, Subject, attempt, read},
 };
+use crate::caps::Caps;
 
 /// What came of a claim.
 #[derive(Clone, Debug)]
@@ -23,11 +24,24 @@ pub(crate) enum Claim {
     Nothing,
 }
 
+/// Which chats may be claimed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claimable<'a> {
+    /// Those that are left alone.
+    pub but: &'a [ChatId],
+    /// The owner who was served last: the next in the order of their ids is served now.
+    pub after: UserId,
+    /// How many may run.
+    pub caps: Caps,
+    /// Hand out the turn's input, if it has at most this many bytes.
+    pub turn_bytes_max: i64,
+}
+
 /// A claim that failed.
 #[derive(Debug)]
 pub(crate) struct ClaimError<E> {
-    /// The chat that was to be leased, once it was known.
-    pub chat: Option<ChatId>,
+    /// The chat that was to be leased, once it was known, and whose it is.
+    pub chat: Option<(ChatId, UserId)>,
     /// What went wrong.
     pub error: TransactError<E>,
 }
@@ -39,8 +53,8 @@ impl<E> From<sqlx::Error> for ClaimError<E> {
 }
 
 impl Store {
-    /// Takes the chat that has been runnable for the longest time, that nobody else is
-    /// taking and that is none of `but`, and leases it to a session.
+    /// Takes, of the next owner who has one, the chat that has been runnable for the longest time and that
+    /// nobody else is taking, and leases it to a session. Behind the last owner comes the first.
     ///
     /// # Errors
     ///
@@ -48,13 +62,11 @@ impl Store {
     /// that cannot be leased does not stand in the way of those behind it.
     pub(crate) async fn claim<E>(
         &self,
-        turn_bytes_max: i64,
-        but: &[ChatId],
+        claimable: Claimable<'_>,
         decide: impl Fn(&Snapshot) -> Result<Decision, E>,
     ) -> Result<Claim, ClaimError<E>> {
-        let but: Vec<Uuid> = but.iter().map(|chat| chat.0).collect();
         self.connections
-            .with(async |connection| claim(connection, &self.buckets, turn_bytes_max, &but, decide).await)
+            .with(async |connection| claim(connection, &self.buckets, claimable, decide).await)
             .await?
     }
 }
@@ -63,30 +75,26 @@ impl Store {
 async fn claim<E>(
     connection: &mut PgConnection,
     buckets: &Buckets,
-    turn_bytes_max: i64,
-    but: &[Uuid],
+    claimable: Claimable<'_>,
     decide: impl Fn(&Snapshot) -> Result<Decision, E>,
 ) -> Result<Result<Claim, ClaimError<E>>, ClaimError<E>> {
+    let Claimable { but, after, caps, turn_bytes_max } = claimable;
+    let but: Vec<Uuid> = but.iter().map(|chat| chat.0).collect();
     let mut transaction = connection.begin().await?;
-    // Only the locked row's own columns may be used: after a wait PostgreSQL
-    // re-checks no other row.
-    let claimed = sqlx::query_scalar!(
-        "select c.chat_id \
-             from chats c \
-             where c.runnable_since is not null \
-             and c.chat_id <> all($1) \
-             order by c.runnable_since, c.chat_id \
-             limit 1 \
-             for update skip locked",
-        but,
+    let claimed = sqlx::query_file!(
+        "src/store/claim.sql",
+        &but,
+        after.0,
+        caps.owner_running_max,
+        caps.organization_running_max,
     )
     .fetch_optional(&mut *transaction)
     .await?;
-    let Some(chat) = claimed.map(ChatId) else {
+    let Some((chat, owner)) = claimed.map(|row| (ChatId(row.chat_id), UserId(row.owner_id))) else {
         transaction.rollback().await?;
         return Ok(Ok(Claim::Nothing));
     };
-    let of_chat = |error| ClaimError { chat: Some(chat), error };
+    let of_chat = |error| ClaimError { chat: Some((chat, owner)), error };
     let ask = Ask { turn_bytes_max: Some(turn_bytes_max), ..Ask::default() };
     let claim = lease_locked(&mut transaction, buckets, chat, &ask, decide).await;
     let ended = match &claim {

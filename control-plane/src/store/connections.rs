@@ -15,6 +15,7 @@
 //! used again. The pool never gets a connection back: it would ask, and wait for ever.
 
 mod executor;
+mod front;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,7 @@ use std::{
 };
 
 use sqlx::{
-    Connection as _, PgConnection, PgPool, Postgres,
+    Executor as _, PgConnection, PgPool, Postgres,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -35,6 +36,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::task::TaskTracker;
+
+pub(crate) use front::Front;
+pub(super) use front::{Reads, Use};
 
 /// A connection is waited for this long: a caller had better hear UNAVAILABLE.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,6 +64,8 @@ pub(crate) struct Connections {
     use_max: Duration,
     /// Those that look at what a use has left behind.
     looks: TaskTracker,
+    /// What each use begins with behind a pooler; none where the connection is PostgreSQL's own.
+    begins: Option<Arc<str>>,
 }
 
 /// Those that wait for a use, the last used on top.
@@ -84,9 +90,13 @@ impl Open {
         Self { connection: Some(connection), since: now, used: now }
     }
 
+    /// Asks it to forget what was begun and not ended: a `begin` whose caller gave up while it was
+    /// under way has begun a transaction that sqlx knows nothing of. What is written in it later
+    /// would be answered, and lost. Where there is none, it is asked whether it lives.
     async fn is_alive(&mut self, until: Instant) -> Answer {
-        match timeout_at(until, self.ping()).await {
-            Ok(Ok(())) => Answer::Alive,
+        let connection: &mut PgConnection = self;
+        match timeout_at(until, connection.execute("rollback")).await {
+            Ok(Ok(_)) => Answer::Alive,
             Ok(Err(_)) => Answer::Broken,
             Err(_) => Answer::Silent,
         }
@@ -128,21 +138,22 @@ impl Connections {
     pub(super) async fn open(
         options: PgConnectOptions,
         connections_max: u32,
-        use_max: Duration,
+        uses: &Use<'_>,
     ) -> Result<Self, sqlx::Error> {
-        let pool = pool_options(connections_max).connect_with(options).await?;
-        Ok(Self::of(pool, connections_max, use_max))
+        let pool = pool_options(connections_max).connect_with(uses.options(options)).await?;
+        Ok(Self::of(pool, connections_max, uses))
     }
 
     /// Opens each when it is first needed.
-    pub(super) fn lazy(options: PgConnectOptions, connections_max: u32, use_max: Duration) -> Self {
-        Self::of(pool_options(connections_max).connect_lazy_with(options), connections_max, use_max)
+    pub(super) fn lazy(options: PgConnectOptions, connections_max: u32, uses: &Use<'_>) -> Self {
+        let pool = pool_options(connections_max).connect_lazy_with(uses.options(options));
+        Self::of(pool, connections_max, uses)
     }
 
-    fn of(pool: PgPool, connections_max: u32, use_max: Duration) -> Self {
+    fn of(pool: PgPool, connections_max: u32, uses: &Use<'_>) -> Self {
         let permits = Arc::new(Semaphore::new(connections_max as usize));
-        let waiting = Arc::default();
-        Self { pool, waiting, permits, use_max, looks: TaskTracker::new() }
+        let (waiting, begins) = (Arc::default(), uses.begins());
+        Self { pool, waiting, permits, use_max: uses.use_max, looks: TaskTracker::new(), begins }
     }
 
     /// One use of a connection. One that succeeds leaves it for the next; it must not leave
@@ -159,13 +170,45 @@ impl Connections {
         E: From<sqlx::Error>,
     {
         let mut in_use = self.acquire().await?;
-        match timeout_at(in_use.deadline, work(&mut in_use)).await {
+        let deadline = in_use.deadline;
+        let done = async {
+            match &self.begins {
+                None => work(&mut in_use).await,
+                Some(begins) => front::in_transaction(&mut in_use, begins, work).await,
+            }
+        };
+        match timeout_at(deadline, done).await {
             Ok(Ok(done)) => {
                 in_use.keep();
                 Ok(done)
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(silent().into()),
+        }
+    }
+
+    /// One use, all of whose reads are of one moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::with`].
+    pub(super) async fn in_snapshot<T, E>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<sqlx::Error>,
+    {
+        match &self.begins {
+            // Whoever reads snapshots has their uses begin with one.
+            Some(_) => self.with(work).await,
+            None => {
+                let begins = format!("begin {}", front::SNAPSHOT);
+                self.with(async |connection: &mut PgConnection| {
+                    front::in_transaction(connection, &begins, work).await
+                })
+                .await
+            }
         }
     }
 

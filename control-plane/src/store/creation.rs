@@ -12,6 +12,7 @@ use super::{
     rows::StoredRequest,
     transact::{read_error, replay, violates},
 };
+use crate::caps::{Caps, Running};
 
 /// What creating a chat begins with.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Beginning {
     pub deployment_prompt: Option<DeploymentPromptRow>,
     /// What turns of the owner's chats are run with; a new chat's own tools are not known yet.
     pub turn_settings: TurnSettings,
+    /// What runs, if that was to be counted.
+    pub running: Option<Running>,
 }
 
 /// A chat that was just decided.
@@ -55,51 +58,15 @@ impl Store {
         owner: UserId,
         organization: OrganizationId,
         request: Option<&Request>,
+        caps: Caps,
     ) -> Result<Beginning, TransactError<E>> {
-        let row = sqlx::query!(
-            r#"select
-                   clock_timestamp() as "now!",
-                   r.method as "method?",
-                   encode(r.body_sha256, 'hex') as "body_sha256?",
-                   r.result as "reply?: Json<Reply>",
-                   p.text as "text?",
-                   p.default_enabled as "default_enabled?",
-                   p.version as "version?",
-                   p.update_time as "update_time?",
-                   json_build_object(
-                       'user_instructions', (
-                           select u.text
-                           from user_instructions u
-                           where u.user_id = $4
-                       ),
-                       'compaction_thresholds', (
-                           select json_object_agg(t.model, t.percent)
-                           from compaction_thresholds t
-                           where t.user_id = $4
-                           and t.organization_id = $3
-                       ),
-                       'debug_recording', (
-                           select d.policy = 'forced'
-                               or (
-                                   d.policy = 'allowed'
-                                   and exists (
-                                       select
-                                       from debug_choices h
-                                       where h.user_id = $4
-                                       and h.enabled
-                                   )
-                               )
-                           from debug_policies d
-                           where d.organization_id = $3
-                       )
-                   ) as "turn_settings!: Json<TurnSettings>"
-               from (select 1) as one
-               left join requests r on r.actor_id = $1 and r.request_id = $2
-               left join deployment_prompts p on p.organization_id = $3"#,
+        let row = sqlx::query_file!(
+            "src/store/beginning.sql",
             request.map(|request| request.actor),
             request.map(|request| request.id.0),
             organization.0,
             owner.0,
+            caps.any(),
         )
         .fetch_one(&self.connections)
         .await
@@ -109,6 +76,7 @@ impl Store {
             replay: None,
             deployment_prompt: None,
             turn_settings: row.turn_settings.0,
+            running: row.running.map(|running| running.0),
         };
         if let (Some(text), Some(default_enabled), Some(version), Some(update_time)) =
             (row.text, row.default_enabled, row.version, row.update_time)
@@ -147,6 +115,7 @@ impl Store {
             turn_input: Some(Vec::new()),
             turn_settings: Some(turn_settings),
             workspace,
+            running: None,
             queued: None,
             history_ends: None,
             target: None,

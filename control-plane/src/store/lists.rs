@@ -19,9 +19,7 @@ use std::sync::LazyLock;
 
 use chatplane_domain::{MessageId, Role, UserId, WorkspaceId};
 use chrono::{DateTime, Utc};
-use sqlx::{
-    Arguments as _, Connection as _, PgConnection, Postgres, QueryBuilder, Transaction, postgres::PgArguments,
-};
+use sqlx::{Arguments as _, PgConnection, Postgres, QueryBuilder, postgres::PgArguments};
 use uuid::Uuid;
 
 use super::{
@@ -155,7 +153,12 @@ impl Store {
     ///
     /// What the database says.
     pub(crate) async fn list_chats(&self, query: &ListQuery) -> Result<ChatList, Error> {
-        self.lists.with(async |connection| list(connection, query).await).await
+        let read = self.lists.in_snapshot(async |connection| list(connection, query).await);
+        let (mut list, texts) = read.await?;
+        if let Some(terms) = &query.terms {
+            searched::cut(&mut list.entries, texts, terms).await?;
+        }
+        Ok(list)
     }
 
     /// Of each of these workspaces the root of the user that changed last and is not
@@ -176,23 +179,13 @@ impl Store {
     }
 }
 
-async fn list(connection: &mut PgConnection, query: &ListQuery) -> Result<ChatList, Error> {
-    let mut snapshot = begin(connection).await?;
-    let moment = moment(&mut snapshot, query.user).await?;
-    let (mut list, texts) = match &query.terms {
-        None => (page::listed(&mut snapshot, query, &moment).await?, Vec::new()),
-        Some(terms) => searched::found(&mut snapshot, query, terms, &moment).await?,
-    };
-    snapshot.commit().await?;
-    if let Some(terms) = &query.terms {
-        searched::cut(&mut list.entries, texts, terms).await?;
+/// A page, and the texts that its snippets are cut from.
+async fn list(connection: &mut PgConnection, query: &ListQuery) -> Result<(ChatList, Vec<String>), Error> {
+    let moment = moment(connection, query.user).await?;
+    match &query.terms {
+        None => Ok((page::listed(connection, query, &moment).await?, Vec::new())),
+        Some(terms) => searched::found(connection, query, terms, &moment).await,
     }
-    Ok(list)
-}
-
-/// Everything that is read in it is of one moment.
-async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, Error> {
-    Ok(connection.begin_with("begin isolation level repeatable read, read only").await?)
 }
 
 async fn moment(connection: &mut PgConnection, user: UserId) -> Result<Moment, Error> {

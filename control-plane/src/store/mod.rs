@@ -24,6 +24,7 @@ mod messages;
 mod metadata;
 mod prompts;
 mod queue;
+mod replicas;
 mod reply;
 mod retention;
 mod rows;
@@ -36,18 +37,20 @@ mod tests;
 mod transact;
 mod turn;
 mod views;
+mod waiting;
 
 use std::time::Duration;
 
 use chatplane_domain::OrganizationId;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use std::sync::Arc;
 use uuid::Uuid;
 
 pub(crate) use asking::{Ask, FileFacts, ForkFacts, ModelCall, Request, ShownEntry, Target};
 pub(crate) use catalog::{ModelRow, WorkspaceListing};
-pub(crate) use claim::{Claim, ClaimError};
-pub(crate) use connections::Connections;
+pub(crate) use claim::{Claim, ClaimError, Claimable};
+pub(crate) use connections::{Connections, Front};
+use connections::{Reads, Use};
 pub(crate) use creation::NewChat;
 pub(crate) use debug::{
     DebugAttempt, DebugPage, DebugPolicy, DebugRunView, DebugStep, DebugStepView, DebugSwitches,
@@ -65,6 +68,7 @@ pub(crate) use messages::{MessageBounds, MessagePage};
 pub(crate) use metadata::{MetadataLocks, MetadataSnapshot, MetadataUpdate, MetadataWrite, ReadTo};
 pub(crate) use prompts::PromptPage;
 pub(crate) use queue::QueuePage;
+pub(crate) use replicas::ReplicaRow;
 pub(crate) use reply::Reply;
 pub(crate) use retention::{
     DueBounds, DueChat, DuePosition, OrganizationRetention, RetentionDays, RetentionRow,
@@ -77,9 +81,10 @@ pub(crate) use sync::*;
 pub(crate) use transact::{Applied, Snapshot, TransactError, Transacted};
 pub(crate) use turn::{TURN_ROWS_MAX, TurnBounds, TurnSettings};
 pub(crate) use views::{
-    ActionRequired, Beside, ChatView, FileView, MessageChange, MessageView, MetadataView, PendingCall,
-    QueueChange, QueuedView, SyncPage,
+    ActionRequired, Beside, ChatView, FileView, LiveAt, MessageChange, MessageView, MetadataView,
+    PendingCall, QueueChange, QueuedView, SyncPage,
 };
+pub(crate) use waiting::Waiting;
 
 /// The one organization until identity arrives.
 pub(crate) const DEFAULT_ORGANIZATION: OrganizationId =
@@ -88,12 +93,14 @@ pub(crate) const DEFAULT_ORGANIZATION: OrganizationId =
 /// Bounds on every statement: what waits longer is UNAVAILABLE and tried again. The
 /// third one frees the rows of a replica that was stopped in mid-transaction. And every
 /// statement is written for one plan: planning a chat's read and write anew for each
-/// call took a third of the database's time.
-const SETTINGS: [(&str, &str); 4] = [
+/// call took a third of the database's time. And no warning is sent where nothing was begun that
+/// a connection is to forget.
+const SETTINGS: [(&str, &str); 5] = [
     ("statement_timeout", "10s"),
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "10s"),
     ("plan_cache_mode", "force_generic_plan"),
+    ("client_min_messages", "error"),
 ];
 
 /// Why the database did not do what was asked.
@@ -154,6 +161,28 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// How the database is reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Database<'a> {
+    /// Where it is.
+    pub(crate) url: &'a str,
+    /// Where lists are read; none: there, too. It may be behind.
+    pub(crate) read_url: Option<&'a str>,
+    /// Connections at most, beside a few for lists.
+    pub(crate) connections_max: u32,
+    /// How long one use of a connection may take.
+    pub(crate) use_max: Duration,
+    /// What stands before it.
+    pub(crate) front: Front,
+}
+
+impl<'a> Database<'a> {
+    /// A database that nothing stands before.
+    pub(crate) fn at(url: &'a str, connections_max: u32, use_max: Duration) -> Self {
+        Self { url, read_url: None, connections_max, use_max, front: Front::None }
+    }
+}
+
 /// The database.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
@@ -165,17 +194,19 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Connects and checks that the database can hold every text. One use of a connection
-    /// takes `use_max` at most.
+    /// Connects and checks that the database can hold every text.
     ///
     /// # Errors
     ///
     /// `Unavailable`, or `Unusable` with a sentence.
-    pub(crate) async fn connect(url: &str, connections_max: u32, use_max: Duration) -> Result<Self, Error> {
-        let options = url.parse::<PgConnectOptions>()?.options(SETTINGS);
-        let lists = options.clone().options(lists::LIST_SETTINGS);
-        let connections = Connections::open(options, connections_max, use_max).await?;
-        let lists = Connections::lazy(lists, connections_max.min(lists::LIST_CONNECTIONS_MAX), use_max);
+    pub(crate) async fn connect(database: Database<'_>) -> Result<Self, Error> {
+        let Database { url, read_url, connections_max, use_max, front } = database;
+        let writes = Use { front, settings: SETTINGS.to_vec(), reads: Reads::Committed, use_max };
+        let settings = [&SETTINGS[..], &lists::LIST_SETTINGS].concat();
+        let lists = Use { front, settings, reads: Reads::Snapshot, use_max };
+        let connections = Connections::open(url.parse()?, connections_max, &writes).await?;
+        let list_connections_max = connections_max.min(lists::LIST_CONNECTIONS_MAX);
+        let lists = Connections::lazy(read_url.unwrap_or(url).parse()?, list_connections_max, &lists);
         let store = Self { connections, lists, buckets: Arc::default() };
         let encoding = sqlx::query_scalar!("select current_setting('server_encoding') as \"encoding!\"")
             .fetch_one(&store.connections)
@@ -189,14 +220,17 @@ impl Store {
     }
 
     /// Brings the schema up to date; any number of replicas may do so at once. On a
-    /// connection of its own, without timeouts: a migration takes the time it takes.
+    /// connection of its own, without timeouts: a migration takes the time it takes. A schema
+    /// of the next release is left as it is: during an upgrade this replica may start again on it.
     ///
     /// # Errors
     ///
     /// `Migrate`.
     pub(crate) async fn migrate(url: &str) -> Result<(), Error> {
         let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
-        let migrated = sqlx::migrate!("../migrations").run(&pool).await.map_err(Error::Migrate);
+        let mut migrator = sqlx::migrate!("../migrations");
+        migrator.set_ignore_missing(true);
+        let migrated = migrator.run(&pool).await.map_err(Error::Migrate);
         pool.close().await;
         migrated
     }

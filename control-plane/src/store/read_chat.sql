@@ -4,6 +4,7 @@
 -- (null: none), $5 rows of it at most, $6 whether it is for the holder of a lease: a
 -- write gives none to a chat that has one, and needs no history then. $7 an entry of the
 -- queue that will be shown. $8 the user who will be shown the chat (null: nobody).
+-- $9 whether what runs is counted, for a cap.
 select
     c.chat_id,
     c.organization_id,
@@ -190,7 +191,11 @@ select
         )
         from workspaces w
         where w.workspace_id = c.workspace_id
-    ) end as "workspace: Json<WorkspaceRow>"
+    ) end as "workspace: Json<WorkspaceRow>",
+    case when $9 then json_build_object(
+        'owner', (select count(*) from chats l where l.leased and l.owner_id = c.owner_id),
+        'organization', (select count(*) from chats l where l.leased and l.organization_id = c.organization_id)
+    ) end as "running: Json<Running>"
 from chats c
 join chat_metadata d on d.chat_id = c.chat_id
 left join chat_user_metadata u on u.chat_id = c.chat_id and u.user_id = $8

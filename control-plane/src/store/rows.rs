@@ -17,6 +17,7 @@ use super::{
     Beside, Error, FileView, MessageView, MetadataView, ShownEntry, TurnSettings,
     content::{self, RowFields},
 };
+use crate::caps::Running;
 
 /// What `read_chat.sql` answers.
 pub(crate) struct ChatRow {
@@ -74,6 +75,7 @@ pub(crate) struct ChatRow {
     pub(crate) turn_input: Option<Json<Vec<MessageRow>>>,
     pub(crate) turn_settings: Option<Json<TurnSettings>>,
     pub(crate) workspace: Option<Json<WorkspaceRow>>,
+    pub(crate) running: Option<Json<Running>>,
 }
 
 /// A request that was accepted before.

@@ -207,6 +207,40 @@ impl Store {
         rows.into_iter().filter_map(|row| row.lease().transpose()).collect()
     }
 
+    /// The leases of some chats, whoever has them.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub(crate) async fn leases_of(&self, chats: &[ChatId]) -> Result<Vec<(SessionId, SessionLease)>, Error> {
+        let chats: Vec<Uuid> = chats.iter().map(|chat| chat.0).collect();
+        let rows = sqlx::query_as!(
+            LeaseRow,
+            r#"select
+                   c.session_id as "session_id!",
+                   c.chat_id as "chat_id?",
+                   c.fence as "fence?",
+                   c.state as "state?",
+                   c.snapshot_version as "snapshot_version?",
+                   c.history_version as "history_version?",
+                   c.last_write as "last_write: Json<LastWrite>",
+                   c.model as "model?",
+                   c.effort as "effort?",
+                   c.workspace_id as "workspace_id?",
+                   c.client_tools as "client_tools?: Json<Vec<String>>",
+                   c.client_tools_version as "client_tools_version?",
+                   c.action_timeout_ms as "action_timeout_ms?"
+               from chats c
+               where c.chat_id = any($1)
+               and c.leased"#,
+            &chats,
+        )
+        .fetch_all(&self.connections)
+        .await?;
+        let lease = |row: LeaseRow| Ok((SessionId(row.session_id), row.lease()?.ok_or(Error::RowInvalid)?));
+        rows.into_iter().map(lease).collect()
+    }
+
     /// Renews all these sessions of a replica at once, where their rows still name it and
     /// the connection. What is missing in the answer is closed, or is elsewhere.
     ///
@@ -453,41 +487,4 @@ fn slots(slots_total: usize) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Duration, ReplicaId, Resumed, SessionId, SessionOpening, Store, Uuid};
-    use crate::{limits::Limits, testing::database};
-
-    const TTL: Duration = Duration::from_secs(8);
-
-    fn opening(session: SessionId, ttl: Duration) -> SessionOpening<'static> {
-        SessionOpening { session, replica: ReplicaId(Uuid::max()), worker_name: "", slots_total: 1, ttl }
-    }
-
-    async fn opened(store: &Store, ttl: Duration) -> SessionId {
-        let session = SessionId(Uuid::new_v4());
-        store.open_session(opening(session, ttl)).await.expect("it is new");
-        session
-    }
-
-    #[tokio::test]
-    async fn a_worker_that_comes_back_too_late_is_told_from_one_that_was_given_up() {
-        let store = Store::connect(&database().await, 2, Limits::default().database_use_max)
-            .await
-            .expect("the database answers");
-        let replica = ReplicaId(Uuid::max());
-        let within = opened(&store, TTL).await;
-        let past = opened(&store, Duration::ZERO).await;
-        let open = opened(&store, TTL).await;
-        assert!(store.close_session(within, replica, 1).await.expect("it answers"));
-        assert_eq!(store.close_expired_sessions().await.expect("it answers"), 1);
-
-        let mut resumed = Vec::new();
-        for session in [within, past, SessionId(Uuid::new_v4()), open] {
-            resumed.push(store.resume_session(opening(session, TTL)).await.expect("it answers"));
-        }
-
-        let too_late = Resumed::TooLate { closed_by: replica };
-        let goes_on = Resumed::Open { connection: 2, leases: Vec::new() };
-        assert_eq!(resumed, [too_late, Resumed::Lost, Resumed::Lost, goes_on]);
-    }
-}
+mod tests;

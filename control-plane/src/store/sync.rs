@@ -6,7 +6,9 @@ mod tests;
 
 use std::{collections::BTreeMap, io, time::Duration};
 
-use chatplane_domain::{ChatError, ChatId, Effort, MessageId, QueuedMessageId, Retry, UserId};
+use chatplane_domain::{
+    ChatError, ChatId, Effort, Fence, MessageId, QueuedMessageId, ReplicaId, Retry, UserId,
+};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use sqlx::types::Json;
@@ -14,7 +16,7 @@ use tokio::time;
 use uuid::Uuid;
 
 use super::{
-    Error, FileView, MessageChange, QueueChange, QueuedView, Store, SyncPage,
+    Error, FileView, LiveAt, MessageChange, QueueChange, QueuedView, Store, SyncPage,
     chats::ChatViewRow,
     content,
     rows::{CallRow, MessageRow},
@@ -52,6 +54,18 @@ struct QueueChangeRow {
     create_time: DateTime<Utc>,
     removed: bool,
     revision: i64,
+}
+
+/// What of a chat is new to a watcher when it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WatchedVersions {
+    /// Version of the chat.
+    snapshot: i64,
+    /// Version of its metadata.
+    metadata: i64,
+    /// Counts the openings of the session that holds it: a session that moves to another
+    /// replica writes nothing of the chat, and its live parts go with it.
+    connection: Option<i64>,
 }
 
 /// What of a chat is asked for.
@@ -176,6 +190,7 @@ impl Store {
         Ok(Some(SyncPage {
             chat: view.view()?,
             open_calls,
+            live_at: live_at(row.replica_id, row.connection, row.fence),
             messages: messages.into_iter().map(MessageChangeRow::change).collect::<Result<_, _>>()?,
             start: newer.row,
             queue,
@@ -211,25 +226,35 @@ impl Store {
             .map_or(RowPosition::START, |row| RowPosition { revision: row.revision, id: MessageId(row.id) }))
     }
 
-    /// The versions of chats, `(snapshot, metadata)`, in any order.
+    /// The versions of chats, in any order.
     ///
     /// # Errors
     ///
     /// What the database says.
-    pub(crate) async fn versions(&self, chats: &[ChatId]) -> Result<Vec<(ChatId, (i64, i64))>, Error> {
+    pub(crate) async fn versions(&self, chats: &[ChatId]) -> Result<Vec<(ChatId, WatchedVersions)>, Error> {
         let chats: Vec<Uuid> = chats.iter().map(|chat| chat.0).collect();
         let rows = sqlx::query!(
-            "select c.chat_id, c.snapshot_version, d.metadata_version \
-             from chats c \
-             join chat_metadata d on d.chat_id = c.chat_id \
-             where c.chat_id = any ($1)",
+            r#"select c.chat_id, c.snapshot_version, d.metadata_version, s.connection as "connection?"
+               from chats c
+               join chat_metadata d on d.chat_id = c.chat_id
+               left join sessions s on c.leased and s.session_id = c.session_id and s.close_time is null
+               where c.chat_id = any ($1)"#,
             &chats,
         )
         .fetch_all(&self.connections)
         .await?;
-        let versions = rows.into_iter();
-        Ok(versions.map(|row| (ChatId(row.chat_id), (row.snapshot_version, row.metadata_version))).collect())
+        let versions = rows.into_iter().map(|row| {
+            let (snapshot, metadata) = (row.snapshot_version, row.metadata_version);
+            (ChatId(row.chat_id), WatchedVersions { snapshot, metadata, connection: row.connection })
+        });
+        Ok(versions.collect())
     }
+}
+
+/// Where a lease's session is, if it has one that is open.
+fn live_at(replica: Option<Uuid>, connection: Option<i64>, fence: i64) -> Option<LiveAt> {
+    let (replica, connection) = replica.zip(connection)?;
+    Some(LiveAt { connection, replica: ReplicaId(replica), fence: Fence(fence) })
 }
 
 /// The queue's part of a page, which comes behind all messages; and whether more follows.

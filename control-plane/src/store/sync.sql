@@ -95,9 +95,11 @@ select
         from calls o
         where o.chat_id = c.chat_id
         and not o.settled
-    ) end as "open_calls: Json<Vec<CallRow>>"
+    ) end as "open_calls: Json<Vec<CallRow>>",
+    s.replica_id as "replica_id?", s.connection as "connection?"
 from chats c
 join chat_metadata d on d.chat_id = c.chat_id
+left join sessions s on c.leased and s.session_id = c.session_id and s.close_time is null
 left join chat_user_metadata u on u.chat_id = c.chat_id and u.user_id = $9
 where c.chat_id = $1
 and c.delete_time is null

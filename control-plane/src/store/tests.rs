@@ -1,6 +1,7 @@
 //! The store against a real PostgreSQL.
 
 mod boundaries;
+mod claims;
 mod debug;
 mod erasing;
 mod erasure;

@@ -22,6 +22,7 @@ use super::{
     rows::{CallRow, ChatRow, MessageRow, QueueRow, StoredRequest, UsableModel},
     turn::TURN_ROWS_MAX,
 };
+use crate::caps::Running;
 
 /// Compares lost before the row is locked.
 const LOSSES_BEFORE_LOCK: u32 = 3;
@@ -50,6 +51,8 @@ pub(crate) struct Snapshot {
     pub turn_settings: Option<TurnSettings>,
     /// The chat's workspace.
     pub workspace: Option<WorkspaceRow>,
+    /// What runs, if that was to be counted.
+    pub running: Option<Running>,
     /// The entry of the queue that was asked for, if there is one.
     pub queued: Option<ShownEntry>,
     /// Where the history ends, if that was asked for.
@@ -350,6 +353,7 @@ pub(super) async fn read(
         ask.for_holder,
         ask.queued.map(|id| id.0),
         ask.viewer.map(|id| id.0),
+        ask.count_running,
     )
     .fetch_optional(connection)
     .await
@@ -367,6 +371,7 @@ pub(super) async fn read(
         turn_input: turn_input.transpose()?,
         turn_settings: row.turn_settings.map(|settings| settings.0),
         workspace: row.workspace.map(|workspace| workspace.0),
+        running: row.running.map(|running| running.0),
         queued,
         history_ends: None,
         target: None,

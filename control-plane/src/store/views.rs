@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use chatplane_domain::{
     ACTION_TIMEOUT_DEFAULT, Body, CallId, CallKind, Chat, ChatError, ChatId, Effort, Execution, Fence,
-    FileId, MessageId, OpenCall, OrganizationId, QueuedMessageId, Retry, State, UserId, UserPart, Versions,
-    Visibility, WorkspaceId,
+    FileId, MessageId, OpenCall, OrganizationId, QueuedMessageId, ReplicaId, Retry, State, UserId, UserPart,
+    Versions, Visibility, WorkspaceId,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -258,11 +258,24 @@ pub(crate) struct QueuedView {
     pub parts: Vec<UserPart>,
 }
 
+/// Where a chat's live lease is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LiveAt {
+    /// Counts the openings of the lease's session.
+    pub connection: i64,
+    /// The replica that has the session.
+    pub replica: ReplicaId,
+    /// The lease's fence.
+    pub fence: Fence,
+}
+
 /// What has changed in a chat since a position, read in one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SyncPage {
     /// The chat in that snapshot.
     pub chat: ChatView,
+    /// Where its live parts are.
+    pub live_at: Option<LiveAt>,
     /// Its calls without a result.
     pub open_calls: Vec<CallId>,
     /// Visible messages by `(revision, id)`.

@@ -61,9 +61,19 @@ pub enum End {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Journal {
     calls: Arc<Mutex<Vec<Call>>>,
+    is_lean: bool,
 }
 
 impl Journal {
+    /// One that does not keep what was asked.
+    pub(super) fn lean() -> Self {
+        Self { is_lean: true, ..Self::default() }
+    }
+
+    pub(super) fn part(&self, call: usize, block: usize) -> Option<Part> {
+        self.lock().get(call)?.parts.get(block).cloned()
+    }
+
     pub(super) fn calls(&self) -> Vec<Call> {
         self.lock().clone()
     }
@@ -72,7 +82,13 @@ impl Journal {
     pub(super) fn open(&self, mut request: Request) -> (Entry, Request) {
         let mut calls = self.lock();
         request.number = calls.len();
-        calls.push(Call { request: request.clone(), parts: Vec::new(), end: None });
+        let kept = if self.is_lean {
+            let Request { number, target, .. } = &request;
+            Request { number: *number, target: target.clone(), ..Request::default() }
+        } else {
+            request.clone()
+        };
+        calls.push(Call { request: kept, parts: Vec::new(), end: None });
         let entry = Entry { journal: self.clone(), number: request.number };
         (entry, request)
     }

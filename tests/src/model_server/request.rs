@@ -22,7 +22,7 @@ pub enum Purpose {
 }
 
 /// One call of the model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
     /// Counts the server's calls from 0.
     pub number: usize,

@@ -24,7 +24,7 @@ async fn waiters(looker: &mut PgConnection, wanted: i64) {
 }
 
 #[tokio::test]
-async fn a_chat_that_found_no_slot_is_next_when_one_is_free() {
+async fn nobody_overtakes_a_chat_that_is_being_claimed_and_who_found_no_slot_is_next() {
     let world = World::new().await;
     // No sweep comes to the rescue.
     let limits = SchedulerLimits { sweep_every: Duration::from_secs(3600), ..quick() };
@@ -35,7 +35,7 @@ async fn a_chat_that_found_no_slot_is_next_when_one_is_free() {
     let mut looker = world.database.connection().await;
     execute(&mut locker, "begin".to_owned()).await;
     execute(&mut locker, "lock table chat_metadata in access exclusive mode".to_owned()).await;
-    // The claim saw the slot free and reads its chat, while a new chat's write is promised the slot.
+    // The claim has the slot and reads its chat, while a new chat is written.
     let mut worker = Worker::open(&replica, &world.worker_token, 1).await;
     waiters(&mut looker, 1).await;
     let mut newcomer = client.clone();
@@ -44,12 +44,12 @@ async fn a_chat_that_found_no_slot_is_next_when_one_is_free() {
 
     execute(&mut locker, "rollback".to_owned()).await;
     let created = creating.await.expect("no panic");
-    let mut overtaken = worker.lease().await;
-    worker.finish(&mut overtaken).await;
-    worker.forget(&overtaken).await;
+    let mut first = worker.lease().await;
+    worker.finish(&mut first).await;
+    worker.forget(&first).await;
 
-    assert_eq!(overtaken.chat, created.chat_id);
-    assert_eq!(worker.lease().await.chat, waiting.chat_id);
+    assert_eq!(first.chat, waiting.chat_id);
+    assert_eq!(worker.lease().await.chat, created.chat_id);
 }
 
 #[tokio::test]

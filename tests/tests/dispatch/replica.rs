@@ -47,11 +47,22 @@ impl World {
 
     /// The same with other limits of calls.
     pub(crate) async fn replica_within(&self, calls: Limits, limits: SchedulerLimits) -> Replica {
+        self.replica_with(calls, limits, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn replica_with(
+        &self,
+        calls: Limits,
+        limits: SchedulerLimits,
+        change: impl FnOnce(&mut Config),
+    ) -> Replica {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let stop = CancellationToken::new();
         let limits_of_calls = Limits { drain: Duration::from_secs(2), ..calls };
-        let config = self.config(address);
+        let mut config = self.config(address);
+        change(&mut config);
         let running = run_with(config, limits_of_calls, limits, listener, stop.clone());
         let task = tokio::spawn(async move {
             // A test that waits for a replica that did not start would say nothing of why.
@@ -70,6 +81,9 @@ impl World {
         Config {
             listen: address,
             database_url: self.database.url().to_owned(),
+            listener_database_url: None,
+            read_database_url: None,
+            no_statement_cache: false,
             database_connections: 6,
             anthropic_api_key: Some("test-key".to_owned()),
             anthropic_base_url: "http://127.0.0.1:9".to_owned(),
@@ -82,6 +96,8 @@ impl World {
             model_first_token_timeout: 1,
             model_silence_timeout: 2,
             queue_max: 50,
+            owner_running_max: 0,
+            organization_running_max: 0,
             file_bytes_max: 10_485_760,
             files_per_chat_max: 100,
             generate_titles: false,
@@ -89,6 +105,9 @@ impl World {
             allow_plaintext: false,
             tls_cert: None,
             tls_key: None,
+            advertise: None,
+            peer_ca_cert: None,
+            metrics_listen: None,
             drain_timeout: 1,
             session_grace_ms: 0,
         }

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use chatplane_control_plane::SchedulerLimits;
+use chatplane_control_plane::{Limits, SchedulerLimits};
 use chatplane_proto::{
     chat::v1 as chat,
     worker::v1::{self as proto, session_response::Message as Down},
 };
-use chatplane_tests::eventually;
+use chatplane_tests::{
+    eventually,
+    tcp_proxy::{Mode, TcpProxy, Upstream},
+};
 use tonic::Code;
 
 use crate::{
@@ -56,6 +59,30 @@ async fn a_silent_worker_gets_nothing_more_and_loses_its_chat_after_the_ttl() {
         silent.session
     );
     assert_eq!(number(&mut database, query).await, 0, "the session was closed before");
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_while_the_database_is_away_loses_its_chat_when_it_is_back() {
+    let world = World::new().await;
+    let line = TcpProxy::start(Upstream::Unix(world.database.socket().await)).await;
+    let url = world.database.url_at(line.address());
+    // By the clock its session would outlive this test.
+    let limits = SchedulerLimits { session_ttl: Duration::from_secs(600), ..quick() };
+    let replica = world.replica_with(Limits::default(), limits, |config| config.database_url = url).await;
+    let mut gone = Worker::open(&replica, &world.worker_token, 1).await;
+    let created = world.client(&replica).create_chat("Hello").await;
+    gone.lease().await;
+    let mut other = Worker::open(&replica, &world.worker_token, 1).await;
+
+    line.set(Mode::Refuse);
+    let before = line.refused();
+    drop(gone);
+    // Every sweep tries once at least, and the grace is as short as the time between two.
+    eventually("the grace passes", async || (line.refused() > before + 20).then_some(())).await;
+    line.set(Mode::Pass);
+
+    let taken = other.lease().await;
+    assert_eq!((taken.chat, taken.fence), (created.chat_id, 2));
 }
 
 #[tokio::test]

@@ -56,6 +56,9 @@ fn config(database: &Database, address: SocketAddr) -> Config {
     Config {
         listen: address,
         database_url: database.url().to_owned(),
+        listener_database_url: None,
+        read_database_url: None,
+        no_statement_cache: false,
         database_connections: 8,
         anthropic_api_key: Some("test-key".to_owned()),
         anthropic_base_url: "http://127.0.0.1:9".to_owned(),
@@ -69,6 +72,8 @@ fn config(database: &Database, address: SocketAddr) -> Config {
         model_first_token_timeout: 1,
         model_silence_timeout: 2,
         queue_max: 50,
+        owner_running_max: 0,
+        organization_running_max: 0,
         file_bytes_max: 10_485_760,
         files_per_chat_max: 100,
         generate_titles: true,
@@ -76,6 +81,9 @@ fn config(database: &Database, address: SocketAddr) -> Config {
         allow_plaintext: false,
         tls_cert: None,
         tls_key: None,
+        advertise: None,
+        peer_ca_cert: None,
+        metrics_listen: None,
         drain_timeout: 1,
         session_grace_ms: 500,
     }

@@ -32,7 +32,7 @@ pub(crate) struct World {
     user_token: String,
     address: SocketAddr,
     stop: CancellationToken,
-    running: JoinHandle<Result<(), RunError>>,
+    running: Running,
 }
 
 impl World {
@@ -47,22 +47,23 @@ impl World {
         let worker_token = token(TokenKind::Worker).await;
         let agent_token = token(TokenKind::WorkspaceAgent(workspace)).await;
         admin.close().await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let address = listener.local_addr().expect("it is bound");
-        let stop = CancellationToken::new();
-        let limits = Limits { workspace_return, ..Limits::default() };
-        let config = config(address, &database);
-        let running = run_with(config, limits, SchedulerLimits::default(), listener, stop.clone());
+        let (address, stop, running) = replica(&database, workspace_return).await;
+        Self { database, workspace, stranger, worker_token, agent_token, user_token, address, stop, running }
+    }
+
+    /// The same with another replica on the same database, which is spoken with from then on.
+    pub(crate) async fn beside(&self, workspace_return: Duration) -> Self {
+        let (address, stop, running) = replica(&self.database, workspace_return).await;
         Self {
-            database,
-            workspace,
-            stranger,
-            worker_token,
-            agent_token,
-            user_token,
+            database: self.database.clone(),
+            workspace: self.workspace,
+            stranger: self.stranger,
+            worker_token: self.worker_token.clone(),
+            agent_token: self.agent_token.clone(),
+            user_token: self.user_token.clone(),
             address,
             stop,
-            running: tokio::spawn(running),
+            running,
         }
     }
 
@@ -95,6 +96,21 @@ impl World {
     }
 }
 
+type Running = JoinHandle<Result<(), RunError>>;
+
+async fn replica(
+    database: &Database,
+    workspace_return: Duration,
+) -> (SocketAddr, CancellationToken, Running) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let stop = CancellationToken::new();
+    let limits = Limits { workspace_return, ..Limits::default() };
+    let running =
+        run_with(config(address, database), limits, SchedulerLimits::default(), listener, stop.clone());
+    (address, stop, tokio::spawn(running))
+}
+
 /// A request with a token.
 pub(crate) fn with_token<M>(message: M, token: &str) -> Request<M> {
     let mut request = Request::new(message);
@@ -107,6 +123,9 @@ fn config(address: SocketAddr, database: &Database) -> Config {
     Config {
         listen: address,
         database_url: database.url().to_owned(),
+        listener_database_url: None,
+        read_database_url: None,
+        no_statement_cache: false,
         database_connections: 6,
         anthropic_api_key: Some("test-key".to_owned()),
         anthropic_base_url: "http://127.0.0.1:9".to_owned(),
@@ -119,6 +138,8 @@ fn config(address: SocketAddr, database: &Database) -> Config {
         model_first_token_timeout: 1,
         model_silence_timeout: 2,
         queue_max: 50,
+        owner_running_max: 0,
+        organization_running_max: 0,
         file_bytes_max: 10_485_760,
         files_per_chat_max: 100,
         generate_titles: false,
@@ -126,6 +147,9 @@ fn config(address: SocketAddr, database: &Database) -> Config {
         allow_plaintext: false,
         tls_cert: None,
         tls_key: None,
+        advertise: Some(format!("http://{address}")),
+        peer_ca_cert: None,
+        metrics_listen: None,
         drain_timeout: 2,
         session_grace_ms: 500,
     }

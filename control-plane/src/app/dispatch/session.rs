@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use chatplane_domain::SessionId;
@@ -35,6 +36,11 @@ use crate::{
 /// Messages on their way to the transport. It has buffers of its own.
 const DOWN_MESSAGES_MAX: usize = 16;
 
+/// Between two tries to write a session's end: a database that restarts is back within a second.
+const CLOSE_AGAIN: Duration = Duration::from_millis(250);
+/// After some minutes of this, the sweeps end it by the clock.
+const CLOSE_TRIES_MAX: usize = 480;
+
 /// The way down to a worker.
 type Down = mpsc::Sender<Result<ToWorker, Error>>;
 
@@ -62,6 +68,9 @@ impl App {
         let session = open.session.unwrap_or_else(new_session_id);
         let (connection, leases) = self.write_opening(session, &open).await?;
         let opened = self.opened(session, &open, &leases);
+        // What others do is heard of from now on, and what they did was just read.
+        self.inner.hub.want_runnable();
+        leases.iter().for_each(|lease| self.inner.hub.want_chat(lease.chat));
         let opening = Opening {
             connection,
             slots_total: open.slots_total,
@@ -101,7 +110,11 @@ impl App {
             return Ok((1, Vec::new()));
         }
         match self.inner.store.resume_session(opening).await? {
-            Resumed::Open { connection, leases } => Ok((connection, leases)),
+            Resumed::Open { connection, leases } => {
+                // What it streams comes from here now, which no write of the chats says.
+                leases.iter().for_each(|lease| self.inner.hub.chat_changed(lease.chat));
+                Ok((connection, leases))
+            }
             Resumed::TooLate { closed_by } => {
                 let total = self.inner.scheduler.came_too_late();
                 tracing::warn!(
@@ -127,7 +140,7 @@ impl App {
                 snapshot_version: lease.snapshot_version,
                 history_version: lease.history_version,
                 last_write_no: lease.last_write.map_or(0, |write| write.write_no),
-                positions: self.inner.relay.positions(key.chat, key.fence),
+                positions: self.inner.relay.resume(key.chat, key.fence),
             }),
         };
         Opened { session, leases: open.leases.iter().map(resumed).collect() }
@@ -366,10 +379,20 @@ impl Connection {
         }
     }
 
+    /// Closes the session, and tries again while the database is away: nobody else knows that
+    /// the worker is gone, and by the clock its chats would wait until long after the outage.
+    /// It does no harm to one that has come back meanwhile, for its connection is another.
     async fn close(&self) {
-        if let Err(error) = self.app.close_session(self.session, self.connection).await {
+        for _ in 0..CLOSE_TRIES_MAX {
+            let Err(error) = self.app.close_session(self.session, self.connection).await else {
+                return;
+            };
             let cause = chain(&error);
-            tracing::warn!(%cause, "a session's end was not written; the sweeps end it");
+            tracing::warn!(%cause, "a session's end was not written; it is tried again");
+            tokio::select! {
+                () = self.app.inner.shutdown.cancelled() => return,
+                () = time::sleep(CLOSE_AGAIN) => {}
+            }
         }
     }
 }

@@ -5,15 +5,14 @@ use std::{
     collections::HashMap,
     future::Future,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    time::Duration,
 };
 
 use chatplane_domain::{Command, ExpireCause, ExpireLease, SessionId};
 use futures::{StreamExt as _, stream};
-use tokio::time::{self, Instant, MissedTickBehavior};
+use tokio::time::{self, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::lease_row;
+use super::{lease_row, sweep_clock::SweepClock};
 use crate::{
     app::{App, Error, chain::chain},
     scheduler::{Event, LeaseRow, Renewal},
@@ -22,7 +21,7 @@ use crate::{
 
 /// So many chats are swept at once: a row that somebody holds delays the others little,
 /// and sweeps leave most of the database's connections to everybody else.
-const EXPIRIES_MAX: usize = 2;
+const EXPIRIES_MAX: usize = 4;
 /// When so many chats could not be swept, more than single rows is wrong, and the rest is
 /// left to the next sweep.
 const FAILURES_MAX: usize = 8;
@@ -34,38 +33,6 @@ pub(in crate::app) enum Failure {
     Timeout,
     #[error(transparent)]
     Store(#[from] store::Error),
-}
-
-/// Whether sessions may be closed by the clock: only after one TTL of unbroken successful
-/// sweeps ⚠. An outage of the database keeps everybody from renewing, and a replica that
-/// was paused has renewed nobody; neither must end every turn at once.
-#[derive(Debug)]
-struct SweepClock {
-    ttl: Duration,
-    /// Since when sweeps have succeeded one after the other, and the last of them.
-    unbroken: Option<(Instant, Instant)>,
-}
-
-impl SweepClock {
-    fn new(ttl: Duration) -> Self {
-        Self { ttl, unbroken: None }
-    }
-
-    fn may_close(&self, now: Instant) -> bool {
-        self.unbroken.is_some_and(|(since, last)| now - since >= self.ttl && now - last < self.ttl / 2)
-    }
-
-    fn succeeded(&mut self, now: Instant) {
-        let since = match self.unbroken {
-            Some((since, last)) if now - last < self.ttl / 2 => since,
-            Some(_) | None => now,
-        };
-        self.unbroken = Some((since, now));
-    }
-
-    fn failed(&mut self) {
-        self.unbroken = None;
-    }
 }
 
 impl App {
@@ -129,11 +96,14 @@ impl App {
                 () = stop.cancelled() => return,
                 _ = due.tick() => {}
             }
-            let may_close = clock.may_close(Instant::now());
+            // The net for chats whose hint was lost.
+            self.inner.scheduler.look();
+            let asked_at = self.inner.scheduler.now();
+            let may_close = clock.may_close(asked_at);
             match self.look_for_overdue(may_close).await {
                 Ok(overdue) => {
                     // One chat that cannot be swept says nothing of who could renew.
-                    clock.succeeded(Instant::now());
+                    clock.succeeded(asked_at, self.inner.scheduler.now());
                     self.expire_all(overdue, &stop).await;
                 }
                 Err(error) => {
@@ -141,8 +111,6 @@ impl App {
                     tracing::warn!(cause = %chain(&error), "a sweep failed; the next one goes on");
                 }
             }
-            // The net for chats whose hint was lost.
-            self.inner.scheduler.look();
         }
     }
 
@@ -223,51 +191,5 @@ impl App {
     ) -> Result<T, Failure> {
         let answered = time::timeout(self.inner.scheduler.limits().statement_timeout, asked).await;
         Ok(answered.map_err(|_| Failure::Timeout)??)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Duration, Instant, SweepClock};
-
-    const TTL: Duration = Duration::from_secs(8);
-
-    fn clock_after(base: Instant, successes: std::ops::RangeInclusive<u64>) -> SweepClock {
-        let mut clock = SweepClock::new(TTL);
-        for second in successes {
-            clock.succeeded(base + Duration::from_secs(second));
-        }
-        clock
-    }
-
-    #[test]
-    fn sessions_are_closed_by_clock_only_after_a_ttl_of_unbroken_sweeps() {
-        let base = Instant::now();
-
-        assert!(!clock_after(base, 0..=7).may_close(base + Duration::from_millis(7999)));
-        assert!(clock_after(base, 0..=7).may_close(base + TTL));
-    }
-
-    #[test]
-    fn an_outage_of_the_database_starts_the_count_anew() {
-        let base = Instant::now();
-        let mut clock = clock_after(base, 0..=20);
-
-        clock.failed();
-        clock.succeeded(base + Duration::from_secs(21));
-
-        assert!(!clock.may_close(base + Duration::from_secs(22)));
-    }
-
-    #[test]
-    fn a_replica_that_was_paused_closes_nobody_when_it_wakes() {
-        let base = Instant::now();
-        let mut clock = clock_after(base, 0..=20);
-
-        let awake = base + Duration::from_secs(60);
-        assert!(!clock.may_close(awake));
-
-        clock.succeeded(awake);
-        assert!(!clock.may_close(awake + Duration::from_secs(1)));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{future::Future, time::Duration};
 
-use chatplane_domain::JournalId;
+use chatplane_domain::{JournalId, WorkspaceId};
 use futures::{Stream, StreamExt};
 use tokio::{
     sync::mpsc,
@@ -21,8 +21,9 @@ use super::{
     registry::{Attachment, OUTGOING_MAX},
 };
 use crate::{
-    app::{App, Error},
+    app::{App, Error, chain::chain},
     authz::{self, Action, Actor, Resource},
+    peers::LinkMessage,
     store::ToolDefinition,
 };
 
@@ -50,6 +51,28 @@ pub(crate) struct Attached {
     listings: Listings,
     shutdown: CancellationToken,
     ping_interval: Duration,
+    _leaving: Option<Leaving>,
+}
+
+/// Says in the row that the agent has left when it is dropped, unless it is elsewhere by then.
+struct Leaving {
+    app: App,
+    workspace: WorkspaceId,
+    registration: i64,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let (app, workspace, registration) = (self.app.clone(), self.workspace, self.registration);
+        // It has the time of one statement; a row that stays as it is costs others a question.
+        self.app.inner.scheduler.tasks().spawn(async move {
+            let inner = &app.inner;
+            let left = inner.store.detach_workspace(workspace, inner.replica, registration);
+            if let Err(error) = app.in_time(left).await {
+                tracing::debug!(%workspace, cause = %chain(&error), "that an agent left was not written");
+            }
+        });
+    }
 }
 
 impl App {
@@ -95,21 +118,24 @@ impl App {
     ) -> Result<(Attached, mpsc::Receiver<ToAgent>), Error> {
         let (inner, workspace) = (&self.inner, turn.workspace());
         let RegisterAgent { agent_version, tools, journal } = agent;
-        if !inner.store.register_workspace(workspace, &tools, journal).await? {
-            return Err(Error::WorkspaceNotFound);
-        }
+        let registered = inner.store.register_workspace(workspace, inner.replica, &tools, journal).await?;
+        let registration = registered.ok_or(Error::WorkspaceNotFound)?;
         let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
         // Before anybody else has the sender: a call that waits for the agent follows at once.
         for first in [ToAgent::Registered(workspace), ToAgent::Ping(Heartbeat::FIRST_PING)] {
             outgoing.try_send(first).expect("the queue is new and its receiver is here");
         }
-        let attachment = inner.workspaces.attach(turn, outgoing);
+        let attachment = inner.workspaces.attach(turn, outgoing, registration);
+        // An agent elsewhere is put out, and calls that wait for this one are sent to it.
+        inner.peers.tell_all(&LinkMessage::WorkspaceAttached { workspace, attachment_no: registration });
+        inner.hub.workspaces_changed();
         tracing::info!(%workspace, agent_version, tools = tools.len(), "a workspace agent has attached");
         let attached = Attached {
             attachment,
             listings: Listings::new(journal::in_store(inner.store.clone(), workspace)),
             shutdown: inner.shutdown.clone(),
             ping_interval: PING_INTERVAL,
+            _leaving: Some(Leaving { app: self.clone(), workspace, registration }),
         };
         Ok((attached, messages))
     }

@@ -1,13 +1,14 @@
 //! Tool calls on their way from a lease holder to the agent of a workspace, and back.
 //!
 //! `CallTool` is checked like a write of the holder ([`check`]), and then sent to the agent that is attached
-//! to this replica ([`registry`]). Calls have ids that last, so a call may be sent again: to an agent that
+//! to this replica ([`registry`]), or through the one that it is attached to ([`forward`]). Calls have ids that last, so a call may be sent again: to an agent that
 //! has come back ([`run`]), or for a holder that has. What a tool writes meanwhile is a preview ([`outlet`]);
 //! its result goes to whoever asked last. [`attach`] is the agent's end of all this, and [`journal`] tells the
 //! agent which of the calls that it keeps in mind are still wanted.
 
 mod attach;
 mod check;
+mod forward;
 mod journal;
 mod outlet;
 mod registering;
@@ -21,6 +22,7 @@ use futures::stream::BoxStream;
 use super::Error;
 
 pub(crate) use attach::RegisterAgent;
+pub(crate) use forward::{PeerCallError, PeerToolPiece, PeerToolStream, PeerTools};
 pub(crate) use journal::{Disposition, Verdict};
 pub(crate) use registry::Workspaces;
 

@@ -20,7 +20,7 @@ use std::{
     },
 };
 
-use chatplane_domain::{ChatId, Fence, OpenCall, WorkspaceId};
+use chatplane_domain::{CallId, ChatId, Fence, WorkspaceId};
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
     watch,
@@ -32,6 +32,7 @@ use super::{
     outlet::{Beginning, End, Outlet},
     registering::{Registering, Turn},
 };
+use crate::peers::EndedCause;
 
 /// Calls that one agent runs at a time, as many as it takes.
 pub(super) const CALLS_MAX: usize = 64;
@@ -68,6 +69,8 @@ struct Place {
 #[derive(Debug)]
 struct Agent {
     attachment_no: AttachmentNo,
+    /// Counts the workspace's registrations, at whatever replica.
+    registration: i64,
     outgoing: mpsc::Sender<ToAgent>,
     replaced: CancellationToken,
     running: HashMap<CallKey, Running>,
@@ -125,32 +128,41 @@ impl Workspaces {
         self.lock().get(&workspace).is_some_and(|place| place.agent.is_some())
     }
 
-    /// Asks the agents to stop calls that nobody waits for any more. An agent that keeps a journal goes on
-    /// with its calls when its stream breaks, so it is asked also for calls that were not sent along this one.
+    /// Asks the agents to stop calls that need not go on: see `cancel` and `settled` of theirs.
     ///
     /// It is the fast path alone: a word that does not fit an agent's queue is not said, and an agent that is
     /// not here hears it when it lists its journal.
-    pub(crate) fn cancel<'a>(&self, chat: ChatId, calls: impl IntoIterator<Item = &'a OpenCall>) {
-        self.each_agent(chat, calls, Agent::cancel);
-    }
-
-    /// Asks the agents to stop calls that have got their results while they run here: a worker that waits no
-    /// longer commits a result of its own. Most calls have ended by then, and nothing is sent for those.
-    pub(crate) fn settled<'a>(&self, chat: ChatId, calls: impl IntoIterator<Item = &'a OpenCall>) {
-        self.each_agent(chat, calls, Agent::cancel_running);
-    }
-
-    fn each_agent<'a>(
-        &self,
-        chat: ChatId,
-        calls: impl IntoIterator<Item = &'a OpenCall>,
-        stop: impl Fn(&mut Agent, CallKey),
-    ) {
+    pub(crate) fn ended(&self, chat: ChatId, calls: &[(CallId, WorkspaceId)], cause: EndedCause) {
+        let stop = match cause {
+            EndedCause::Cancelled => Agent::cancel,
+            EndedCause::Settled => Agent::cancel_running,
+        };
         let mut places = self.lock();
-        for call in calls {
-            let place = call.workspace.and_then(|workspace| places.get_mut(&workspace));
-            if let Some(agent) = place.and_then(|place| place.agent.as_mut()) {
-                stop(agent, CallKey { chat, call: call.id });
+        for (call, workspace) in calls {
+            if let Some(agent) = places.get_mut(workspace).and_then(|place| place.agent.as_mut()) {
+                stop(agent, CallKey { chat, call: *call });
+            }
+        }
+    }
+
+    /// The agents that are attached here, with their attachments' numbers.
+    pub(crate) fn attachments(&self) -> Vec<(WorkspaceId, i64)> {
+        let places = self.lock();
+        let agents = places.iter().filter_map(|(workspace, place)| Some((*workspace, place.agent.as_ref()?)));
+        agents.map(|(workspace, agent)| (workspace, agent.registration)).collect()
+    }
+
+    /// An agent of the workspace has registered at another replica: an earlier one here is put out.
+    pub(crate) fn attached_elsewhere(&self, workspace: WorkspaceId, registration: i64) {
+        let mut places = self.lock();
+        let Some(place) = places.get_mut(&workspace) else {
+            return;
+        };
+        if let Some(older) = place.agent.take_if(|agent| agent.registration < registration) {
+            older.replaced.cancel();
+            older.leave();
+            if place.changed.receiver_count() == 0 {
+                places.remove(&workspace);
             }
         }
     }
@@ -162,7 +174,12 @@ impl Workspaces {
     }
 
     /// Puts the agent whose turn it is in its place, and puts out an older one.
-    pub(super) fn attach(&self, turn: Turn, outgoing: mpsc::Sender<ToAgent>) -> Attachment {
+    pub(super) fn attach(
+        &self,
+        turn: Turn,
+        outgoing: mpsc::Sender<ToAgent>,
+        registration: i64,
+    ) -> Attachment {
         let workspace = turn.workspace();
         let attachment_no = AttachmentNo(self.shared.attachments.fetch_add(1, Ordering::Relaxed));
         let mut places = self.lock();
@@ -170,6 +187,7 @@ impl Workspaces {
         let replaced = CancellationToken::new();
         let agent = Agent {
             attachment_no,
+            registration,
             outgoing: outgoing.clone(),
             replaced: replaced.clone(),
             running: HashMap::new(),
@@ -242,6 +260,8 @@ impl Agent {
         }
     }
 
+    /// Nobody waits for the call any more. An agent that keeps a journal goes on with its calls when its
+    /// stream breaks, so it is asked also for calls that were not sent along this one.
     fn cancel(&mut self, key: CallKey) {
         if self.running.contains_key(&key) {
             self.cancel_running(key);
@@ -250,6 +270,8 @@ impl Agent {
         }
     }
 
+    /// The call has got its result; if it runs here, a worker that waits no longer has committed one of its
+    /// own. Most calls have ended by then, and nothing is sent for those.
     fn cancel_running(&mut self, key: CallKey) {
         if let Some(running) = self.running.get_mut(&key)
             && !running.cancelled

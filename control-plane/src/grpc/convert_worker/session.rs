@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use chatplane_proto::{chat::v1 as chat, worker::v1 as proto};
+use chatplane_proto::worker::v1 as proto;
 
-use super::{call_id, convert, jobs::job, key_of, lease_key, millis, session_id, turn::lease};
+use super::{
+    convert::{self, LivePart},
+    jobs::job,
+    key_of, lease_key, millis, session_id,
+    turn::lease,
+};
 use crate::{
     app::{Error, OpenSession},
-    relay::{PartHeader, PartKind, PartOffset, StreamId, StreamKind},
     scheduler::{FromWorker, LeaseKey, Opened, ResumedLease, ToWorker},
 };
 
@@ -59,7 +63,7 @@ pub(crate) fn from_worker(request: proto::SessionRequest) -> Result<FromWorker, 
         Some(Message::LivePartAppend(append)) => part_append(append),
         Some(Message::LiveStreamClosed(closed)) => Ok(FromWorker::StreamClosed {
             lease: lease_key("live_stream_closed.lease", closed.lease)?,
-            stream: stream_id("live_stream_closed.stream", closed.stream)?,
+            stream: convert::live_stream_id("live_stream_closed.stream", closed.stream)?,
         }),
         Some(Message::Draining(proto::Draining {})) => Ok(FromWorker::Draining),
     }
@@ -67,38 +71,9 @@ pub(crate) fn from_worker(request: proto::SessionRequest) -> Result<FromWorker, 
 
 fn part_started(started: proto::LivePartStarted) -> Result<FromWorker, Error> {
     let lease = lease_key("live_part_started.lease", started.lease)?;
-    let part = started
-        .part_started
-        .ok_or_else(|| Error::invalid("live_part_started.part_started", "it is required"))?;
-    let kind = match chat::PartKind::try_from(part.kind) {
-        Ok(chat::PartKind::Text) => PartKind::Text,
-        Ok(chat::PartKind::Reasoning) => PartKind::Reasoning,
-        Ok(chat::PartKind::ToolCall) => PartKind::ToolCall,
-        Ok(chat::PartKind::ToolOutput) => PartKind::ToolOutput,
-        Ok(chat::PartKind::Summary) => PartKind::Summary,
-        Ok(chat::PartKind::Unspecified) | Err(_) => {
-            return Err(Error::invalid("live_part_started.part_started.kind", "it is unknown"));
-        }
-    };
-    let call =
-        part.call.map(|call| call_id("live_part_started.part_started.call", Some(call))).transpose()?;
-    let stream_kind = match (kind, call) {
-        (PartKind::ToolOutput, Some(call)) => StreamKind::Call(call),
-        (PartKind::Text | PartKind::Reasoning | PartKind::ToolCall, None) => StreamKind::Answer,
-        (PartKind::Summary, None) => StreamKind::Summary,
-        (PartKind::ToolOutput, None)
-        | (PartKind::Text | PartKind::Reasoning | PartKind::ToolCall | PartKind::Summary, Some(_)) => {
-            let description = "it is set on tool output, and only there";
-            return Err(Error::invalid("live_part_started.part_started.call", description));
-        }
-    };
-    Ok(FromWorker::PartStarted {
-        lease,
-        stream: stream_id("live_part_started.part_started.stream", part.stream)?,
-        stream_kind,
-        part: index("live_part_started.part_started.part", part.part.into())?,
-        header: PartHeader { kind, tool_name: part.tool_name },
-    })
+    let live = convert::live_part("live_part_started.part_started", started.part_started)?;
+    let LivePart { stream, stream_kind, part, header } = live;
+    Ok(FromWorker::PartStarted { lease, stream, stream_kind, part, header })
 }
 
 fn part_append(append: proto::LivePartAppend) -> Result<FromWorker, Error> {
@@ -111,11 +86,8 @@ fn part_append(append: proto::LivePartAppend) -> Result<FromWorker, Error> {
     }
     Ok(FromWorker::PartAppend {
         lease,
-        stream: stream_id("live_part_append.part_append.stream", part.stream)?,
-        at: PartOffset {
-            part: index("live_part_append.part_append.part", part.part.into())?,
-            offset: index("live_part_append.part_append.offset", part.offset)?,
-        },
+        stream: convert::live_stream_id("live_part_append.part_append.stream", part.stream)?,
+        at: convert::live_offset("live_part_append.part_append", part.part, part.offset)?,
         data: part.data,
     })
 }
@@ -125,18 +97,6 @@ fn lease_keys(field: &str, keys: Vec<proto::LeaseKey>) -> Result<BTreeSet<LeaseK
         return Err(Error::invalid(field, format!("at most {LEASES_MAX} leases")));
     }
     keys.into_iter().map(|key| lease_key(field, Some(key))).collect()
-}
-
-fn stream_id(field: &str, stream: Option<chat::StreamId>) -> Result<StreamId, Error> {
-    let stream = stream.ok_or_else(|| Error::invalid(field, "it is required"))?;
-    if stream.base_version < 1 || stream.index < 0 {
-        return Err(Error::invalid(field, "base_version is a version, index counts up from 0"));
-    }
-    Ok(StreamId { base_version: stream.base_version, index: stream.index })
-}
-
-fn index(field: &str, number: i64) -> Result<usize, Error> {
-    usize::try_from(number).map_err(|_| Error::invalid(field, "it counts up from 0"))
 }
 
 // To workers.
@@ -175,7 +135,7 @@ fn resumed_lease(resumed: ResumedLease) -> proto::ResumedLease {
         return proto::ResumedLease { lease, lost: true, ..proto::ResumedLease::default() };
     };
     let positions = alive.positions.into_iter().map(|position| proto::LivePosition {
-        stream: Some(stream_of(position.stream)),
+        stream: Some(convert::stream_id(position.stream)),
         part: i32::try_from(position.end.part).unwrap_or(i32::MAX),
         offset: i64::try_from(position.end.offset).unwrap_or(i64::MAX),
     });
@@ -188,8 +148,4 @@ fn resumed_lease(resumed: ResumedLease) -> proto::ResumedLease {
         last_write_no: alive.last_write_no,
         positions: positions.collect(),
     }
-}
-
-fn stream_of(stream: StreamId) -> chat::StreamId {
-    chat::StreamId { base_version: stream.base_version, index: stream.index }
 }

@@ -24,7 +24,7 @@ use self::{
     fold::{Fold, Pictures, Preview, PreviewPart},
     worker::Worker,
 };
-use super::{convert, part_kind, response};
+use super::{convert, response};
 use crate::{
     relay::{LiveStreams, StreamId, StreamKind, char_boundary},
     store::{SyncFrom, SyncPage},
@@ -387,7 +387,7 @@ impl World {
                 let whole = char_boundary(part.bytes(), usize::MAX);
                 let end = if header.kind.is_text() { whole } else { part.bytes().len() };
                 PreviewPart {
-                    kind: part_kind(header.kind),
+                    kind: convert::part_kind(header.kind),
                     tool_name: header.tool_name.clone(),
                     bytes: part.bytes()[..end].to_vec(),
                 }

@@ -21,6 +21,7 @@
 //!   as the database has them, and is the net for whatever was lost on the way: a lease
 //!   nobody delivered, a stop or an edit whose hint went missing, a lease that ended.
 //!   Only what was known before the question was asked may be judged by its answer ⚠.
+//!   After a hint of another replica the same is asked of single chats.
 //! - **Grace.** A stream that breaks leaves the worker a moment to come back, here or
 //!   elsewhere. Then the session is closed, where its row still names this connection.
 //!
@@ -39,6 +40,7 @@ use std::{
     time::Duration,
 };
 
+use chatplane_domain::{ChatId, Fence};
 use held::{Held, Standing};
 pub(crate) use protocol::{Action, Event, HangUp, LeaseKey, LeaseRow, Opening, SettingsMark, Timing};
 
@@ -108,6 +110,11 @@ impl Session {
         self.connection
     }
 
+    /// How many chats its worker runs at a time.
+    pub(crate) fn slots_total(&self) -> usize {
+        self.slots_total
+    }
+
     /// How many chats may be offered to it now.
     pub(crate) fn free_slots(&self, now: Duration) -> usize {
         if !self.is_available(now) {
@@ -142,6 +149,17 @@ impl Session {
     /// Whether the database gave the session this lease, as far as is known here.
     pub(crate) fn has_lease(&self, key: LeaseKey) -> bool {
         self.leases.get(&key).is_some_and(|held| held.is_given)
+    }
+
+    /// The leases of a chat, as far as is known here: while one lease follows another, two.
+    pub(crate) fn leases_of(&self, chat: ChatId) -> impl Iterator<Item = LeaseKey> {
+        let key = |fence| LeaseKey { chat, fence: Fence(fence) };
+        self.leases.range(key(i64::MIN)..=key(i64::MAX)).map(|(key, _)| *key)
+    }
+
+    /// All leases, as far as is known here.
+    pub(crate) fn leases(&self) -> impl Iterator<Item = LeaseKey> {
+        self.leases.keys().copied()
     }
 
     /// Whether a lease that was read shall still be sent.
@@ -193,7 +211,13 @@ impl Session {
             Event::WorkerDrains => self.draining = true,
             Event::ReplicaDrains => self.drain(),
             Event::StreamBroken => self.break_off(now),
-            Event::Renewed { asked_at, rows } => self.renewed(now, asked_at, &rows),
+            Event::Renewed { asked_at, rows } => {
+                self.renewed_at = asked_at;
+                self.compare(now, asked_at, &rows, |_| true);
+            }
+            Event::LeaseRead { asked_at, chat, row } => {
+                self.compare(now, asked_at, row.as_slice(), |key| key.chat == chat);
+            }
             Event::NotRenewed => {
                 self.end();
                 self.push(Action::HangUp(HangUp::SessionLost));
@@ -281,14 +305,21 @@ impl Session {
         self.outbox.splice(0..0, previous.outbox);
     }
 
-    fn renewed(&mut self, now: Duration, asked_at: Duration, rows: &[LeaseRow]) {
-        self.renewed_at = asked_at;
+    /// Compares what is known here with the answer of the database. `was_asked` says of which
+    /// leases the answer knows at all.
+    fn compare(
+        &mut self,
+        now: Duration,
+        asked_at: Duration,
+        rows: &[LeaseRow],
+        was_asked: impl Fn(&LeaseKey) -> bool,
+    ) {
         let given: BTreeSet<LeaseKey> = rows.iter().map(|row| row.key).collect();
         let ended: Vec<LeaseKey> = self
             .leases
             .iter()
             // The answer knows nothing of a lease that was made after the question.
-            .filter(|(key, held)| held.known_since < asked_at && !given.contains(key))
+            .filter(|(key, held)| was_asked(key) && held.known_since < asked_at && !given.contains(key))
             .map(|(key, _)| *key)
             .collect();
         for key in ended {

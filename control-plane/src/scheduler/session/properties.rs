@@ -37,6 +37,10 @@ enum Step {
     AskRenewal,
     /// A renewal is answered.
     AnswerRenewal,
+    /// A lease is asked for, after a hint of another replica.
+    AskLease(usize),
+    /// That is answered.
+    AnswerLease,
     /// The stream breaks, and the worker resumes here.
     Reconnect,
     /// The worker stops or goes on.
@@ -56,6 +60,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (which, any::<bool>()).prop_map(|(which, hint)| Step::EndElsewhere { which, hint }),
         2 => Just(Step::AskRenewal),
         2 => Just(Step::AnswerRenewal),
+        2 => which.prop_map(Step::AskLease),
+        2 => Just(Step::AnswerLease),
         1 => Just(Step::Reconnect),
         1 => any::<bool>().prop_map(Step::Freeze),
     ]
@@ -95,6 +101,7 @@ struct World {
     done: BTreeSet<LeaseKey>,
     is_frozen: bool,
     asked: Option<(Duration, Vec<LeaseRow>)>,
+    asked_leases: VecDeque<(Duration, ChatId, Option<LeaseRow>)>,
     unanswered_pings: u32,
 }
 
@@ -122,6 +129,7 @@ impl World {
             done: BTreeSet::new(),
             is_frozen: false,
             asked: None,
+            asked_leases: VecDeque::new(),
             unanswered_pings: 0,
         }
     }
@@ -179,6 +187,19 @@ impl World {
             Step::AnswerRenewal => {
                 if let Some((asked_at, rows)) = self.asked.take() {
                     self.handle(Event::Renewed { asked_at, rows });
+                }
+            }
+            Step::AskLease(which) => {
+                // Of a chat that is leased, or that was.
+                let chats = self.rows.keys().chain(&self.done).map(|key| key.chat).collect::<BTreeSet<_>>();
+                if let Some(chat) = chats.iter().nth(which % chats.len().max(1)) {
+                    let row = self.rows.values().find(|row| row.key.chat == *chat).copied();
+                    self.asked_leases.push_back((self.now, *chat, row));
+                }
+            }
+            Step::AnswerLease => {
+                if let Some((asked_at, chat, row)) = self.asked_leases.pop_front() {
+                    self.handle(Event::LeaseRead { asked_at, chat, row });
                 }
             }
             Step::Reconnect => self.reconnect(),
@@ -318,6 +339,7 @@ impl World {
         self.up.clear();
         self.reading.clear();
         self.asked = None;
+        self.asked_leases.clear();
         self.unanswered_pings = 0;
         let listed: BTreeSet<LeaseKey> = self.work.keys().copied().collect();
         let rows: Vec<LeaseRow> = self.rows.values().copied().collect();

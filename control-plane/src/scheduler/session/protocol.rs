@@ -93,6 +93,9 @@ pub(crate) enum Event {
     StreamBroken,
     /// The session was renewed by a question asked then; these are its leases.
     Renewed { asked_at: Duration, rows: Vec<LeaseRow> },
+    /// The lease of one chat was read by a question asked then; none where the chat is not
+    /// leased to this session.
+    LeaseRead { asked_at: Duration, chat: ChatId, row: Option<LeaseRow> },
     /// The database does not have the session as this connection any more.
     NotRenewed,
     /// A write gave the session a lease.

@@ -312,6 +312,58 @@ fn a_renewal_that_was_asked_before_a_lease_was_made_says_nothing_of_it() {
 }
 
 #[test]
+fn a_lease_that_was_read_after_a_hint_tells_the_worker_what_a_renewal_would() {
+    let mut session = holding(key(1));
+    let stopped = LeaseRow { interrupting: true, snapshot_version: 5, ..row(key(1)) };
+
+    session.handle(at(500), Event::LeaseRead { asked_at: at(499), chat: key(1).chat, row: Some(stopped) });
+    session.handle(at(600), Event::LeaseRead { asked_at: at(599), chat: key(1).chat, row: None });
+
+    let actions = session.take_actions();
+    assert_eq!(actions, [Action::DropStreams(key(1)), Action::SendLost(key(1))], "what ended needs no stop");
+    let mut session = holding(key(1));
+    session.handle(at(500), Event::LeaseRead { asked_at: at(499), chat: key(1).chat, row: Some(stopped) });
+    assert_eq!(session.take_actions(), [Action::SendInterrupt { key: key(1), version: 6 }]);
+}
+
+#[test]
+fn a_lease_that_was_read_says_nothing_of_other_chats_nor_of_a_renewal() {
+    let mut session = holding(key(1));
+
+    session.handle(at(700), Event::LeaseRead { asked_at: at(699), chat: key(2).chat, row: None });
+    session.handle(at(1000), Event::Tick);
+
+    assert_eq!(session.take_actions(), [ping(1, 1000)]);
+    assert!(session.has_lease(key(1)));
+}
+
+#[test]
+fn a_lease_that_was_made_after_the_question_is_not_judged_by_its_answer() {
+    let mut session = holding(key(1));
+    session.handle(at(600), Event::Granted(key(2)));
+    session.take_actions();
+
+    session.handle(at(601), Event::LeaseRead { asked_at: at(599), chat: key(2).chat, row: None });
+
+    assert_eq!(session.take_actions(), []);
+    assert!(session.has_lease(key(2)));
+}
+
+#[test]
+fn the_next_lease_of_the_same_chat_follows_the_one_that_has_ended() {
+    let mut session = holding(key(1));
+    let next = LeaseKey { fence: Fence(2), ..key(1) };
+
+    session.handle(at(500), Event::LeaseRead { asked_at: at(499), chat: next.chat, row: Some(row(next)) });
+
+    assert_eq!(
+        session.take_actions(),
+        [Action::DropStreams(key(1)), Action::SendLost(key(1)), Action::Deliver(next)]
+    );
+    assert_eq!(session.leases_of(next.chat).collect::<Vec<_>>(), [next]);
+}
+
+#[test]
 fn a_lease_that_only_the_worker_knows_of_is_not_one() {
     let mut session = open(&[], &[]);
     session.handle(at(1), Event::LeasesChanged(set(&[key(1)])));

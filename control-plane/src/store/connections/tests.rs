@@ -2,7 +2,8 @@ mod proxy;
 
 use std::future::pending;
 
-use futures::future::join_all;
+use futures::{FutureExt as _, future::join_all};
+use sqlx::Connection as _;
 
 use self::proxy::Proxy;
 use super::*;
@@ -13,9 +14,13 @@ const USE_MAX: Duration = Duration::from_secs(2);
 /// Longer than anything takes; a test that reaches it has failed.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+fn uses(use_max: Duration) -> Use<'static> {
+    Use { front: Front::None, settings: Vec::new(), reads: Reads::Committed, use_max }
+}
+
 async fn connections(connections_max: u32) -> Connections {
     let options = database().await.parse().expect("the launcher gives a URL");
-    Connections::open(options, connections_max, USE_MAX).await.expect("the database is there")
+    Connections::open(options, connections_max, &uses(USE_MAX)).await.expect("the database is there")
 }
 
 /// So many connections through a proxy, open and waiting.
@@ -23,7 +28,7 @@ async fn through_a_proxy(connections_max: u32, use_max: Duration) -> (Proxy, Con
     let options: PgConnectOptions = database().await.parse().expect("the launcher gives a URL");
     let proxy = Proxy::before(&options);
     let options = options.socket(proxy.directory());
-    let connections = Connections::open(options, connections_max, use_max).await.expect("it answers");
+    let connections = Connections::open(options, connections_max, &uses(use_max)).await.expect("it answers");
     let held = join_all((0..connections_max).map(|_| connections.acquire())).await;
     held.into_iter().for_each(|connection| connection.expect("there are as many").keep());
     (proxy, connections)
@@ -66,6 +71,28 @@ async fn a_statement_that_fails_or_is_given_up_leaves_nothing_behind() {
 
     assert!(failed.is_err());
     assert!(!left.expect("the connection answers the one who asks now"), "it was rolled back");
+}
+
+#[tokio::test]
+async fn what_is_answered_after_a_transaction_was_given_up_while_it_began_is_committed() {
+    let url = database().await;
+    let open = async || {
+        let options = url.parse().expect("the launcher gives a URL");
+        Connections::open(options, 1, &uses(USE_MAX)).await.expect("the database is there")
+    };
+    let (connections, another) = (open().await, open().await);
+    let before = server_process(&connections).await.expect("it answers");
+    let mut given_up = connections.acquire().await.expect("there is one");
+    // Now and then the server is quicker than the look for its answer.
+    while given_up.begin().now_or_never().is_some() {}
+    drop(given_up);
+
+    sqlx::query("create table accepted ()").execute(&connections).await.expect("it answers");
+
+    let is_there: Result<bool, _> =
+        sqlx::query_scalar("select to_regclass('accepted') is not null").fetch_one(&another).await;
+    assert!(is_there.expect("it answers"), "others see it");
+    assert_eq!(server_process(&connections).await.expect("it answers"), before, "it is good for more");
 }
 
 #[tokio::test]
@@ -171,4 +198,40 @@ async fn silent_connections_do_not_keep_a_replica_from_stopping() {
     closed.expect("it has a deadline");
     assert!(server_process(&connections).await.is_err());
     in_use.abort();
+}
+
+#[tokio::test]
+async fn behind_a_pooler_each_use_has_its_settings_and_forgets_what_was_prepared() {
+    let options: PgConnectOptions = database().await.parse().expect("the launcher gives a URL");
+    let settings = vec![("lock_timeout", "3s"), ("plan_cache_mode", "force_generic_plan")];
+    let behind = |reads| Use { front: Front::Pooler, settings: settings.clone(), reads, use_max: USE_MAX };
+    let writes = Connections::open(options.clone(), 1, &behind(Reads::Committed)).await.expect("it answers");
+    let reads = Connections::lazy(options, 1, &behind(Reads::Snapshot));
+    let prepared = "select count(*) from pg_prepared_statements";
+
+    for _ in 0..3 {
+        let (timeout, count): (String, i64) = sqlx::query_as(
+            "select current_setting('lock_timeout'), (select count(*) from pg_prepared_statements)",
+        )
+        .fetch_one(&writes)
+        .await
+        .expect("it answers");
+        assert_eq!((timeout.as_str(), count), ("3s", 1), "what an earlier use has prepared is gone");
+    }
+    let nested = writes.with(async |connection: &mut PgConnection| {
+        let mut within = connection.begin().await?;
+        sqlx::query("create table kept ()").execute(&mut *within).await?;
+        within.commit().await?;
+        let within = connection.begin().await?;
+        within.rollback().await
+    });
+    nested.await.expect("transactions of a use are savepoints of its own");
+    assert_eq!(
+        sqlx::query("select from kept").execute(&writes).await.expect("it is there").rows_affected(),
+        0
+    );
+    let refused = sqlx::query("create table refused ()").execute(&reads).await;
+    assert!(refused.is_err(), "lists only read");
+    let count: i64 = sqlx::query_scalar(prepared).fetch_one(&reads).await.expect("a refusal breaks nothing");
+    assert_eq!(count, 1);
 }

@@ -4,15 +4,20 @@ use sqlx::{PgPool, Row as _, postgres::PgPoolOptions};
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::{limits::Limits, store::DEFAULT_ORGANIZATION, testing::database};
+use crate::{
+    limits::Limits,
+    store::{DEFAULT_ORGANIZATION, Database},
+    testing::database,
+};
 
 /// Longer than anything takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 async fn world() -> (Store, PgPool, UserId) {
     let url = database().await;
-    let store =
-        Store::connect(&url, 4, Limits::default().database_use_max).await.expect("the database answers");
+    let store = Store::connect(Database::at(&url, 4, Limits::default().database_use_max))
+        .await
+        .expect("the database answers");
     let user = UserId(Uuid::now_v7());
     store.create_user(user, DEFAULT_ORGANIZATION, "user", false).await.expect("the user is new");
     let pool = PgPoolOptions::new().connect(&url).await.expect("the database answers");

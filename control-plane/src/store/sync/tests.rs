@@ -8,12 +8,13 @@ use chatplane_domain::{
 };
 use uuid::Uuid;
 
-use super::{QueuePosition, QueueThrough, RowPosition, SyncFrom};
+use super::{QueuePosition, QueueThrough, RowPosition, SyncFrom, WatchedVersions};
 use crate::{
+    caps::Caps,
     limits::Limits,
     store::{
-        Ask, DEFAULT_ORGANIZATION, MessageChange, MetadataView, NewChat, PendingCall, QueueChange, Store,
-        SyncPage, Transacted,
+        Ask, DEFAULT_ORGANIZATION, Database, MessageChange, MetadataView, NewChat, PendingCall, QueueChange,
+        Store, SyncPage, Transacted,
     },
     testing::database,
 };
@@ -29,12 +30,12 @@ struct World {
 }
 
 async fn world() -> World {
-    let store = Store::connect(&database().await, 2, Limits::default().database_use_max)
+    let store = Store::connect(Database::at(&database().await, 2, Limits::default().database_use_max))
         .await
         .expect("the database answers");
     let user = UserId(Uuid::now_v7());
     store.create_user(user, DEFAULT_ORGANIZATION, "user", false).await.expect("the user is new");
-    let beginning = store.beginning::<Rejection>(user, DEFAULT_ORGANIZATION, None).await;
+    let beginning = store.beginning::<Rejection>(user, DEFAULT_ORGANIZATION, None, Caps::default()).await;
     let beginning = beginning.expect("the database answers");
     let (now, turn_settings) = (beginning.now, beginning.turn_settings);
     let chat = ChatId(Uuid::now_v7());
@@ -368,5 +369,6 @@ async fn versions_are_read_for_many_chats_at_once() {
     let world = world().await;
     let chats = [world.chat, ChatId(Uuid::now_v7())];
     let versions = world.store.versions(&chats).await.expect("it answers");
-    assert_eq!(versions, [(world.chat, (2, 1))]);
+    let expected = WatchedVersions { snapshot: 2, metadata: 1, connection: None };
+    assert_eq!(versions, [(world.chat, expected)]);
 }

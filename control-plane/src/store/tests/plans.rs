@@ -58,8 +58,8 @@ async fn instructions_are_found_among_thousands_of_covered_messages_without_read
     let history = lease.versions.history;
 
     let read = include_str!("../read_chat.sql");
-    let types = "uuid, uuid, uuid, bigint, bigint, boolean, uuid, uuid";
-    let values = format!("'{}', null, null, 1000, 500, true, null, null", chat.0);
+    let types = "uuid, uuid, uuid, bigint, bigint, boolean, uuid, uuid, boolean";
+    let values = format!("'{}', null, null, 1000, 500, true, null, null, false", chat.0);
     let read = explained(&world, read, types, &values).await;
     let page = include_str!("../turn_page.sql");
     let types = "uuid, bigint, uuid, bigint, bigint, bigint, bigint, bigint, bigint";

@@ -4,12 +4,16 @@ mod statements;
 
 use chatplane_domain::{CallKind, ChatId, MessageId, NextStep};
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::world::{World, applied, call, text, world};
-use crate::store::{
-    Ask, DEFAULT_ORGANIZATION, FeedAspects, FeedEntry, FeedFrom, FeedPosition, FeedSnapshot, MetadataLocks,
-    MetadataUpdate, MetadataWrite, ReadTo,
+use crate::{
+    store::{
+        Ask, DEFAULT_ORGANIZATION, FeedAspects, FeedEntry, FeedFrom, FeedPosition, FeedSnapshot,
+        MetadataLocks, MetadataUpdate, MetadataWrite, ReadTo, Store,
+    },
+    testing::database,
 };
 
 const CREATE: &str = include_str!("release_before/create.sql");
@@ -354,4 +358,17 @@ async fn the_triggers_leave_this_release_alone() {
     world.edit(chat, 1, "instead").await.expect("it is edited");
 
     assert_eq!(world.count("select count(*) from search_backlog").await, 0);
+}
+
+#[tokio::test]
+async fn a_replica_starts_again_while_the_next_release_has_changed_the_schema() {
+    let url = database().await;
+    let mut connection = PgConnection::connect(&url).await.expect("the database is there");
+    let next = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+                values (9999, 'of the next release', true, '', 0)";
+    sqlx::query(next).execute(&mut connection).await.expect("it is noted");
+
+    let migrated = Store::migrate(&url).await;
+
+    assert!(migrated.is_ok(), "{migrated:?}");
 }

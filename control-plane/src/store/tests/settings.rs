@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use chatplane_domain::{ChatId, ClientTool, Command, ConfigureChat, Rejection, SessionId};
 use uuid::Uuid;
 
-use super::world::{World, applied, leased, run, tool, world};
+use super::world::{World, applied, claimable, leased, run, tool, world};
 use crate::{
+    caps::Caps,
     scheduler::SettingsMark,
     store::{Ask, DEFAULT_ORGANIZATION, ModelRow, Put, Snapshot, ThresholdRow, TurnSettings},
 };
@@ -55,7 +56,8 @@ async fn a_history_is_summarized_as_its_owner_says_or_the_model_or_its_size() {
         [0, 1, 2].map(|index: usize| settings.compaction_threshold_percent(&models[index]))
     };
     let beginning = async || {
-        let beginning = world.store.beginning::<Rejection>(world.user, DEFAULT_ORGANIZATION, None).await;
+        let beginning =
+            world.store.beginning::<Rejection>(world.user, DEFAULT_ORGANIZATION, None, Caps::default()).await;
         beginning.expect("it answers").turn_settings
     };
 
@@ -109,7 +111,7 @@ async fn a_turns_settings_come_with_its_input_and_only_then() {
         world.settings(chat, holder.clone()).await,
     ];
     let claim = |snapshot: &Snapshot| run(snapshot, Command::Lease(SessionId(Uuid::now_v7())));
-    let claimed = leased(world.store.claim(1024, &[], claim).await);
+    let claimed = leased(world.store.claim(claimable(&[]), claim).await);
     let held = [world.settings(chat, may_lease).await, world.settings(chat, holder).await];
 
     assert_eq!(free, [None, Some(expected.clone()), None]);
@@ -135,7 +137,8 @@ async fn a_lease_that_comes_with_new_tools_brings_them() {
 async fn creating_a_chat_begins_with_what_the_operator_and_the_user_say() {
     let world = world().await;
     let begin = async || {
-        let beginning = world.store.beginning::<Rejection>(world.user, DEFAULT_ORGANIZATION, None).await;
+        let beginning =
+            world.store.beginning::<Rejection>(world.user, DEFAULT_ORGANIZATION, None, Caps::default()).await;
         beginning.expect("it answers")
     };
 

@@ -15,10 +15,11 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
+    caps::Caps,
     limits::Limits,
     store::{
-        Applied, Ask, ChatView, Claim, ClaimError, DEFAULT_ORGANIZATION, FileView, MessageView, MetadataView,
-        NewChat, Request, Snapshot, Store, TransactError, Transacted,
+        Applied, Ask, ChatView, Claim, ClaimError, Claimable, DEFAULT_ORGANIZATION, Database, FileView,
+        MessageView, MetadataView, NewChat, Request, Snapshot, Store, TransactError, Transacted,
     },
     testing::database,
 };
@@ -36,8 +37,9 @@ pub(super) struct World {
 
 pub(super) async fn world() -> World {
     let url = database().await;
-    let store =
-        Store::connect(&url, 4, Limits::default().database_use_max).await.expect("the database answers");
+    let store = Store::connect(Database::at(&url, 4, Limits::default().database_use_max))
+        .await
+        .expect("the database answers");
     let user = UserId(Uuid::now_v7());
     store.create_user(user, DEFAULT_ORGANIZATION, "user", false).await.expect("the user is new");
     // The store keeps its connections to itself.
@@ -74,7 +76,8 @@ impl World {
     }
 
     pub(super) async fn create(&self, new: CreateChat, ask: &Ask) -> Outcome {
-        let beginning = self.store.beginning::<Rejection>(self.user, DEFAULT_ORGANIZATION, None).await?;
+        let beginning =
+            self.store.beginning::<Rejection>(self.user, DEFAULT_ORGANIZATION, None, Caps::default()).await?;
         let context = Context { now: beginning.now, queue_max: 3, lease_offer: None };
         let decision = create(new, context);
         let metadata =
@@ -325,6 +328,11 @@ pub(super) fn applied(outcome: Outcome) -> Box<Applied> {
         Transacted::Applied(applied) => applied,
         Transacted::Replayed(_) => panic!("it is no repeat"),
     }
+}
+
+/// Whatever chat waits longest.
+pub(super) fn claimable(but: &[ChatId]) -> Claimable<'_> {
+    Claimable { but, after: UserId(Uuid::nil()), caps: Caps::default(), turn_bytes_max: 1024 }
 }
 
 pub(super) fn leased(claimed: Result<Claim, ClaimError<Rejection>>) -> Box<Applied> {

@@ -6,7 +6,7 @@ use chatplane_domain::{
 };
 use uuid::Uuid;
 
-use super::world::{applied, call, call_of, held, leased, run, step, summary, text, tool, world};
+use super::world::{applied, call, call_of, claimable, held, leased, run, step, summary, text, tool, world};
 use crate::store::{
     Ask, Claim, Error, MessageBounds, ModelCall, Reply, Request, Snapshot, TransactError, Transacted,
 };
@@ -170,15 +170,15 @@ async fn a_claim_takes_no_chat_that_somebody_is_taking_and_reads_it_after_its_lo
         .expect("the row is locked");
 
     let lease = |snapshot: &Snapshot| run(snapshot, Command::Lease(session));
-    let claimed = leased(world.store.claim(1024, &[], lease).await);
+    let claimed = leased(world.store.claim(claimable(&[]), lease).await);
     assert_eq!(claimed.decision.chat.id, second);
-    let none = world.store.claim(1024, &[], lease).await;
+    let none = world.store.claim(claimable(&[]), lease).await;
     assert!(matches!(none, Ok(Claim::Nothing)), "{none:?}");
 
     other.rollback().await.expect("the lock is given back");
-    let none = world.store.claim(1024, &[first], lease).await;
+    let none = world.store.claim(claimable(&[first]), lease).await;
     assert!(matches!(none, Ok(Claim::Nothing)), "{none:?}");
-    let claimed = leased(world.store.claim(1024, &[second], lease).await);
+    let claimed = leased(world.store.claim(claimable(&[second]), lease).await);
     assert_eq!(claimed.decision.chat.id, first);
     assert_eq!(claimed.snapshot.turn_input.as_ref().map(Vec::len), Some(1));
 }

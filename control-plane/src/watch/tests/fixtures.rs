@@ -166,6 +166,7 @@ pub(super) fn page(snapshot: i64, history: i64, fence: Option<i64>) -> SyncPage 
             archive_time: None,
         },
         open_calls: Vec::new(),
+        live_at: None,
         messages: Vec::new(),
         start: RowPosition::START,
         queue: Vec::new(),

@@ -17,9 +17,12 @@ const LONG: Duration = Duration::from_secs(60);
 fn attach(workspaces: &Workspaces, ping_interval: Duration) -> (Attached, mpsc::Receiver<ToAgent>) {
     let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
     let turn = workspaces.registering(WORKSPACE).now_or_never().unwrap();
-    let attachment = workspaces.attach(turn, outgoing);
+    let attachment = workspaces.attach(turn, outgoing, 0);
     let listings = Listings::new(Box::new(|_| pending().boxed()));
-    (Attached { attachment, listings, shutdown: CancellationToken::new(), ping_interval }, messages)
+    (
+        Attached { attachment, listings, shutdown: CancellationToken::new(), ping_interval, _leaving: None },
+        messages,
+    )
 }
 
 #[tokio::test]

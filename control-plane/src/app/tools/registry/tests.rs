@@ -1,7 +1,7 @@
 //! The registry, with the agents' queues at hand.
 
 use bytes::Bytes;
-use chatplane_domain::{CallId, CallKind, MessageId};
+use chatplane_domain::{CallId, MessageId};
 use futures::FutureExt;
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ struct Scene {
 fn attach(workspaces: &Workspaces) -> (Attachment, mpsc::Receiver<ToAgent>) {
     let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
     let turn = workspaces.registering(WORKSPACE).now_or_never().unwrap();
-    (workspaces.attach(turn, outgoing), queue)
+    (workspaces.attach(turn, outgoing, 0), queue)
 }
 
 fn scene() -> Scene {
@@ -43,13 +43,17 @@ fn sending(index: i32, fence: i64) -> Sending {
     }
 }
 
-fn open(index: i32) -> OpenCall {
-    OpenCall {
-        id: key(index).call,
-        tool_name: "read_file".to_owned(),
-        kind: CallKind::Worker,
-        workspace: Some(WORKSPACE),
-        journal: None,
+fn open(index: i32) -> (CallId, WorkspaceId) {
+    (key(index).call, WORKSPACE)
+}
+
+impl Scene {
+    fn cancel(&self, calls: &[(CallId, WorkspaceId)]) {
+        self.workspaces.ended(CHAT, calls, EndedCause::Cancelled);
+    }
+
+    fn settled(&self, calls: &[(CallId, WorkspaceId)]) {
+        self.workspaces.ended(CHAT, calls, EndedCause::Settled);
     }
 }
 
@@ -129,8 +133,8 @@ fn an_agent_that_asks_to_register_later_waits_for_the_earlier_one_and_replaces_i
     let mut later = Box::pin(workspaces.registering(WORKSPACE));
     assert!((&mut later).now_or_never().is_none());
 
-    let earlier = workspaces.attach(earlier, outgoing.clone());
-    let later = workspaces.attach(later.now_or_never().unwrap(), outgoing);
+    let earlier = workspaces.attach(earlier, outgoing.clone(), 0);
+    let later = workspaces.attach(later.now_or_never().unwrap(), outgoing, 0);
 
     assert!(earlier.replaced.is_cancelled());
     assert!(!later.replaced.is_cancelled());
@@ -253,8 +257,8 @@ fn a_cancelled_call_is_cancelled_once_and_keeps_its_place_until_it_ends() {
     scene.sent();
 
     for _ in 0..2 {
-        scene.workspaces.cancel(CHAT, [&open(0)]);
-        scene.workspaces.settled(CHAT, [&open(0)]);
+        scene.cancel(&[open(0)]);
+        scene.settled(&[open(0)]);
     }
 
     assert_eq!(scene.sent(), vec![ToAgent::CancelTool(key(0))]);
@@ -264,10 +268,9 @@ fn a_cancelled_call_is_cancelled_once_and_keeps_its_place_until_it_ends() {
 #[test]
 fn a_call_that_may_run_since_an_earlier_stream_is_cancelled_too_at_its_workspace_alone() {
     let mut scene = scene();
-    let elsewhere = OpenCall { workspace: Some(WorkspaceId(Uuid::nil())), ..open(1) };
-    let nowhere = OpenCall { workspace: None, ..open(2) };
+    let elsewhere = (open(1).0, WorkspaceId(Uuid::nil()));
 
-    scene.workspaces.cancel(CHAT, [&open(0), &elsewhere, &nowhere]);
+    scene.cancel(&[open(0), elsewhere]);
 
     assert_eq!(scene.sent(), vec![ToAgent::CancelTool(key(0))]);
 }
@@ -281,7 +284,7 @@ fn calls_that_have_ended_are_settled_without_a_word_and_those_that_run_are_stopp
     scene.attachment.received(ended(0));
     scene.sent();
 
-    scene.workspaces.settled(CHAT, [&open(0), &open(1), &open(2)]);
+    scene.settled(&[open(0), open(1), open(2)]);
 
     assert_eq!(scene.sent(), vec![ToAgent::CancelTool(key(1))]);
 }
@@ -290,9 +293,9 @@ fn calls_that_have_ended_are_settled_without_a_word_and_those_that_run_are_stopp
 fn cancelling_what_may_not_run_leaves_room_for_calls() {
     let scene = scene();
     let most = i32::try_from(OUTGOING_MAX).unwrap();
-    let calls: Vec<OpenCall> = (0..most).map(open).collect();
+    let calls: Vec<_> = (0..most).map(open).collect();
 
-    scene.workspaces.cancel(CHAT, &calls);
+    scene.cancel(&calls);
 
     for index in 0..i32::try_from(CALLS_MAX).unwrap() {
         assert!(scene.send(sending(index, 1)).is_ok(), "call {index}");
@@ -330,4 +333,23 @@ async fn a_result_that_is_too_large_is_cut_at_a_character() {
     };
     assert!(output.len() <= chatplane_domain::TOOL_OUTPUT_BYTES_MAX);
     assert!(output.ends_with("茶\n(the result was cut here: it is larger than 1 MiB)"));
+}
+
+#[test]
+fn an_agent_that_registered_elsewhere_since_puts_out_the_one_here_and_no_later_one() {
+    let workspaces = Workspaces::default();
+    let (outgoing, _queue) = mpsc::channel(OUTGOING_MAX);
+    let turn = workspaces.registering(WORKSPACE).now_or_never().unwrap();
+    let attachment = workspaces.attach(turn, outgoing, 5);
+    let outlet = workspaces.send(WORKSPACE, sending(0, 1)).unwrap();
+
+    workspaces.attached_elsewhere(WORKSPACE, 5);
+    workspaces.attached_elsewhere(WORKSPACE, 4);
+    assert!(workspaces.is_online(WORKSPACE));
+    assert_eq!(workspaces.attachments(), [(WORKSPACE, 5)]);
+    workspaces.attached_elsewhere(WORKSPACE, 6);
+
+    assert!(!workspaces.is_online(WORKSPACE));
+    assert!(attachment.replaced().now_or_never().is_some());
+    assert_eq!(outlet.next().now_or_never(), Some(Piece::End(End::Detached)));
 }

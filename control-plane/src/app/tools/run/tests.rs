@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Mutex};
 use bytes::Bytes;
 use chatplane_domain::{CallId, ChatId, Fence, JournalId, MessageId, SessionId, WorkspaceId};
 use futures::FutureExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::*;
@@ -20,9 +20,15 @@ const KEY: CallKey =
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(60);
 
+/// What another replica answers to one call.
+type Answer = Vec<Result<PeerToolPiece, PeerCallError>>;
+
 struct Scene {
     workspaces: Workspaces,
     shutdown: CancellationToken,
+    /// What other replicas answer, one call each; nothing: no other replica has the agent.
+    elsewhere: Arc<Mutex<VecDeque<Answer>>>,
+    stirred: watch::Sender<u64>,
     /// What further looks at the row say; the call may run when there is nothing.
     script: Arc<Mutex<VecDeque<Result<Checked, Error>>>>,
 }
@@ -42,15 +48,34 @@ fn journalled_target() -> Checked {
 }
 
 fn scene() -> Scene {
-    Scene { workspaces: Workspaces::default(), shutdown: CancellationToken::new(), script: Arc::default() }
+    Scene {
+        workspaces: Workspaces::default(),
+        shutdown: CancellationToken::new(),
+        elsewhere: Arc::default(),
+        stirred: watch::Sender::new(0),
+        script: Arc::default(),
+    }
 }
 
 impl Scene {
     fn attach(&self) -> Agent {
         let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
         let turn = self.workspaces.registering(WORKSPACE).now_or_never().unwrap();
-        let attachment = self.workspaces.attach(turn, outgoing);
+        let attachment = self.workspaces.attach(turn, outgoing, 0);
         Agent { attachment, queue }
+    }
+
+    fn reach(&self) -> Reach {
+        let elsewhere = self.elsewhere.clone();
+        Reach::Anywhere(Elsewhere {
+            send: Box::new(move |_, _| {
+                let answer = elsewhere.lock().unwrap().pop_front();
+                let answer: Option<PeerToolStream> = answer.map(|pieces| stream::iter(pieces).boxed());
+                Box::pin(async move { Ok(answer) })
+            }),
+            workspaces: self.stirred.subscribe(),
+            links: watch::Sender::new(()).subscribe(),
+        })
     }
 
     fn call(&self, fence: i64, workspace_return: Duration) -> ToolStream {
@@ -79,12 +104,15 @@ impl Scene {
                 let next = script.lock().unwrap().pop_front();
                 Box::pin(async move { next.unwrap_or_else(|| Ok(target())) })
             }),
+            reach: self.reach(),
             progress: Progress::Unsent,
             sendings: 0,
+            waiting_since: None,
+            is_turned_away: false,
             passed_bytes: 0,
             repeated_bytes: 0,
         };
-        run.into_stream()
+        run.into_stream().map(|piece| piece.map(for_worker)).boxed()
     }
 }
 
@@ -353,4 +381,73 @@ async fn a_replica_that_shuts_down_ends_its_calls() {
     let pieces = [stream.next().await, stream.next().await];
 
     assert!(matches!(pieces, [Some(Err(Error::ShuttingDown)), None]), "{pieces:?}");
+}
+
+fn elsewhere(piece: ToolPiece) -> Result<PeerToolPiece, PeerCallError> {
+    Ok(PeerToolPiece::Piece(piece))
+}
+
+fn gone(was_sent: bool) -> Result<PeerToolPiece, PeerCallError> {
+    Ok(PeerToolPiece::AgentGone { was_sent })
+}
+
+#[tokio::test]
+async fn a_call_whose_agent_is_elsewhere_runs_there() {
+    let scene = scene();
+    let answer = vec![elsewhere(output("hello")), elsewhere(ToolPiece::Result(done()))];
+    scene.elsewhere.lock().unwrap().push_back(answer);
+
+    let pieces = rest(scene.call(1, LONG)).await;
+
+    assert_eq!(pieces, vec![output("hello"), ToolPiece::Result(done())]);
+}
+
+#[tokio::test]
+async fn a_replica_that_turns_a_call_away_is_asked_again_when_something_has_changed() {
+    let scene = scene();
+    let answers = [vec![gone(false)], vec![elsewhere(ToolPiece::Result(done()))]];
+    scene.elsewhere.lock().unwrap().extend(answers);
+
+    let mut stream = scene.call(1, LONG);
+    assert!(stream.next().now_or_never().is_none());
+    assert_eq!(scene.elsewhere.lock().unwrap().len(), 1, "it is not asked again at once");
+    scene.stirred.send_modify(|changes| *changes += 1);
+
+    assert_eq!(rest(stream).await, vec![ToolPiece::Result(done())]);
+}
+
+#[tokio::test]
+async fn a_link_that_breaks_under_a_call_is_not_the_end_of_it_and_repeats_no_output() {
+    let scene = scene();
+    let broken = Err(PeerCallError::Unreachable("it broke".to_owned()));
+    let answers = [
+        vec![elsewhere(output("hel")), broken],
+        vec![elsewhere(output("hello")), elsewhere(ToolPiece::Result(done()))],
+    ];
+    scene.elsewhere.lock().unwrap().extend(answers);
+
+    let pieces = rest(scene.call(1, LONG)).await;
+
+    assert_eq!(pieces, vec![output("hel"), output("lo"), ToolPiece::Result(done())]);
+}
+
+#[tokio::test]
+async fn what_another_replica_refuses_is_refused_here() {
+    let scene = scene();
+    let refused = Err(PeerCallError::Refused(Error::LeaseLost));
+    scene.elsewhere.lock().unwrap().push_back(vec![refused]);
+
+    let first = scene.call(1, LONG).next().await;
+
+    assert!(matches!(first, Some(Err(Error::LeaseLost))), "{first:?}");
+}
+
+#[tokio::test]
+async fn an_agent_that_left_elsewhere_and_does_not_come_back_may_have_run_the_call() {
+    let scene = scene();
+    scene.elsewhere.lock().unwrap().push_back(vec![gone(true)]);
+
+    let sentence = error_result(scene.call(1, Duration::ZERO)).await;
+
+    assert!(sentence.contains("had started"), "{sentence}");
 }

@@ -245,6 +245,7 @@ impl Database {
         messages.truncate(PAGE_ROWS_MAX);
         SyncPage {
             chat: self.view(),
+            live_at: None,
             open_calls: self.chat.open_calls.iter().map(|call| call.id).collect(),
             messages,
             start,

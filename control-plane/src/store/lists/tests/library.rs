@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     chat_filter,
     limits::Limits,
-    store::{DEFAULT_ORGANIZATION, ListPosition, ListQuery, SearchTerms, Store},
+    store::{DEFAULT_ORGANIZATION, Database, ListPosition, ListQuery, SearchTerms, Store},
     testing::database,
 };
 
@@ -47,7 +47,7 @@ pub(super) struct Chat {
 
 impl Library {
     pub(super) async fn build() -> Self {
-        let store = Store::connect(&database().await, 4, Limits::default().database_use_max)
+        let store = Store::connect(Database::at(&database().await, 4, Limits::default().database_use_max))
             .await
             .expect("the database answers");
         store.begin_bucket().await.expect("it answers");

@@ -1,10 +1,14 @@
 //! What the index of titles holds against what a title is compared by.
 
-use crate::{limits::Limits, store::Store, testing::database};
+use crate::{
+    limits::Limits,
+    store::{Database, Store},
+    testing::database,
+};
 
 #[tokio::test]
 async fn letters_that_a_filter_takes_for_the_same_are_the_same_in_the_index_of_titles() {
-    let store = Store::connect(&database().await, 2, Limits::default().database_use_max)
+    let store = Store::connect(Database::at(&database().await, 2, Limits::default().database_use_max))
         .await
         .expect("the database answers");
     let (mut letters, mut cases) = (Vec::new(), Vec::new());
@@ -34,7 +38,7 @@ async fn letters_that_a_filter_takes_for_the_same_are_the_same_in_the_index_of_t
 
 #[tokio::test]
 async fn every_piece_of_a_title_is_found_in_the_index_of_its_owner_alone() {
-    let store = Store::connect(&database().await, 2, Limits::default().database_use_max)
+    let store = Store::connect(Database::at(&database().await, 2, Limits::default().database_use_max))
         .await
         .expect("the database answers");
     let title = "It's C:\\Größe & | !(x):* \"東京\" Дом 🦀e\u{301}";
