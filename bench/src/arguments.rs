@@ -23,8 +23,8 @@ pub(crate) struct Arguments {
     /// Which rows of the budgets to measure; `interrupt` stops answers, `trips` counts round trips
     /// to PostgreSQL, and `library` lists, searches and watches many chats.
     #[arg(long, value_delimiter = ',', value_name = "ROWS",
-          default_values_t = [Row::R1, Row::R3, Row::R4, Row::R5, Row::R8, Row::R9, Row::R10, Row::R13,
-                              Row::Interrupt, Row::Trips, Row::Library])]
+          default_values_t = [Row::R1, Row::R2, Row::R3, Row::R4, Row::R5, Row::R8, Row::R9, Row::R10,
+                              Row::R11, Row::R12, Row::R13, Row::Interrupt, Row::Trips, Row::Library])]
     pub(crate) rows: Vec<Row>,
 
     /// Measure little and shortly: shows that everything works, and no figure to quote.
@@ -84,6 +84,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Row {
     #[value(name = "1")]
     R1,
+    #[value(name = "2")]
+    R2,
     #[value(name = "3")]
     R3,
     #[value(name = "4")]
@@ -96,6 +98,10 @@ pub(crate) enum Row {
     R9,
     #[value(name = "10")]
     R10,
+    #[value(name = "11")]
+    R11,
+    #[value(name = "12")]
+    R12,
     #[value(name = "13")]
     R13,
     #[value(name = "interrupt")]
@@ -110,12 +116,15 @@ impl std::fmt::Display for Row {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::R1 => "1",
+            Self::R2 => "2",
             Self::R3 => "3",
             Self::R4 => "4",
             Self::R5 => "5",
             Self::R8 => "8",
             Self::R9 => "9",
             Self::R10 => "10",
+            Self::R11 => "11",
+            Self::R12 => "12",
             Self::R13 => "13",
             Self::Interrupt => "interrupt",
             Self::Trips => "trips",
@@ -150,8 +159,8 @@ mod tests {
         let parse = |rows| Arguments::try_parse_from(["chatplane-bench", "--rows", rows]);
 
         assert_eq!(parse("1,13,trips").unwrap().rows, [Row::R1, Row::R13, Row::Trips]);
-        assert!(parse("2").is_err());
-        assert_eq!(Arguments::try_parse_from(["chatplane-bench"]).unwrap().rows.len(), 11);
+        assert!(parse("6").is_err());
+        assert_eq!(Arguments::try_parse_from(["chatplane-bench"]).unwrap().rows.len(), 14);
     }
 
     #[test]

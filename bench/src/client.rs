@@ -97,11 +97,20 @@ impl Client {
 
     /// Watches a chat from the present, and waits until it is at rest.
     pub(crate) async fn watch(&mut self, chat: &str) -> Result<Watch> {
-        let request = proto::WatchChatRequest { chat_id: chat.to_owned(), ..Default::default() };
-        let response = self.chats.watch_chat(request).await.or_failed("watch a chat")?;
-        let mut watch = Watch { stream: response.into_inner() };
+        let mut watch = self.watch_from(chat, "").await?;
         watch.rest(0).await?;
         Ok(watch)
+    }
+
+    /// Watches a chat from a cursor on, or without one from the present.
+    pub(crate) async fn watch_from(&mut self, chat: &str, cursor: &str) -> Result<Watch> {
+        let request = proto::WatchChatRequest {
+            chat_id: chat.to_owned(),
+            cursor: cursor.to_owned(),
+            ..Default::default()
+        };
+        let response = self.chats.watch_chat(request).await.or_failed("watch a chat")?;
+        Ok(Watch { stream: response.into_inner(), cursor: cursor.to_owned() })
     }
 
     /// Creates a chat and lets its first turn end.
@@ -117,15 +126,23 @@ impl Client {
 #[derive(Debug)]
 pub(crate) struct Watch {
     stream: Streaming<proto::WatchChatResponse>,
+    cursor: String,
 }
 
 impl Watch {
+    /// Where another stream goes on: that of the last event.
+    pub(crate) fn cursor(&self) -> &str {
+        &self.cursor
+    }
+
     /// The next event, and when it had come.
     pub(crate) async fn next(&mut self) -> Result<(Event, Instant)> {
         let next = in_time("an event of a watched chat", self.stream.message()).await?;
         let at = Instant::now();
-        let event = next.or_failed("go on watching a chat")?.and_then(|response| response.event);
-        let event = event.ok_or_else(|| Error::wrong("the stream of a watched chat has ended"))?;
+        let response = next.or_failed("go on watching a chat")?;
+        let response = response.ok_or_else(|| Error::wrong("the stream of a watched chat has ended"))?;
+        self.cursor = response.cursor;
+        let event = response.event.ok_or_else(|| Error::wrong("an answer without an event"))?;
         match &event {
             Event::Error(changed) if changed.error.is_some() => {
                 let error = changed.error.as_ref().map(|error| error.message.as_str()).unwrap_or_default();

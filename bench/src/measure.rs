@@ -98,6 +98,12 @@ pub(crate) const PICK_UP: Measure = Measure {
     unit: Unit::Milliseconds,
     budget: Budget::MedianAndTail { p50: 1.0, p99: 5.0 },
 };
+pub(crate) const PICK_UP_ELSEWHERE: Measure = Measure {
+    id: "2",
+    name: "SendMessage → worker holds the turn, worker on another replica",
+    unit: Unit::Milliseconds,
+    budget: Budget::MedianAndTail { p50: 2.0, p99: 10.0 },
+};
 pub(crate) const FIRST_PART: Measure = Measure {
     id: "3",
     name: "SendMessage → first part at the client, over the model's own time",
@@ -109,6 +115,12 @@ pub(crate) const LIVE_PART: Measure = Measure {
     name: "model chunk → part at a subscriber, same replica",
     unit: Unit::Milliseconds,
     budget: Budget::MedianAndTail { p50: 0.3, p99: 2.0 },
+};
+pub(crate) const LIVE_PART_ELSEWHERE: Measure = Measure {
+    id: "4b",
+    name: "model chunk → part at a subscriber of another replica",
+    unit: Unit::Milliseconds,
+    budget: Budget::MedianAndTail { p50: 0.5, p99: 4.0 },
 };
 pub(crate) const THROUGHPUT: Measure = Measure {
     id: "5",
@@ -145,6 +157,18 @@ pub(crate) const TAKEOVER: Measure = Measure {
     name: "worker kill -9 → its chat running on another worker",
     unit: Unit::Milliseconds,
     budget: Budget::Tail { p99: 1000.0 },
+};
+pub(crate) const TAKEOVER_OF_SILENT: Measure = Measure {
+    id: "11",
+    name: "worker silent (SIGSTOP) → its chat running on another worker",
+    unit: Unit::Milliseconds,
+    budget: Budget::Tail { p99: 10_000.0 },
+};
+pub(crate) const MOVED_WATCH: Measure = Measure {
+    id: "12",
+    name: "watcher moved to another replica with a cursor → it has all, live parts too",
+    unit: Unit::Milliseconds,
+    budget: Budget::Tail { p99: 50.0 },
 };
 pub(crate) const PROMPTS_TIME: Measure = Measure {
     id: "13a",

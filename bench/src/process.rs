@@ -93,6 +93,13 @@ impl Process {
         self.child.start_kill().or_failed(format!("kill {}", self.name))
     }
 
+    /// SIGSTOP: it is silent, and its connections stay.
+    pub(crate) fn pause(&self) -> Result<()> {
+        let pid = self.pid().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let pid = pid.ok_or_else(|| Error::wrong(format!("{} has ended", self.name)))?;
+        kill_process(pid, Signal::STOP).or_failed(format!("stop {}", self.name))
+    }
+
     /// Waits until it is gone.
     pub(crate) async fn ended(&mut self) -> Result<()> {
         in_time("the end of a process", self.child.wait()).await?.or_failed("wait for a child")?;

@@ -25,6 +25,10 @@ pub(crate) struct Scale {
     pub(crate) serve_starts: usize,
     pub(crate) dev_starts: usize,
     pub(crate) takeovers: usize,
+    /// The same of silent workers, of which each takes seconds.
+    pub(crate) silent_takeovers: usize,
+    /// Watchers that move to another replica.
+    pub(crate) moves: usize,
     /// Chats of row 13, and messages in each.
     pub(crate) prompt_chats: usize,
     pub(crate) prompt_messages: i64,
@@ -61,6 +65,8 @@ impl Scale {
             serve_starts: 10,
             dev_starts: 3,
             takeovers: 10,
+            silent_takeovers: 4,
+            moves: 100,
             prompt_chats: 52,
             prompt_messages: 5_000,
             prompt_reads: 300,
@@ -90,6 +96,8 @@ impl Scale {
             serve_starts: 2,
             dev_starts: 1,
             takeovers: 1,
+            silent_takeovers: 1,
+            moves: 3,
             prompt_chats: 3,
             prompt_messages: 500,
             prompt_reads: 20,

@@ -16,7 +16,7 @@ use crate::{
     bench::Bench,
     client::Client,
     database::Database,
-    error::{OrFailed as _, Result},
+    error::{Error, OrFailed as _, Result},
     model_server::ModelServer,
     process::{Launch, Process},
     wait::in_time,
@@ -31,8 +31,35 @@ pub(crate) struct Stack<'a> {
     pub(crate) database: Database,
     pub(crate) address: SocketAddr,
     pub(crate) control_plane: Process,
+    /// Further ones, which none of our workers is connected to.
+    other_replicas: Vec<Replica>,
     pub(crate) workers: Vec<Process>,
     workers_started: usize,
+}
+
+/// One of several.
+struct Replica {
+    address: SocketAddr,
+    process: Process,
+}
+
+/// What a replica is told.
+#[derive(Clone, Copy)]
+pub(crate) struct Serve<'a> {
+    pub(crate) address: SocketAddr,
+    pub(crate) database_url: &'a str,
+    /// Where it is another: hints do not go where round trips are counted.
+    pub(crate) listener_database_url: Option<&'a str>,
+    pub(crate) model: Option<&'a ModelServer>,
+    pub(crate) company: Company,
+}
+
+/// Whether there are other replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    Alone,
+    /// Others reach it at its address.
+    OneOfSeveral,
 }
 
 impl<'a> Stack<'a> {
@@ -51,9 +78,33 @@ impl<'a> Stack<'a> {
         database_url: &str,
     ) -> Result<Self> {
         let address = free_address()?;
-        let mut control_plane = start_serve(bench, address, database_url, model)?;
-        wait_until_serving(address, &mut control_plane).await?;
-        Ok(Self { bench, database, address, control_plane, workers: Vec::new(), workers_started: 0 })
+        let direct = database.url().to_owned();
+        let listener_database_url = (direct != database_url).then_some(direct.as_str());
+        let company = Company::Alone;
+        let serve = Serve { address, database_url, listener_database_url, model, company };
+        Self::start_with(bench, database, serve).await
+    }
+
+    /// Two replicas. Workers are connected to the first.
+    pub(crate) async fn start_two(bench: &'a Bench<'a>, model: Option<&ModelServer>) -> Result<Self> {
+        let database = Database::create(bench).await?;
+        let url = database.url().to_owned();
+        let (listener_database_url, company) = (None, Company::OneOfSeveral);
+        let serve =
+            Serve { address: free_address()?, database_url: &url, listener_database_url, model, company };
+        let mut stack = Self::start_with(bench, database, serve).await?;
+        let another = Serve { address: free_address()?, ..serve };
+        let mut process = start_serve(bench, &another)?;
+        wait_until_serving(another.address, &mut process).await?;
+        stack.other_replicas.push(Replica { address: another.address, process });
+        Ok(stack)
+    }
+
+    async fn start_with(bench: &'a Bench<'a>, database: Database, serve: Serve<'_>) -> Result<Self> {
+        let mut control_plane = start_serve(bench, &serve)?;
+        wait_until_serving(serve.address, &mut control_plane).await?;
+        let (address, other_replicas, workers) = (serve.address, Vec::new(), Vec::new());
+        Ok(Self { bench, database, address, control_plane, other_replicas, workers, workers_started: 0 })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -92,9 +143,21 @@ impl<'a> Stack<'a> {
         Client::new(self.channel().await?, &self.database.user_token)
     }
 
+    /// A connection of its own to a replica that has no worker.
+    pub(crate) async fn channel_elsewhere(&self) -> Result<Channel> {
+        let another = self.other_replicas.first().ok_or_else(|| Error::wrong("there is one replica only"))?;
+        connect(another.address).await
+    }
+
+    /// A client of the user at a replica that has no worker, on a connection of its own.
+    pub(crate) async fn client_elsewhere(&self) -> Result<Client> {
+        Client::new(self.channel_elsewhere().await?, &self.database.user_token)
+    }
+
     /// An error when a process has ended by itself.
     pub(crate) fn require_running(&mut self) -> Result<()> {
         self.control_plane.require_running()?;
+        self.other_replicas.iter_mut().try_for_each(|replica| replica.process.require_running())?;
         self.workers.iter_mut().try_for_each(Process::require_running)
     }
 
@@ -107,7 +170,8 @@ impl<'a> Stack<'a> {
     /// Ends everything and leaves the database. Nothing may have ended before.
     pub(crate) async fn stop(mut self) -> Result<Database> {
         self.require_running()?;
-        for process in self.workers.iter_mut().chain([&mut self.control_plane]) {
+        let others = self.other_replicas.iter_mut().map(|replica| &mut replica.process);
+        for process in self.workers.iter_mut().chain(others).chain([&mut self.control_plane]) {
             process.kill()?;
             process.ended().await?;
         }
@@ -117,23 +181,21 @@ impl<'a> Stack<'a> {
 
 /// Starts `serve` as an operator would, with its defaults but for titles, and with the
 /// settings that shall be tried out.
-pub(crate) fn start_serve(
-    bench: &Bench<'_>,
-    address: SocketAddr,
-    database_url: &str,
-    model: Option<&ModelServer>,
-) -> Result<Process> {
+pub(crate) fn start_serve(bench: &Bench<'_>, serve: &Serve<'_>) -> Result<Process> {
     let mut variables = vec![
-        ("CHATPLANE_LISTEN".to_owned(), address.to_string()),
-        ("CHATPLANE_DATABASE_URL".to_owned(), database_url.to_owned()),
+        ("CHATPLANE_LISTEN".to_owned(), serve.address.to_string()),
+        ("CHATPLANE_DATABASE_URL".to_owned(), serve.database_url.to_owned()),
         ("CHATPLANE_MODEL".to_owned(), "bench".to_owned()),
         ("ANTHROPIC_API_KEY".to_owned(), "bench-key".to_owned()),
         // A model call beside each new chat would be measured with whatever runs then.
         ("CHATPLANE_GENERATE_TITLES".to_owned(), "false".to_owned()),
     ];
-    if let Some(model) = model {
-        variables.push(("ANTHROPIC_BASE_URL".to_owned(), model.url()));
-    }
+    let told = [
+        ("CHATPLANE_LISTENER_DATABASE_URL", serve.listener_database_url.map(str::to_owned)),
+        ("ANTHROPIC_BASE_URL", serve.model.map(ModelServer::url)),
+        ("CHATPLANE_ADVERTISE", serve.advertised()),
+    ];
+    variables.extend(told.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     variables.extend(bench.arguments.serve_env.iter().cloned());
     Process::start(&Launch {
         name: "serve",
@@ -142,6 +204,12 @@ pub(crate) fn start_serve(
         variables: &variables,
         logs: bench.scratch,
     })
+}
+
+impl Serve<'_> {
+    fn advertised(&self) -> Option<String> {
+        (self.company == Company::OneOfSeveral).then(|| format!("http://{}", self.address))
+    }
 }
 
 /// An address that nobody listens on just now.

@@ -1,11 +1,12 @@
 //! A durable write of two round trips over plain connections: a read of a row, then one
 //! statement that compares the row's version, changes it, and stores a message and a
-//! request id. That is what any write of a chat has to do.
+//! request id. That is what any write of a chat has to do. And other primitives of the database.
 
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
+use sqlx::{Connection as _, Executor as _, PgConnection, Row as _, postgres::PgListener};
+use tokio::try_join;
 use uuid::Uuid;
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     database::{Database, connect},
     error::{Error, OrFailed as _, Result},
     samples::median,
-    wait::milliseconds,
+    wait::{in_time, milliseconds},
 };
 
 const TABLES: &str = "
@@ -37,6 +38,7 @@ const WRITE: &str = "
         insert into floor_requests select $4, $3::jsonb from updated
     )
     select version from updated";
+const CHANNEL: &str = "floor";
 /// About what a short message and a reply have.
 const CONTENT: &str = r#"{"parts": [{"text": {"text": "How does the garden grow? Slowly, and in rows."}}]}"#;
 
@@ -114,6 +116,27 @@ pub(crate) async fn read_ms(bench: &Bench<'_>, database: &Database, chats: &[Uui
     }
     connection.close().await.or_failed("leave PostgreSQL")?;
     median(times).ok_or_else(|| Error::wrong("nothing was read"))
+}
+
+/// The median time from a NOTIFY to its listener, each on a connection of its own, one at a
+/// time, in milliseconds.
+pub(crate) async fn notify_ms(bench: &Bench<'_>, database: &Database) -> Result<f64> {
+    let mut notifier = connect(database.url()).await?;
+    let mut listener = PgListener::connect(database.url()).await.or_failed("connect to PostgreSQL")?;
+    listener.listen(CHANNEL).await.or_failed("listen")?;
+    let mut times = Vec::with_capacity(bench.scale.floor_events);
+    for number in 0..bench.scale.warm_up + bench.scale.floor_events {
+        let start = Instant::now();
+        let notified = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(&mut notifier);
+        let heard = in_time("a notification", listener.recv());
+        let (_, heard) = try_join!(async { notified.await.or_failed("notify") }, heard)?;
+        heard.or_failed("listen")?;
+        if number >= bench.scale.warm_up {
+            times.push(milliseconds(start.elapsed()));
+        }
+    }
+    notifier.close().await.or_failed("leave PostgreSQL")?;
+    median(times).ok_or_else(|| Error::wrong("nothing was notified"))
 }
 
 /// How many writes a second so many connections make together.

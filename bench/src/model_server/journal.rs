@@ -60,6 +60,7 @@ impl Journal {
         if let Some(entry) = calls.get_mut(&call.mark).and_then(|calls| calls.get_mut(call.index)) {
             entry.written.extend(chunks.map(|_| at));
         }
+        self.changed.send_replace(());
     }
 
     /// The client has closed the connection in the middle of the answer.
@@ -109,6 +110,14 @@ impl Journal {
     pub(crate) async fn wait_for_call(&self, mark: u64, count: usize) -> Result<Instant> {
         let received = |calls: &[Entry]| calls.get(count - 1).map(|entry| entry.received);
         in_time("a call of the model", self.wait_for(mark, received)).await
+    }
+
+    /// Waits until the first call with this mark has been answered with so many chunks.
+    pub(crate) async fn wait_for_chunks(&self, mark: u64, count: u32) -> Result<()> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let are_written =
+            |calls: &[Entry]| calls.first().filter(|entry| entry.written.len() >= count).map(|_| ());
+        in_time("an answer of the model", self.wait_for(mark, are_written)).await
     }
 
     /// Waits until the client of the first call with this mark has left before its end, and

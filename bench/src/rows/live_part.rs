@@ -1,4 +1,4 @@
-//! Row 4: model chunk → part at a subscriber of the same replica.
+//! Row 4: model chunk → part at a subscriber of the same replica, and of another.
 //!
 //! The model server writes numbered chunks at a set pace and notes when; the subscriber
 //! notes when the bytes of each have come, however they were put together. One way, from
@@ -10,10 +10,10 @@ use std::time::Instant;
 use crate::{
     bench::Bench,
     chunks::ChunkReader,
-    client::Watch,
+    client::{Client, Watch},
     error::Result,
     floors::{grpc, http},
-    measure::LIVE_PART,
+    measure::{LIVE_PART, LIVE_PART_ELSEWHERE},
     model_server::{End, ModelServer, Script, mark},
     report::table::number,
     stack::Stack,
@@ -36,11 +36,40 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
         ..Script::at_once(bench.scale.chunks / TURNS, bench.arguments.chunk_bytes)
     };
     let model = ModelServer::start(script).await?;
-    let mut stack = Stack::start(bench, Some(&model)).await?;
+    let stack = Stack::start(bench, Some(&model)).await?;
+    let watcher = stack.client().await?;
+    let here = figures(stack, watcher, &model, script).await?;
+    let elsewhere_model = ModelServer::start(script).await?;
+    let stack = Stack::start_two(bench, Some(&elsewhere_model)).await?;
+    let watcher = stack.client_elsewhere().await?;
+    let elsewhere = figures(stack, watcher, &elsewhere_model, script).await?;
+    let hop = http::hop(&model, FLOOR_CALLS, FLOOR_MARK).await?.chunk_ms;
+    let streamed = grpc::streamed_ms(bench).await?;
+    let reading = |measure, figures, messages: u32| {
+        let note = format!(
+            "floor: the hop from the model server over plain HTTP ({} ms) and {messages} streamed gRPC messages \
+             ({} ms each)",
+            number(hop),
+            number(streamed)
+        );
+        let floor = Some(hop + f64::from(messages) * streamed);
+        Reading { measure, figures, floor, tolerance: 0.0, notes: vec![note] }
+    };
+    Ok(vec![reading(&LIVE_PART, here, 2), reading(&LIVE_PART_ELSEWHERE, elsewhere, 3)])
+}
+
+/// From each chunk's writing to its coming, for all turns.
+async fn figures(
+    mut stack: Stack<'_>,
+    mut watcher: Client,
+    model: &ModelServer,
+    script: Script,
+) -> Result<Vec<f64>> {
     stack.add_worker(SLOTS).await?;
     let mut client = stack.client().await?;
     // The answer to the first message warms everything up.
-    let (chat, mut watch) = client.idle_chat("Hello.").await?;
+    let chat = client.create_chat("Hello.").await?;
+    let mut watch = watcher.watch(&chat).await?;
     let mut figures = Vec::new();
     for turn_number in 0..TURNS {
         let version = client.send(&chat, &mark(turn_number.into())).await?;
@@ -50,16 +79,8 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Vec<Reading>> {
         let written = model.journal().written(turn_number.into())?;
         figures.extend(come.iter().zip(&written).map(|(come, written)| milliseconds(*come - *written)));
     }
-    let hop = http::hop(&model, FLOOR_CALLS, FLOOR_MARK).await?;
-    let streamed = grpc::streamed_ms(bench).await?;
     stack.end().await?;
-    let note = format!(
-        "floor: the hop from the model server over plain HTTP ({} ms) and two streamed gRPC messages ({} ms each)",
-        number(hop.chunk_ms),
-        number(streamed)
-    );
-    let floor = hop.chunk_ms + 2.0 * streamed;
-    Ok(vec![Reading { measure: &LIVE_PART, figures, floor: Some(floor), tolerance: 0.0, notes: vec![note] }])
+    Ok(figures)
 }
 
 /// When each chunk had come.

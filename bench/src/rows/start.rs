@@ -23,7 +23,7 @@ use crate::{
     process::{Launch, Process},
     report::table::number,
     samples::median,
-    stack::{free_address, start_serve, wait_until_serving},
+    stack::{Company, Serve, free_address, start_serve, wait_until_serving},
     summary::Reading,
     wait::{in_time, milliseconds},
 };
@@ -51,7 +51,14 @@ async fn measure_serve(bench: &Bench<'_>, spawn: f64) -> Result<Reading> {
     for _ in 0..bench.scale.serve_starts {
         let address = free_address()?;
         let start = Instant::now();
-        let mut replica = start_serve(bench, address, database.url(), None)?;
+        let serve = Serve {
+            address,
+            database_url: database.url(),
+            listener_database_url: None,
+            model: None,
+            company: Company::Alone,
+        };
+        let mut replica = start_serve(bench, &serve)?;
         wait_until_serving(address, &mut replica).await?;
         figures.push(milliseconds(start.elapsed()));
         replica.stop().await?;

@@ -23,6 +23,7 @@ mod pty;
 #[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
 mod readme;
 mod refusals;
+mod replicas_page;
 #[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]
 mod send;
 #[allow(clippy::unwrap_used, reason = "helpers of tests, outside of which nothing runs them")]

@@ -19,11 +19,16 @@ use crate::{
     provider::{Answer, Provider},
 };
 
-/// The indented block that holds this text, without its indentation.
+/// The indented block of the README that holds this text.
 fn block_with(text: &str) -> String {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    block_of("README.md", text)
+}
+
+/// The indented block of a page that holds this text, without its indentation.
+pub(crate) fn block_of(page: &str, text: &str) -> String {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page)).unwrap();
     let mut blocks = vec![String::new()];
-    for line in readme.lines() {
+    for line in page.lines() {
         match line.strip_prefix("    ") {
             Some(code) => *blocks.last_mut().unwrap() += &format!("{code}\n"),
             // A blank line belongs to the block that goes on after it.
@@ -98,8 +103,8 @@ fn the_terminals_commands_work_with_a_dev_that_serves() {
 }
 
 /// The roles that a script has started, ended with it.
-struct Script {
-    running: Running,
+pub(crate) struct Script {
+    pub(crate) running: Running,
 }
 
 impl Drop for Script {
