@@ -44,13 +44,21 @@ pub enum Bug {
     NoSweep,
     /// A model call's usage is added up, and not kept under its key.
     UsageWithoutKey,
+    /// What an answer cost that a write could not store is told nobody.
+    RefusedAnswerNotReported,
+    /// Rows that are deleted make room for others under their ids.
+    MessageIdUsedAgain,
+    /// A holder reads the version of a locked row, and the rows of before it waited for the lock.
+    RowsOlderThanVersion,
+    /// Calls without results are copied without any.
+    ForkLeavesCalls,
     /// Of an interruption with a queue, the head stays in the queue and the lease ends.
     InterruptionForgetsHead,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::LeaseWithoutVersion,
         Self::FenceNotCompared,
         Self::StalenessBeforeReplay,
@@ -70,6 +78,10 @@ impl Bug {
         Self::NoPoll,
         Self::NoSweep,
         Self::UsageWithoutKey,
+        Self::RefusedAnswerNotReported,
+        Self::MessageIdUsedAgain,
+        Self::RowsOlderThanVersion,
+        Self::ForkLeavesCalls,
         Self::InterruptionForgetsHead,
     ];
 }

@@ -53,8 +53,6 @@ pub(crate) struct Limits {
     pub(crate) summary_grace: Duration,
     /// How long a tool call is tried again while it cannot be reached.
     pub(crate) call_patience: Duration,
-    /// Tries to report the usage of one model call; reports are a courtesy and must not pile up.
-    pub(crate) usage_tries_max: u32,
     /// How long leases have to be given back after the drain time.
     pub(crate) release_grace: Duration,
 }
@@ -81,7 +79,6 @@ impl Default for Limits {
             interrupt_grace: Duration::from_secs(5),
             summary_grace: Duration::from_secs(20),
             call_patience: Duration::from_secs(10),
-            usage_tries_max: 5,
             release_grace: Duration::from_secs(2),
         }
     }

@@ -18,7 +18,13 @@ pub(crate) fn decide_with(
         other => other,
     };
     let is_lease = matches!(command, Command::Lease(_));
-    let mut decision = decide(chat, command, context)?;
+    let used_again = match (bug, &command) {
+        (Some(Bug::MessageIdUsedAgain), Command::EditMessage(edit)) => {
+            Some(Chat { next_message_id: edit.target, ..chat.clone() })
+        }
+        _ => None,
+    };
+    let mut decision = decide(used_again.as_ref().unwrap_or(chat), command, context)?;
     match bug {
         Some(Bug::LeaseWithoutVersion) if is_lease => decision.chat.versions.snapshot -= 1,
         Some(Bug::LeaseIsNoTry) if is_lease => decision.chat.attempt = chat.attempt.min(1),

@@ -4,6 +4,7 @@
 //! It also sees what nobody else can: whether a write is made by whom it may be, from what it may be made from.
 
 mod decision;
+mod fork;
 mod oracle;
 mod sessions;
 mod sync;
@@ -15,6 +16,7 @@ use chatplane_domain::{Chat, ChatId, Decision, Fence, Outcome, RequestId, Sessio
 use chrono::{DateTime, TimeDelta, Utc};
 
 pub(crate) use decision::decide_with;
+pub(crate) use fork::fork_with;
 pub(crate) use oracle::Content;
 use sessions::SessionRow;
 pub(crate) use sessions::{Overdue, SESSION_TTL, lease_row};
@@ -36,6 +38,9 @@ pub(crate) struct Stored {
     pub(crate) outcome: Outcome,
 }
 
+/// The key of what a model call cost.
+pub(crate) type ModelCall = (ChatId, Fence, i64);
+
 /// What a holder's write carries for the oracle.
 #[derive(Clone, Debug)]
 pub(crate) struct Made {
@@ -49,10 +54,12 @@ pub(crate) struct Write {
     /// The version that was read; none for a chat that is new.
     pub(crate) read: Option<i64>,
     pub(crate) decision: Decision,
+    /// The rows that a copy of a chat begins with.
+    pub(crate) copies: Vec<Row>,
     pub(crate) request: Option<RequestId>,
     pub(crate) made: Option<Made>,
     /// The model call that it accounts for.
-    pub(crate) model_call: Option<(ChatId, Fence, i64)>,
+    pub(crate) model_call: Option<ModelCall>,
 }
 
 /// All tables.
@@ -64,9 +71,11 @@ pub(crate) struct Database {
     pub(crate) requests: BTreeMap<RequestId, Stored>,
     sessions: BTreeMap<SessionId, SessionRow>,
     /// How often each model call was paid for.
-    pub(crate) model_calls: BTreeMap<(ChatId, Fence, i64), u32>,
+    pub(crate) model_calls: BTreeMap<ModelCall, u32>,
     /// The last outage, from when to when.
     pub(crate) outage: Option<(Duration, Duration)>,
+    /// Each chat as it was before its last write, for the bug that reads rows of then.
+    before: BTreeMap<ChatId, Rc<Table>>,
     pub(crate) bug: Option<Bug>,
     pub(crate) oracle: oracle::Oracle,
 }
@@ -80,6 +89,7 @@ impl Database {
             sessions: BTreeMap::new(),
             model_calls: BTreeMap::new(),
             outage: None,
+            before: BTreeMap::new(),
             bug,
             oracle: oracle::Oracle::default(),
         }
@@ -104,6 +114,24 @@ impl Database {
         waiting.min().map(|(_, chat)| chat)
     }
 
+    /// What a holder reads, in one snapshot, where the lease is still its own.
+    pub(crate) fn turn(
+        &self,
+        session: SessionId,
+        chat: ChatId,
+        fence: Fence,
+        after: i64,
+    ) -> Option<TurnNews> {
+        let mut news = self.tables.get(&chat)?.turn(session, fence, after)?;
+        if self.bug == Some(Bug::RowsOlderThanVersion)
+            && let Some(older) = self.before.get(&chat).and_then(|before| before.turn(session, fence, after))
+        {
+            news.messages = older.messages;
+            news.deleted_from = older.deleted_from;
+        }
+        Some(news)
+    }
+
     /// Compares and writes. Answers whether it did.
     pub(crate) fn write(&mut self, write: &Write) -> bool {
         let chat = write.decision.chat.id;
@@ -123,9 +151,14 @@ impl Database {
         if write.decision.change.is_some() {
             let bug = self.bug;
             match self.tables.get_mut(&chat) {
-                Some(table) => Rc::make_mut(table).apply(&write.decision, bug),
+                Some(table) => {
+                    let before = Rc::clone(table);
+                    Rc::make_mut(table).apply(&write.decision, bug);
+                    self.check_kept(&before);
+                    self.before.insert(chat, before);
+                }
                 None => {
-                    self.tables.insert(chat, Rc::new(Table::new(&write.decision)));
+                    self.tables.insert(chat, Rc::new(Table::new(&write.decision, &write.copies)));
                 }
             }
             self.check_written(chat);
@@ -144,7 +177,7 @@ impl Database {
     }
 
     /// Keeps what a model call cost, once.
-    pub(crate) fn report_usage(&mut self, call: (ChatId, Fence, i64)) {
+    pub(crate) fn report_usage(&mut self, call: ModelCall) {
         let paid = self.model_calls.entry(call).or_default();
         *paid = if self.bug == Some(Bug::UsageWithoutKey) { *paid + 1 } else { 1 };
     }

@@ -6,7 +6,7 @@ use chatplane_domain::{
     Body, CallId, ChatId, Effect, Execution, Fence, MessageId, Outcome, RequestId, State, Visibility,
 };
 
-use super::{Database, Write};
+use super::{Database, ModelCall, Row, Table, Write};
 
 /// What a holder's write says, as far as two writes differ by it; with the rows that it was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(crate) struct Oracle {
     pub(crate) applied: BTreeMap<(ChatId, Fence, i64), u64>,
     /// What has happened, and how often: a run in which nothing happens proves nothing.
     pub(crate) seen: BTreeMap<&'static str, u64>,
+    /// The model calls whose workers have lived since, with the workers: what each cost must be told.
+    pub(crate) owed: BTreeMap<ModelCall, usize>,
     /// How many writes each request has made.
     pub(crate) effects: BTreeMap<RequestId, u32>,
 }
@@ -99,6 +101,22 @@ impl Database {
         }
         for wrong in wrong {
             self.violate(|| wrong);
+        }
+    }
+
+    /// Invariant 4: what was committed says for ever what it said, and what is deleted stays so.
+    pub(super) fn check_kept(&mut self, before: &Table) {
+        let id = before.chat.id;
+        let Some(after) = self.tables.get(&id) else { return };
+        let is_kept = |(id, old): &(&MessageId, &Row)| {
+            after.rows.get(id).is_some_and(|new| {
+                let (said, says) = (&old.view, &new.view);
+                (&said.body, said.visibility) == (&says.body, says.visibility) && new.deleted >= old.deleted
+            })
+        };
+        let changed = before.rows.iter().find(|row| !is_kept(row)).map(|(message, _)| *message);
+        if let Some(message) = changed {
+            self.violate(|| format!("{id:?}: {message:?} has changed after its commit"));
         }
     }
 

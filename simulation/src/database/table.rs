@@ -67,8 +67,9 @@ pub(crate) fn no_time() -> DateTime<Utc> {
 }
 
 impl Table {
-    pub(crate) fn new(decision: &Decision) -> Self {
-        let mut table = Self { chat: decision.chat.clone(), rows: BTreeMap::new(), queue: BTreeMap::new() };
+    pub(crate) fn new(decision: &Decision, copies: &[Row]) -> Self {
+        let rows = copies.iter().map(|row| (row.view.id, row.clone())).collect();
+        let mut table = Self { chat: decision.chat.clone(), rows, queue: BTreeMap::new() };
         table.apply(decision, None);
         table
     }

@@ -15,6 +15,8 @@ use crate::database::{Table, user_message};
 
 /// Chats of a run: few, so that everybody meets.
 const CHATS_MAX: usize = 3;
+/// The same, with copies.
+const COPIES_MAX: usize = 5;
 
 /// A client with its one request at a time.
 #[derive(Debug, Default)]
@@ -90,6 +92,8 @@ impl World {
             80..88 => Ask::Submit,
             88..93 => Ask::Configure(u8::try_from(nth).unwrap_or_default()),
             93..95 => Ask::Archive,
+            95..98 => Ask::Unarchive,
+            _ if chats.len() < COPIES_MAX => Ask::Fork(self.random.index(12)),
             _ => Ask::Unarchive,
         };
         ClientRequest { id, chat, ask }
@@ -122,7 +126,7 @@ pub(super) fn command_of(request: &ClientRequest, table: &Table) -> Option<Comma
     let chat = &table.chat;
     let nth_queued = |nth: usize| chat.queue.get(nth % chat.queue.len().max(1)).map(|queued| queued.id);
     Some(match request.ask {
-        Ask::Create => return None,
+        Ask::Create | Ask::Fork(_) => return None,
         Ask::Send(busy) => Command::SendMessage(SendMessage {
             id: queued_id(request.id),
             message: user_message(&text_of(request.id)),

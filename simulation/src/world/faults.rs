@@ -41,6 +41,7 @@ impl World {
             Node::Worker(no) => {
                 self.workers[no].is_up = false;
                 self.workers[no].turns.clear();
+                self.database.oracle.owed.retain(|_, by| *by != no);
             }
             Node::Database | Node::Client(_) | Node::Viewer(_) => return,
         }

@@ -7,7 +7,7 @@ use chatplane_domain::{
 };
 
 use crate::{
-    database::{Content, Overdue, Refused, Table, TurnNews, Write},
+    database::{Content, ModelCall, Overdue, Refused, Table, TurnNews, Write},
     relay::{LivePosition, PartHeader, PartOffset, StreamHeader, StreamId},
     scheduler::{LeaseKey, LeaseRow, Renewal},
     store::{SyncFrom, SyncPage},
@@ -53,6 +53,7 @@ pub(crate) enum Ask {
     Configure(u8),
     Archive,
     Unarchive,
+    Fork(usize),
 }
 
 /// A client's request, the same with every repeat.
@@ -90,7 +91,7 @@ pub(crate) enum Call {
     Client(ClientRequest),
     Holder(Box<HolderCall>),
     GetTurn { session: SessionId, key: LeaseKey, after: i64 },
-    ReportUsage(ChatId, Fence, i64),
+    ReportUsage(ModelCall),
 }
 
 /// Why a call did not succeed, by what its caller does.
@@ -194,7 +195,7 @@ pub(crate) enum Statement {
     Lease(ChatId),
     Sync(ChatId, SyncFrom),
     Versions(Vec<ChatId>),
-    Usage(ChatId, Fence, i64),
+    Usage(ModelCall),
 }
 
 /// What it is answered.
@@ -231,6 +232,7 @@ pub(crate) enum Timer {
     Watch(u64),
     WorkerSession,
     Turn(LeaseKey),
+    Usage(ModelCall),
     Act,
     Reconnect,
 }

@@ -12,6 +12,7 @@ mod sessions;
 mod transact;
 mod turn;
 mod turn_io;
+mod usage;
 mod viewer;
 mod worker;
 

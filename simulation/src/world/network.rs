@@ -264,8 +264,7 @@ impl World {
                 Answer::Read(chat.and_then(|chat| database.tables.get(&chat)).cloned(), None)
             }
             Statement::Turn(session, key, after) => {
-                let table = database.tables.get(&key.chat);
-                Answer::Turn(table.and_then(|table| table.turn(session, key.fence, after)).map(Box::new))
+                Answer::Turn(database.turn(session, key.chat, key.fence, after).map(Box::new))
             }
             Statement::Lease(chat) => {
                 let row = database
@@ -281,8 +280,8 @@ impl World {
                 let version = |chat| Some((chat, database.chat(chat)?.versions.snapshot));
                 Answer::Versions(chats.into_iter().filter_map(version).collect())
             }
-            Statement::Usage(chat, fence, model_call) => {
-                database.report_usage((chat, fence, model_call));
+            Statement::Usage(paid) => {
+                database.report_usage(paid);
                 Answer::Done
             }
         }

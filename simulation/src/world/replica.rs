@@ -120,7 +120,7 @@ impl World {
             }
             Timer::Session(session, connection) => self.session_ticks(no, session, connection),
             Timer::Watch(watch) => self.watch_advances(no, watch),
-            Timer::WorkerSession | Timer::Turn(_) | Timer::Act | Timer::Reconnect => {}
+            Timer::WorkerSession | Timer::Turn(_) | Timer::Usage(_) | Timer::Act | Timer::Reconnect => {}
         }
     }
 
@@ -148,8 +148,8 @@ impl World {
             Call::GetTurn { session, key, after } => {
                 self.begin(no, Task::Turn(from), Statement::Turn(session, key, after));
             }
-            Call::ReportUsage(chat, fence, model_call) => {
-                self.begin(no, Task::Reporting(from), Statement::Usage(chat, fence, model_call));
+            Call::ReportUsage(paid) => {
+                self.begin(no, Task::Reporting(from), Statement::Usage(paid));
             }
         }
     }

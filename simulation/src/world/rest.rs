@@ -76,6 +76,9 @@ impl World {
         wrong.extend(effects.map(|(request, times)| format!("{request:?} had its effect {times} times")));
         let paid = self.database.model_calls.iter().filter(|(_, times)| **times > 1);
         wrong.extend(paid.map(|(call, times)| format!("{call:?} was paid for {times} times")));
+        let owed =
+            self.database.oracle.owed.keys().filter(|call| !self.database.model_calls.contains_key(call));
+        wrong.extend(owed.map(|call| format!("{call:?} was never paid for, and its worker lives")));
         for promise in self.clients.iter().flat_map(|client| &client.promises) {
             wrong.extend(self.is_kept(promise).err());
         }

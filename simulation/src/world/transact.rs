@@ -11,11 +11,11 @@ use uuid::Uuid;
 use super::{
     World,
     client::{command_of, text_of},
-    message::{CallError, Caller, ClientRequest, HolderCall, Reply, Statement},
+    message::{Ask, CallError, Caller, ClientRequest, HolderCall, Reply, Statement},
     replica::Task,
 };
 use crate::{
-    database::{Made, Overdue, Table, Write, decide_with, user, user_message},
+    database::{Made, Overdue, Row, Table, Write, decide_with, fork_with, user, user_message},
     scheduler::Slot,
 };
 
@@ -64,9 +64,15 @@ impl World {
                 return self.refused(no, &transact, CallError::LeaseLost);
             };
             let decision = create(creation(ChatId(self.uuid()), request), context);
-            let before = decision.chat.clone();
-            return self.write_decision(no, transact, None, before, decision);
+            return self.write_decision(no, transact, None, (decision, Vec::new()));
         };
+        if let What::Client(_, ClientRequest { ask: Ask::Fork(nth), .. }) = transact.what {
+            let id = ChatId(self.uuid());
+            return match fork_with(self.bug, &table, nth, id, Context { lease_offer: None, ..context }) {
+                Some(copy) => self.write_decision(no, transact, None, copy),
+                None => self.refused(no, &transact, CallError::Refused),
+            };
+        }
         let chat = table.chat.clone();
         let command = match &transact.what {
             What::Client(_, request) => command_of(request, &table),
@@ -79,8 +85,7 @@ impl World {
         let decided = command.ok_or(Rejection::MessageNotFound);
         match decided.and_then(|command| decide_with(self.bug, &chat, command, context)) {
             Ok(decision) => {
-                let read = Some(chat.versions.snapshot);
-                self.write_decision(no, transact, read, chat, decision);
+                self.write_decision(no, transact, Some(chat), (decision, Vec::new()));
             }
             Err(rejection) => {
                 let error = match rejection {
@@ -97,10 +102,11 @@ impl World {
         &mut self,
         no: usize,
         transact: Transact,
-        read: Option<i64>,
-        before: Chat,
-        decision: Decision,
+        read: Option<Chat>,
+        (decision, copies): (Decision, Vec<Row>),
     ) {
+        let version = read.as_ref().map(|chat| chat.versions.snapshot);
+        let before = read.unwrap_or_else(|| decision.chat.clone());
         let (request, made, model_call) = match &transact.what {
             What::Client(_, request) => (Some(request.id), None, None),
             What::Holder(_, call) => {
@@ -114,7 +120,7 @@ impl World {
             // A repeat writes nothing.
             return self.applied(no, &transact, &before, &decision);
         }
-        let write = Write { read, decision: decision.clone(), request, made, model_call };
+        let write = Write { read: version, copies, decision: decision.clone(), request, made, model_call };
         let task = Task::Writing(transact, Box::new(before), Box::new(decision));
         self.begin(no, task, Statement::Write(Box::new(write)));
     }

@@ -9,6 +9,7 @@ use super::{
     World,
     live::Live,
     message::{HolderCall, Node, Timer},
+    usage::paid,
 };
 use crate::{
     bug::Bug,
@@ -300,6 +301,7 @@ impl World {
             self.timer(Node::Worker(no), Duration::from_millis(1), Timer::Act);
         }
         turn.model_calls += 1;
+        self.database.oracle.owed.insert(paid(turn, turn.model_calls), no);
         let kinds = [CallKind::Worker, CallKind::Worker, CallKind::Client];
         let calls = (0..self.random.below(3)).map(|_| kinds[self.random.index(3)]).collect();
         let plan = match self.random.below(100) {

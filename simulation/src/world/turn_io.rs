@@ -11,6 +11,7 @@ use super::{
     World,
     message::{Call, CallError, HolderCall, Reply},
     turn::{Doing, Io, IoOf, Plan, Turn},
+    usage::paid,
     worker::Asked,
 };
 use crate::{
@@ -83,27 +84,27 @@ impl World {
 
     /// Ends an interruption with what there is.
     pub(super) fn hand_in_interrupted(&mut self, no: usize, turn: &mut Turn) {
-        let (mut partial, mut results, mut paid) = (None, Vec::new(), None);
+        let (mut partial, mut results, mut stores) = (None, Vec::new(), None);
         match std::mem::replace(&mut turn.doing, Doing::Nothing) {
             Doing::Nothing => {}
             Doing::Model { stream, model_call, .. } => {
                 let has_words = turn.live.get(&stream).is_some_and(|live| !live.bytes.is_empty());
                 if has_words {
                     partial = Some(answer(&[]));
-                    paid = Some(model_call);
+                    stores = Some(model_call);
                 } else {
-                    self.report(no, turn, model_call);
+                    self.report(no, paid(turn, model_call));
                 }
             }
             Doing::Tools { finished, .. } => results = finished.into_iter().map(finished_call).collect(),
         }
-        self.write(no, turn, HolderWrite::FinishInterruption { partial, results }, paid);
+        self.write(no, turn, HolderWrite::FinishInterruption { partial, results }, stores);
     }
 
     /// Lets go of what runs.
     pub(super) fn let_go(&mut self, no: usize, turn: &mut Turn) {
         if let Doing::Model { model_call, .. } = std::mem::replace(&mut turn.doing, Doing::Nothing) {
-            self.report(no, turn, model_call);
+            self.report(no, paid(turn, model_call));
         }
         let open: Vec<StreamId> = turn.live.keys().copied().collect();
         self.close_live(no, turn, &open);
@@ -124,22 +125,16 @@ impl World {
                 self.write(no, turn, HolderWrite::CommitStep(step), Some(model_call));
             }
             Plan::Fails => {
-                self.report(no, turn, model_call);
+                self.report(no, paid(turn, model_call));
                 let delay = Duration::from_millis(300);
                 self.write(no, turn, HolderWrite::RecordRetry { error: failure(), delay }, None);
                 turn.not_before = self.now + delay;
             }
             Plan::FailsForGood => {
-                self.report(no, turn, model_call);
+                self.report(no, paid(turn, model_call));
                 self.write(no, turn, HolderWrite::Fail(failure()), None);
             }
         }
-    }
-
-    fn report(&mut self, no: usize, turn: &Turn, model_call: i64) {
-        let LeaseKey { chat, fence } = turn.key;
-        let call = Call::ReportUsage(chat, fence, model_call);
-        self.worker_calls(no, call, Asked::Usage(chat, fence, model_call, 1));
     }
 
     // Back.
@@ -160,7 +155,7 @@ impl World {
         self.workers[no].turns.insert(key, turn);
         match end {
             Some(end) => {
-                self.workers[no].turns.remove(&key);
+                self.drop_turn(no, key);
                 self.run_ended(no, key, end);
             }
             None => self.turn_advances(no, key),
@@ -180,7 +175,10 @@ impl World {
                 turn.io = Some(Io { call: None, again_at: self.now + pause, what });
                 None
             }
-            (_, Err(CallError::LeaseLost)) => Some(RunEnd::LeaseEnded),
+            (what, Err(CallError::LeaseLost)) => {
+                self.report_refused(no, turn, &what);
+                Some(RunEnd::LeaseEnded)
+            }
             (IoOf::Read { .. }, Ok(Reply::Turn(news))) => {
                 self.learn(no, turn, *news);
                 None
@@ -188,10 +186,9 @@ impl World {
             (IoOf::Write { write, closes }, Ok(Reply::Written(outcome))) => {
                 self.written(no, turn, &write, outcome, &closes)
             }
-            (IoOf::Write { write, closes }, Err(CallError::Stale)) => {
-                if let Some(model_call) = write.model_call {
-                    self.report(no, turn, model_call);
-                }
+            (what @ IoOf::Write { .. }, Err(CallError::Stale)) => {
+                self.report_refused(no, turn, &what);
+                let IoOf::Write { closes, .. } = what else { return None };
                 self.database.saw("a holder that is behind");
                 self.let_go(no, turn);
                 self.close_live(no, turn, &closes);

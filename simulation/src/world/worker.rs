@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    database::{Content, TurnNews},
+    database::{Content, ModelCall, TurnNews},
     relay::{PartOffset, StreamHeader},
     scheduler::LeaseKey,
     session::{
@@ -22,8 +22,10 @@ use crate::{
 
 /// Chats that a worker runs at a time: few, so that they are short.
 const SLOTS: usize = 2;
-/// Tries to report what a model call cost, and to give a lease back.
+/// Tries to give a lease back.
 const TRIES_MAX: u32 = 5;
+/// Between two tries to report what a model call cost, for as long as the worker lives.
+const REPORT_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 fn timing() -> Timing {
     Timing {
@@ -58,7 +60,7 @@ pub(crate) enum Asked {
     /// The read or the write of a turn.
     Turn(LeaseKey),
     GiveBack(Box<HolderCall>, u32),
-    Usage(ChatId, Fence, i64, u32),
+    Usage(ModelCall),
 }
 
 pub(super) fn theirs(key: LeaseKey) -> Key {
@@ -109,6 +111,7 @@ impl World {
                 self.tell_worker(no, Told::Tick);
             }
             Timer::Turn(key) => self.turn_timed(no, key),
+            Timer::Usage(paid) => self.report(no, paid),
             Timer::Act => self.crash(Node::Worker(no)),
             _ => {}
         }
@@ -168,9 +171,7 @@ impl World {
                     self.turn_advances(no, ours(key));
                 }
             }
-            Action::Abandon(key) => {
-                self.workers[no].turns.remove(&ours(key));
-            }
+            Action::Abandon(key) => self.drop_turn(no, ours(key)),
             Action::Stop => self.crash(node),
             Action::GiveUp => self.database.violate(|| "a worker is refused for good".to_owned()),
         }
@@ -280,10 +281,10 @@ impl World {
                     }
                 }
             }
-            Asked::Usage(chat, fence, model_call, tries) => {
-                if reply.is_err() && tries < TRIES_MAX {
-                    let asked = Asked::Usage(chat, fence, model_call, tries + 1);
-                    self.worker_calls(no, Call::ReportUsage(chat, fence, model_call), asked);
+            Asked::Usage(paid) => {
+                if reply.is_err() {
+                    let pause = self.random.between(Duration::from_millis(1), REPORT_PAUSE_MAX);
+                    self.timer(Node::Worker(no), pause, Timer::Usage(paid));
                 }
             }
         }

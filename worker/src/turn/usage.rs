@@ -1,6 +1,6 @@
 //! Tokens of answers that no write has stored: they were paid for all the same.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use chatplane_domain::Usage;
 use tokio::{sync::mpsc, time::sleep};
@@ -10,7 +10,8 @@ use crate::{
     link::{CallError, Client, Holder, UsageReport},
 };
 
-/// Reports that wait. More are dropped: they would have failed as well.
+/// Reports that wait in the queue, and as many on their way. More are dropped, with a warning: nothing has been taken
+/// for so long that a worker with many slots has ended a thousand calls.
 const REPORTS_MAX: usize = 1024;
 
 /// Where reports go.
@@ -60,29 +61,37 @@ impl Drop for UsageGuard {
     }
 }
 
-/// Sends reports until all their senders are gone.
+/// Sends reports until all their senders are gone and nothing waits. One that no replica takes goes behind the
+/// others and is sent again, for as long as the worker lives: a long outage costs nobody a cent.
 pub(crate) async fn report_all(
     client: Client,
     limits: Arc<Limits>,
     mut reports: mpsc::Receiver<UsageReport>,
 ) {
-    while let Some(report) = reports.recv().await {
-        if let Err(error) = send(&client, &limits, &report).await {
-            tracing::warn!(%error, model = report.model, "the usage of a model call could not be reported");
-        }
-    }
-}
-
-async fn send(client: &Client, limits: &Limits, report: &UsageReport) -> Result<(), CallError> {
+    let mut waiting = VecDeque::new();
     let mut failures = 0;
     loop {
-        let result = client.report_usage(report).await;
-        failures += 1;
-        match result {
-            Err(CallError::Unavailable { .. }) if failures < limits.usage_tries_max => {
+        if waiting.is_empty() {
+            let Some(report) = reports.recv().await else { return };
+            waiting.push_back(report);
+        }
+        // Those in the channel count with the others: both are bounded.
+        while waiting.len() < REPORTS_MAX
+            && let Ok(report) = reports.try_recv()
+        {
+            waiting.push_back(report);
+        }
+        let Some(report) = waiting.pop_front() else { continue };
+        match client.report_usage(&report).await {
+            Ok(()) => failures = 0,
+            Err(CallError::Unavailable { .. }) => {
+                waiting.push_back(report);
+                failures += 1;
                 sleep(limits.rewrite.pause(failures, rand::random())).await;
             }
-            decided => return decided,
+            Err(error) => {
+                tracing::warn!(%error, model = report.model, "the usage of a model call could not be reported");
+            }
         }
     }
 }

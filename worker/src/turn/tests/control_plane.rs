@@ -94,6 +94,8 @@ pub(super) struct State {
     pub(super) writes: Vec<(&'static str, i64)>,
     pub(super) retries: Vec<proto::RecordRetryRequest>,
     pub(super) usage: Vec<proto::ReportUsageRequest>,
+    /// Reports of a model call that are still to be refused.
+    pub(super) reports_refused: HashMap<i64, u32>,
     pub(super) tool_calls: Vec<proto::CallToolRequest>,
     /// Answers of jobs, repeats aside.
     pub(super) jobs: Vec<proto::FinishJobRequest>,
@@ -251,6 +253,7 @@ impl State {
             writes: Vec::new(),
             retries: Vec::new(),
             usage: Vec::new(),
+            reports_refused: HashMap::new(),
             tool_calls: Vec::new(),
             jobs: Vec::new(),
             job_faults: VecDeque::new(),

@@ -228,8 +228,16 @@ impl WorkerService for Service {
         &self,
         request: Request<proto::ReportUsageRequest>,
     ) -> Result<Response<proto::ReportUsageResponse>, Status> {
-        self.change(|state| state.usage.push(request.into_inner()));
-        Ok(Response::new(proto::ReportUsageResponse {}))
+        let request = request.into_inner();
+        self.change(|state| {
+            let refused = state.reports_refused.entry(request.model_call).or_default();
+            if *refused > 0 {
+                *refused -= 1;
+                return Err(Status::unavailable("not now"));
+            }
+            state.usage.push(request);
+            Ok(Response::new(proto::ReportUsageResponse {}))
+        })
     }
 
     async fn finish_job(
