@@ -52,13 +52,19 @@ pub enum Bug {
     RowsOlderThanVersion,
     /// Calls without results are copied without any.
     ForkLeavesCalls,
+    /// A summary is stored although what it covers has changed since it was made.
+    SummaryOfChangedRows,
+    /// A summary is a write of its own beside a running step.
+    SummaryBesideStep,
+    /// A boundary that outlives an edit below its rows keeps its revision.
+    BoundaryNotSentAgain,
     /// Of an interruption with a queue, the head stays in the queue and the lease ends.
     InterruptionForgetsHead,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::LeaseWithoutVersion,
         Self::FenceNotCompared,
         Self::StalenessBeforeReplay,
@@ -82,6 +88,9 @@ impl Bug {
         Self::MessageIdUsedAgain,
         Self::RowsOlderThanVersion,
         Self::ForkLeavesCalls,
+        Self::SummaryOfChangedRows,
+        Self::SummaryBesideStep,
+        Self::BoundaryNotSentAgain,
         Self::InterruptionForgetsHead,
     ];
 }

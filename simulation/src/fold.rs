@@ -116,6 +116,8 @@ impl Fold {
             return Err(format!("{id:?} comes twice with revision {revision}"));
         }
         match &message.body {
+            // A boundary's rows are no answer: they replace nothing.
+            _ if message.covers_through.is_some() => {}
             Body::Assistant(_) => self
                 .previews
                 .retain(|stream, shown| shown.kind != StreamKind::Answer || stream.base_version >= revision),

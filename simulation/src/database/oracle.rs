@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chatplane_domain::{
-    Body, CallId, ChatId, Effect, Execution, Fence, MessageId, Outcome, RequestId, State, Visibility,
+    Body, CallId, Change, ChatId, Effect, Execution, Fence, Inserted, MessageId, Outcome, RequestId, State,
 };
 
 use super::{Database, ModelCall, Row, Table, Write};
+use crate::store::MessageView;
 
 /// What a holder's write says, as far as two writes differ by it; with the rows that it was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(crate) struct Content {
     pub(crate) mark: u64,
     /// The rows that an answer was made from; none where nothing was made from rows.
     pub(crate) made_from: Option<Vec<MessageId>>,
+    /// The rows that its summary was made from.
+    pub(crate) summary_of: Option<Vec<MessageId>>,
 }
 
 /// What was seen so far.
@@ -73,11 +76,15 @@ impl Database {
             {
                 wrong.push(format!("{id:?}: a stale holder commits: {:?}", made.header));
             }
-            let seen: Vec<MessageId> =
-                table.live().filter(|view| view.visibility != Visibility::User).map(|view| view.id).collect();
+            let seen: Vec<MessageId> = table.prompt().map(|view| view.id).collect();
             if made.content.made_from.as_ref().is_some_and(|from| *from != seen) {
                 let from = &made.content.made_from;
                 wrong.push(format!("{id:?}: an answer made from {from:?} is committed to {seen:?}"));
+            }
+            if let (Some(of), Some(through)) = (&made.content.summary_of, boundary_of(change))
+                && *of != table.summarized(through)
+            {
+                wrong.push(format!("{id:?}: a summary of {of:?} takes the place of others"));
             }
             let place = (id, made.header.fence, made.header.write_no);
             if self.oracle.applied.insert(place, made.content.mark).is_some() {
@@ -125,22 +132,13 @@ impl Database {
         let Some(table) = self.tables.get(&id) else { return };
         let chat = &table.chat;
         let mut wrong = Vec::new();
-        let mut open: BTreeSet<CallId> = BTreeSet::new();
-        for view in table.live() {
-            match &view.body {
-                Body::System(_) => {}
-                Body::User(_) if open.is_empty() => {}
-                Body::Assistant(answer) if open.is_empty() => {
-                    let calls = (0_i32..).zip(answer.calls());
-                    open.extend(calls.map(|(index, _)| CallId { message: view.id, index }));
-                }
-                Body::User(_) | Body::Assistant(_) => wrong.push("a call has no result"),
-                Body::Tool(result) => {
-                    if !open.remove(&result.call) {
-                        wrong.push("a result has no open call");
-                    }
-                }
-            }
+        // Both what is kept and what the model sees of it; a summary stands before the rest.
+        let open = open_calls(table.live(), &mut wrong);
+        if open_calls(table.prompt(), &mut wrong) != open {
+            wrong.push("the model does not see the open calls");
+        }
+        if table.live().filter_map(|view| view.covers_through).max() != chat.covers_through {
+            wrong.push("the newest boundary is not the chat's");
         }
         if !open.iter().eq(chat.open_calls.iter().map(|call| &call.id)) {
             wrong.push("the open calls are not those without results");
@@ -164,4 +162,37 @@ impl Database {
             self.violate(|| format!("{id:?}: {wrong}"));
         }
     }
+}
+
+/// Invariant 1; answers the calls that have no result yet. Rows of boundaries are no part of it.
+fn open_calls<'a>(
+    rows: impl Iterator<Item = &'a MessageView>,
+    wrong: &mut Vec<&'static str>,
+) -> BTreeSet<CallId> {
+    let mut open = BTreeSet::new();
+    for view in rows.filter(|view| view.covers_through.is_none()) {
+        match &view.body {
+            Body::System(_) => {}
+            Body::User(_) if open.is_empty() => {}
+            Body::Assistant(answer) if open.is_empty() => {
+                let calls = (0_i32..).zip(answer.calls());
+                open.extend(calls.map(|(index, _)| CallId { message: view.id, index }));
+            }
+            Body::User(_) | Body::Assistant(_) => wrong.push("a call has no result"),
+            Body::Tool(result) => {
+                if !open.remove(&result.call) {
+                    wrong.push("a result has no open call");
+                }
+            }
+        }
+    }
+    open
+}
+
+/// What a summary that is stored covers.
+fn boundary_of(change: &Change) -> Option<MessageId> {
+    change.inserted.iter().find_map(|inserted| match inserted {
+        Inserted::New(message) => message.covers_through,
+        Inserted::Queued { .. } => None,
+    })
 }

@@ -1,14 +1,14 @@
 //! What readers ask of a chat: watchers in pages of a few rows, lease holders all at once.
 
-use chatplane_domain::{Body, CallId, CallKind, Execution, Fence, MessageId, SessionId, Visibility};
+use chatplane_domain::{Body, CallId, CallKind, Execution, Fence, MessageId, SessionId};
 
 use super::{
     Table,
     table::{QueueRow, Row, is_shown, no_time, queued_view},
 };
 use crate::store::{
-    Beside, ChatView, MessageChange, MetadataView, QueueChange, QueuePosition, QueueThrough, RowPosition,
-    SyncFrom, SyncPage,
+    Beside, ChatView, MessageChange, MessageView, MetadataView, QueueChange, QueuePosition, QueueThrough,
+    RowPosition, SyncFrom, SyncPage,
 };
 
 /// Few, so that most syncs take several pages.
@@ -17,8 +17,12 @@ const PAGE_ROWS_MAX: usize = 3;
 /// A message as a lease holder knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// Instructions, or words of a user.
+    /// Instructions.
+    System,
+    /// Words of a user.
     Words,
+    /// The summary of what is covered.
+    Summary,
     /// An answer with these calls.
     Answer(Vec<CallKind>),
     /// The result of a call.
@@ -100,13 +104,13 @@ impl Table {
         if (lease.session, lease.fence) != (session, fence) {
             return None;
         }
-        let deleted = self.rows.values().filter(|row| row.deleted && row.view.revision > after);
-        let deleted_from = deleted.map(|row| row.view.id).min().filter(|_| after > 0);
+        let is_other =
+            |row: &Row| row.view.revision > after && (row.deleted || row.view.covers_through.is_some());
+        let deleted_from = (after > 0 && self.rows.values().any(is_other)).then_some(MessageId::FIRST);
         let messages = self
-            .live()
-            .filter(|view| view.visibility != Visibility::User)
-            .filter(|view| view.revision > after || deleted_from.is_some_and(|from| view.id >= from))
-            .map(|view| (view.id, known(&view.body)))
+            .prompt()
+            .filter(|view| view.revision > after || deleted_from.is_some())
+            .map(|view| (view.id, known(view)))
             .collect();
         Some(TurnNews {
             snapshot: chat.versions.snapshot,
@@ -121,9 +125,11 @@ impl Table {
     }
 }
 
-fn known(body: &Body) -> Known {
-    match body {
-        Body::System(_) | Body::User(_) => Known::Words,
+fn known(view: &MessageView) -> Known {
+    match &view.body {
+        Body::System(_) => Known::System,
+        Body::User(_) if view.covers_through.is_some() => Known::Summary,
+        Body::User(_) => Known::Words,
         Body::Assistant(answer) => Known::Answer(answer.calls().map(|call| call.kind).collect()),
         Body::Tool(result) => Known::Result(result.call),
     }

@@ -95,28 +95,36 @@ impl Table {
         }
     }
 
+    /// A boundary's row that is behind the first deleted and stays gets the revision, too: readers forget all behind
+    /// that, and get it again.
     fn delete(&mut self, change: &Change, revision: i64, bug: Option<Bug>) {
         for (id, row) in self.rows.iter_mut().filter(|(_, row)| !row.deleted) {
-            let is_system = row.view.body.role() == Role::System;
-            let is_behind = change.delete_from.is_some_and(|from| !is_system && *id >= from);
-            if is_behind || change.delete_one == Some(*id) {
-                row.deleted = true;
-                if bug != Some(Bug::DeletionKeepsRevision) {
-                    row.view.revision = revision;
-                }
+            let is_behind = |id: MessageId| {
+                change.delete_from.is_some_and(|from| row.view.body.role() != Role::System && id >= from)
+            };
+            let (forgotten, gone) = (is_behind(*id), is_behind(counted(&row.view)));
+            let deleted = gone || change.delete_one == Some(*id);
+            let keeps = match bug {
+                Some(Bug::DeletionKeepsRevision) => deleted,
+                Some(Bug::BoundaryNotSentAgain) => !deleted,
+                _ => false,
+            };
+            row.deleted = deleted;
+            if (deleted || forgotten) && !keeps {
+                row.view.revision = revision;
             }
         }
     }
 
     fn insert(&mut self, inserted: &Inserted, revision: i64) {
         let id = inserted.message_id();
-        let (visibility, body) = match inserted {
-            Inserted::New(message) => (message.visibility, message.body.clone()),
+        let (visibility, body, covers_through) = match inserted {
+            Inserted::New(message) => (message.visibility, message.body.clone(), message.covers_through),
             Inserted::Queued { queued, .. } => {
                 self.leave_queue(*queued, revision, Fate::Entered);
                 let parts = self.queue.get(queued).map(|row| row.parts.clone()).unwrap_or_default();
                 let words = UserMessage { parts, queued_message_id: Some(*queued), ..user_message("") };
-                (Visibility::Both, Body::User(words))
+                (Visibility::Both, Body::User(words), None)
             }
         };
         let view = MessageView {
@@ -126,7 +134,7 @@ impl Table {
             revision,
             content_bytes: 0,
             create_time: no_time(),
-            covers_through: None,
+            covers_through,
         };
         self.rows.insert(id, Row { view, deleted: false });
     }
@@ -143,6 +151,21 @@ impl Table {
         self.rows.values().filter(|row| !row.deleted).map(|row| &row.view)
     }
 
+    /// Those that the model sees: instructions, the newest boundary's summary, what is behind that.
+    pub(crate) fn prompt(&self) -> impl Iterator<Item = &MessageView> {
+        let covered = self.chat.covers_through;
+        self.live().filter(|view| view.visibility != Visibility::User).filter(move |view| {
+            let is_newest = view.covers_through.is_none() || view.covers_through == covered;
+            view.body.role() == Role::System || is_newest && Some(view.id) > covered
+        })
+    }
+
+    /// Those that a summary through a message is made from.
+    pub(crate) fn summarized(&self, through: MessageId) -> Vec<MessageId> {
+        let said = self.prompt().filter(|view| view.body.role() != Role::System);
+        said.filter(|view| view.covers_through.is_some() || view.id <= through).map(|view| view.id).collect()
+    }
+
     /// Those that users see.
     pub(crate) fn shown(&self) -> impl Iterator<Item = &MessageView> {
         self.live().filter(|view| is_shown(view))
@@ -152,6 +175,11 @@ impl Table {
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &QueueRow> {
         self.queue.values().filter(|row| row.fate == Fate::Waits)
     }
+}
+
+/// The id by which a row is deleted and copied: a boundary's rows go with what it covers.
+pub(crate) fn counted(view: &MessageView) -> MessageId {
+    view.covers_through.unwrap_or(view.id)
 }
 
 pub(crate) fn is_shown(view: &MessageView) -> bool {

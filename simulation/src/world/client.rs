@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use chatplane_domain::{
-    Body, BusyBehavior, CallKind, ChatId, Command, ConfigureChat, EditMessage, EditQueuedMessage, MessageId,
-    Outcome, QueuedMessageId, RequestId, Role, SendMessage, SubmittedResult, UserPart,
+    Body, BusyBehavior, CallKind, ChatId, Command, ConfigureChat, EditMessage, EditQueuedMessage,
+    HistoryEnds, MessageId, Outcome, QueuedMessageId, RequestId, Role, SendMessage, SubmittedResult,
+    UserPart,
 };
 
 use super::{
     World,
     message::{Ask, Call, CallError, ClientRequest, Node, Reply, Timer},
 };
-use crate::database::{Table, user_message};
+use crate::{
+    database::{Table, user_message},
+    store::MessageView,
+};
 
 /// Chats of a run: few, so that everybody meets.
 const CHATS_MAX: usize = 3;
@@ -90,7 +94,8 @@ impl World {
             74..77 => Ask::MoveQueued(nth, self.random.index(4)),
             77..80 => Ask::Promote(nth),
             80..88 => Ask::Submit,
-            88..93 => Ask::Configure(u8::try_from(nth).unwrap_or_default()),
+            88..91 => Ask::Clear,
+            91..93 => Ask::Configure(u8::try_from(nth).unwrap_or_default()),
             93..95 => Ask::Archive,
             95..98 => Ask::Unarchive,
             _ if chats.len() < COPIES_MAX => Ask::Fork(self.random.index(12)),
@@ -132,20 +137,7 @@ pub(super) fn command_of(request: &ClientRequest, table: &Table) -> Option<Comma
             message: user_message(&text_of(request.id)),
             busy,
         }),
-        Ask::Edit(nth) => {
-            let is_users = |body: &Body| matches!(body, Body::User(_));
-            let users: Vec<MessageId> =
-                table.live().filter(|view| is_users(&view.body)).map(|view| view.id).collect();
-            let target = *users.get(nth % users.len().max(1))?;
-            let mut below = table.live().filter(|view| view.id < target);
-            Command::EditMessage(EditMessage {
-                target,
-                target_role: Some(Role::User),
-                boundary_below: None,
-                answered_below: below.any(|view| view.body.role() == Role::Assistant),
-                replacement: user_message(&text_of(request.id)),
-            })
-        }
+        Ask::Edit(nth) => Command::EditMessage(edit(request, table, nth)?),
         Ask::EditQueued(nth) => Command::EditQueuedMessage(EditQueuedMessage {
             id: nth_queued(nth)?,
             parts: vec![UserPart::Text(text_of(request.id))],
@@ -167,7 +159,37 @@ pub(super) fn command_of(request: &ClientRequest, table: &Table) -> Option<Comma
             model: Some(format!("model {model}")),
             ..ConfigureChat::default()
         }),
+        Ask::Clear => Command::ClearContext(ends(table)),
         Ask::Archive => Command::ArchiveChat,
         Ask::Unarchive => Command::UnarchiveChat,
     })
+}
+
+fn edit(request: &ClientRequest, table: &Table, nth: usize) -> Option<EditMessage> {
+    let said = || table.live().filter(|view| view.covers_through.is_none());
+    let is_users = |view: &&MessageView| matches!(view.body, Body::User(_));
+    let users: Vec<MessageId> = said().filter(is_users).map(|view| view.id).collect();
+    let target = *users.get(nth % users.len().max(1))?;
+    let mut below = said().filter(|view| view.id < target);
+    let boundaries = table.live().filter_map(|view| view.covers_through);
+    Some(EditMessage {
+        target,
+        target_role: Some(Role::User),
+        boundary_below: boundaries.filter(|through| *through < target).max(),
+        answered_below: below.any(|view| view.body.role() == Role::Assistant),
+        replacement: user_message(&text_of(request.id)),
+    })
+}
+
+/// The ends of what is not covered yet.
+fn ends(table: &Table) -> HistoryEnds {
+    let is_said = |view: &&MessageView| view.covers_through.is_none() && view.body.role() != Role::System;
+    let mut ends = HistoryEnds { last: None, last_answer: None };
+    for view in table.live().filter(is_said).filter(|view| Some(view.id) > table.chat.covers_through) {
+        ends.last = Some(view.id);
+        if view.body.role() == Role::Assistant {
+            ends.last_answer = Some(view.id);
+        }
+    }
+    ends
 }

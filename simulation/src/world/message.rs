@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, collections::BTreeSet, rc::Rc, time::Duration};
 
 use chatplane_domain::{
-    ChatId, CommitStep, Fence, HolderWrite, Outcome, ReplicaId, RequestId, SessionId, WriteHeader,
+    ChatId, CommitStep, HolderWrite, Outcome, ReplicaId, RequestId, SessionId, WriteHeader,
 };
 
 use crate::{
@@ -51,6 +51,7 @@ pub(crate) enum Ask {
     Interrupt,
     Submit,
     Configure(u8),
+    Clear,
     Archive,
     Unarchive,
     Fork(usize),
@@ -73,6 +74,8 @@ pub(crate) struct HolderCall {
     pub(crate) write: HolderWrite,
     pub(crate) content: Content,
     pub(crate) model_call: Option<i64>,
+    /// The version of the history that its summary was made from.
+    pub(crate) summary_since: Option<i64>,
 }
 
 impl HolderCall {

@@ -9,6 +9,7 @@ mod network;
 mod replica;
 mod rest;
 mod sessions;
+mod summary;
 mod transact;
 mod turn;
 mod turn_io;

@@ -13,6 +13,7 @@ use super::{
     client::{command_of, text_of},
     message::{Ask, CallError, Caller, ClientRequest, HolderCall, Reply, Statement},
     replica::Task,
+    summary::complete,
 };
 use crate::{
     database::{Made, Overdue, Row, Table, Write, decide_with, fork_with, user, user_message},
@@ -76,9 +77,10 @@ impl World {
         let chat = table.chat.clone();
         let command = match &transact.what {
             What::Client(_, request) => command_of(request, &table),
-            What::Holder(_, call) => {
-                Some(Command::Holder(HolderCommand { header: call.header, write: call.write.clone() }))
-            }
+            What::Holder(_, call) => Some(Command::Holder(HolderCommand {
+                header: call.header,
+                write: complete(self.bug, call, &table),
+            })),
             What::Lease => transact.slot.map(|slot| Command::Lease(slot.session)),
             What::Expire(overdue) => Some(expiry(*overdue)),
         };
@@ -128,6 +130,9 @@ impl World {
     pub(super) fn applied(&mut self, no: usize, transact: &Transact, before: &Chat, decision: &Decision) {
         if matches!(decision.outcome, Outcome::Replayed(_)) {
             self.database.saw("a write that is answered again");
+        }
+        if matches!(transact.what, What::Client(_, ClientRequest { ask: Ask::Fork(_), .. })) {
+            self.database.saw("a copy");
         }
         self.after_commit(no, before, decision);
         self.withdraw(no, transact.slot);

@@ -3,12 +3,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use chatplane_domain::{CallId, CallKind, MessageId, SessionId};
+use chatplane_domain::{CallId, CallKind, MessageId, NextStep, SessionId};
 
 use super::{
     World,
     live::Live,
     message::{HolderCall, Node, Timer},
+    summary::Ready,
     usage::paid,
 };
 use crate::{
@@ -70,6 +71,7 @@ pub(crate) struct Turn {
     pub(super) io: Option<Io>,
     pub(super) live: BTreeMap<StreamId, Live>,
     pub(super) closed: Vec<StreamId>,
+    pub(super) summary: Option<Ready>,
     /// The version that it was last told of, by a read or by a write that ends a step: the oracle's own count.
     pub(super) told: i64,
     /// The last stop that it acted on, for the bug that compares nothing else.
@@ -111,6 +113,7 @@ impl Turn {
             io: None,
             live: BTreeMap::new(),
             closed: Vec::new(),
+            summary: None,
             told: news.snapshot,
             handled: 0,
             wakes_at: None,
@@ -136,7 +139,7 @@ impl Turn {
         let mut open: BTreeMap<CallId, CallKind> = BTreeMap::new();
         for (id, known) in &self.known {
             match known {
-                Known::Words => {}
+                Known::System | Known::Words | Known::Summary => {}
                 Known::Answer(kinds) => open.extend(
                     (0_i32..).zip(kinds).map(|(index, kind)| (CallId { message: *id, index }, *kind)),
                 ),
@@ -313,8 +316,14 @@ impl World {
         };
         let ticks_left = 1 + u32::try_from(self.random.below(5)).unwrap_or_default();
         let tick_at = self.now + self.random.between(Duration::from_millis(1), Duration::from_millis(200));
+        if turn.summary.is_none() && self.random.happens(200) {
+            turn.summary = Ready::of(turn);
+        }
         let stream = self.open_live(no, turn, StreamKind::Answer);
         turn.doing = Doing::Model { stream, model_call: turn.model_calls, ticks_left, tick_at, plan };
+        if self.bug == Some(Bug::SummaryBesideStep) && turn.summary.is_some() {
+            self.hand_in_step(no, turn, None, NextStep::Continue, None);
+        }
     }
 
     /// The model says a word, or ends.

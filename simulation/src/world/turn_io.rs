@@ -10,11 +10,13 @@ use chatplane_domain::{
 use super::{
     World,
     message::{Call, CallError, HolderCall, Reply},
+    summary::Ready,
     turn::{Doing, Io, IoOf, Plan, Turn},
     usage::paid,
     worker::Asked,
 };
 use crate::{
+    bug::Bug,
     database::{Content, Known, TurnNews},
     relay::StreamId,
     scheduler::LeaseKey,
@@ -58,12 +60,19 @@ impl World {
             write_no: turn.write_no + 1,
             history_version: turn.versions.history,
         };
-        let content = Content { mark: self.fresh(), made_from };
+        let summary = match &write {
+            HolderWrite::CommitStep(CommitStep { summary: Some(_), .. }) => turn.summary.take(),
+            _ => None,
+        };
+        let summary_since = summary.as_ref().map(|summary| summary.since);
+        let content =
+            Content { mark: self.fresh(), made_from, summary_of: summary.map(|summary| summary.of) };
         let closes = match &write {
             HolderWrite::CommitToolResults(_) => Vec::new(),
             _ => turn.live.keys().copied().collect(),
         };
-        let write = Box::new(HolderCall { chat: turn.key.chat, header, write, content, model_call });
+        let write =
+            Box::new(HolderCall { chat: turn.key.chat, header, write, content, model_call, summary_since });
         self.send(no, turn, IoOf::Write { write, closes });
     }
 
@@ -72,8 +81,20 @@ impl World {
     }
 
     pub(super) fn suspend(&mut self, no: usize, turn: &mut Turn) {
-        let step = CommitStep { answer: None, next: NextStep::Suspend, journal: None, summary: None };
-        self.write(no, turn, HolderWrite::CommitStep(step), None);
+        self.hand_in_step(no, turn, None, NextStep::Suspend, None);
+    }
+
+    pub(super) fn hand_in_step(
+        &mut self,
+        no: usize,
+        turn: &mut Turn,
+        answer: Option<Answer>,
+        next: NextStep,
+        model_call: Option<i64>,
+    ) {
+        let summary = turn.summary.as_ref().filter(|_| next != NextStep::Suspend).map(Ready::summary);
+        let step = CommitStep { answer, next, journal: None, summary };
+        self.write(no, turn, HolderWrite::CommitStep(step), model_call);
     }
 
     pub(super) fn hand_in_results(&mut self, no: usize, turn: &mut Turn) {
@@ -121,8 +142,7 @@ impl World {
                     kinds if kinds.contains(&CallKind::Worker) => NextStep::Continue,
                     _ => NextStep::Suspend,
                 };
-                let step = CommitStep { answer: Some(answer(&kinds)), next, journal: None, summary: None };
-                self.write(no, turn, HolderWrite::CommitStep(step), Some(model_call));
+                self.hand_in_step(no, turn, Some(answer(&kinds)), next, Some(model_call));
             }
             Plan::Fails => {
                 self.report(no, paid(turn, model_call));
@@ -267,9 +287,16 @@ impl World {
         }
         if let Some(answer) = write.step().and_then(|step| step.answer.as_ref()) {
             let kinds = answer.calls().map(|call| call.kind).collect();
-            turn.known.insert(MessageId(first), Known::Answer(kinds));
+            turn.known.insert(MessageId(first + outcome.boundary), Known::Answer(kinds));
         }
-        if outcome.added > 0 || outcome.disposition == Disposition::NextTurn {
+        let is_beside = self.bug == Some(Bug::SummaryBesideStep);
+        if outcome.boundary > 0 {
+            self.database.saw("a summary");
+        }
+        if outcome.added > 0
+            || outcome.boundary > 0 && !is_beside
+            || outcome.disposition == Disposition::NextTurn
+        {
             turn.unread_from(known_history);
         }
         if turn.unread_after.is_some() {

@@ -299,13 +299,14 @@ impl World {
             write_no: news.last_write_no + 1,
             history_version: news.history,
         };
-        let content = Content { mark: self.fresh(), made_from: None };
+        let content = Content { mark: self.fresh(), made_from: None, summary_of: None };
         let write = Box::new(HolderCall {
             chat: key.chat,
             header,
             write: HolderWrite::Release,
             content,
             model_call: None,
+            summary_since: None,
         });
         self.worker_calls(no, Call::Holder(write.clone()), Asked::GiveBack(write, 1));
     }

@@ -106,6 +106,7 @@ fn what_is_to_be_survived_happens() {
     eprintln!("{seen:#?}");
     for what in [
         "a change under a holder",
+        "a copy",
         "a holder that is behind",
         "a lease",
         "a lease that is taken away",
@@ -116,6 +117,7 @@ fn what_is_to_be_survived_happens() {
         "a session that is closed after its grace",
         "a session that is closed by the clock",
         "a stop",
+        "a summary",
         "a write that is answered again",
     ] {
         assert!(seen.contains_key(what), "{what} never happens");
