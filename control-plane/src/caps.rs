@@ -1,8 +1,9 @@
 //! Caps: how many chats of one owner, or of one organization, run at a time.
 //!
-//! They are soft: what runs is counted in the snapshot of the write that gives a lease, and writes of other
-//! chats may give leases meanwhile. So a cap may be passed by one for each write that is under way at the
-//! same time, which is bounded by the connections to the database of all replicas.
+//! They are soft: what runs is counted right before the write that gives a lease, and writes of other chats
+//! may give leases meanwhile. So a cap may be passed by one for each write that is under way at the same
+//! time. A write counts and gives within one use of a connection, so these are bounded by the connections
+//! to the database of all replicas.
 
 use serde::Deserialize;
 

@@ -53,7 +53,7 @@ impl App {
         };
         let caps = self.inner.limits.caps;
         let request = call.request.as_ref();
-        let beginning = self.inner.store.beginning::<Error>(owner, organization, request, caps).await?;
+        let beginning = self.inner.store.beginning::<Error>(owner, organization, request).await?;
         if let Some(reply) = beginning.replay {
             return self.sent_message(Effected::Replayed(reply)).await;
         }
@@ -63,15 +63,16 @@ impl App {
         let files = self.linkable(owner, &file_ids(&new.parts)).await?;
         new.parts = self.resolved(owner, &new.parts).await?.ok_or(Error::FileNotFound)?;
         let promise = self.inner.scheduler.promise(None);
-        let context = Context {
-            now,
-            queue_max: self.inner.limits.queue_max,
-            lease_offer: promise.as_ref().map(Promise::session).filter(|_| caps.allow(beginning.running)),
-        };
+        let lease_offer = promise.as_ref().map(Promise::session);
         let title = fallback_title(&new.parts);
         let metadata = MetadataView { metadata_version: 1, title, labels: new.labels.clone() };
         let deployment_prompt = DeploymentPrompt::of(beginning.deployment_prompt).effective();
-        let decision = create(unborn((owner, organization), new, model.name, deployment_prompt), context);
+        let unborn = unborn((owner, organization), new, model.name, deployment_prompt);
+        let queue_max = self.inner.limits.queue_max;
+        let decide = |running| {
+            let lease_offer = lease_offer.filter(|_| caps.allow(running));
+            create(unborn, Context { now, queue_max, lease_offer })
+        };
         let title_job = self.inner.titles.generate.then(new_job_id);
         let ask = Ask {
             request: call.request.clone(),
@@ -81,8 +82,9 @@ impl App {
             ..Ask::default()
         };
         let turn_settings = beginning.turn_settings;
-        let born = NewChat { decision: &decision, ask: &ask, metadata, workspace, turn_settings, files, now };
-        match self.inner.store.create(born, || Error::FileNotFound).await? {
+        let count_running = (lease_offer.is_some() && caps.any()).then_some((owner, organization));
+        let born = NewChat { count_running, ask: &ask, metadata, workspace, turn_settings, files, now };
+        match self.inner.store.create(born, decide, || Error::FileNotFound).await? {
             Transacted::Replayed(reply) => self.sent_message(Effected::Replayed(reply)).await,
             Transacted::Applied(applied) => {
                 self.after_commit(&applied, promise).await;

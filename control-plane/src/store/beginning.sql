@@ -1,5 +1,5 @@
 -- What creating a chat begins with, in one round trip.
--- $1 actor, $2 request id, $3 organization, $4 owner, $5 whether what runs is counted, for a cap.
+-- $1 actor, $2 request id, $3 organization, $4 owner.
 select
     clock_timestamp() as "now!",
     r.method as "method?",
@@ -35,13 +35,7 @@ select
             from debug_policies d
             where d.organization_id = $3
         )
-    ) as "turn_settings!: Json<TurnSettings>",
-    case when $5 then json_build_object(
-        'owner', (select count(*) from chats l where l.leased and l.owner_id = $4),
-        'organization', (
-            select count(*) from chats l where l.leased and l.organization_id = $3
-        )
-    ) end as "running: Json<Running>"
+    ) as "turn_settings!: Json<TurnSettings>"
 from (select 1) as one
 left join requests r on r.actor_id = $1 and r.request_id = $2
 left join deployment_prompts p on p.organization_id = $3

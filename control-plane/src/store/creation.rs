@@ -2,17 +2,17 @@
 
 use chatplane_domain::{Decision, OrganizationId, UserId};
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
+use sqlx::{PgConnection, types::Json};
 
 use super::{
-    Applied, Ask, Beside, DeploymentPromptRow, Error, FileFacts, FileView, MetadataView, Reply, Request,
-    Snapshot, Store, TransactError, Transacted, TurnSettings, WorkspaceRow,
+    Applied, Ask, Beside, Buckets, DeploymentPromptRow, Error, FileFacts, FileView, MetadataView, Reply,
+    Request, Snapshot, Store, TransactError, Transacted, TurnSettings, WorkspaceRow,
     apply::{self, Write},
     reply::reply_of,
     rows::StoredRequest,
     transact::{read_error, replay, violates},
 };
-use crate::caps::{Caps, Running};
+use crate::caps::Running;
 
 /// What creating a chat begins with.
 #[derive(Clone, Debug)]
@@ -25,14 +25,12 @@ pub(crate) struct Beginning {
     pub deployment_prompt: Option<DeploymentPromptRow>,
     /// What turns of the owner's chats are run with; a new chat's own tools are not known yet.
     pub turn_settings: TurnSettings,
-    /// What runs, if that was to be counted.
-    pub running: Option<Running>,
 }
 
-/// A chat that was just decided.
+/// A chat that is to be decided and stored.
 pub(crate) struct NewChat<'a> {
-    /// What was decided.
-    pub decision: &'a Decision,
+    /// Whose running chats are counted first, where the write may give a lease under a cap.
+    pub count_running: Option<(UserId, OrganizationId)>,
     /// The request, and the job that writes the title.
     pub ask: &'a Ask,
     /// Title and labels.
@@ -58,7 +56,6 @@ impl Store {
         owner: UserId,
         organization: OrganizationId,
         request: Option<&Request>,
-        caps: Caps,
     ) -> Result<Beginning, TransactError<E>> {
         let row = sqlx::query_file!(
             "src/store/beginning.sql",
@@ -66,7 +63,6 @@ impl Store {
             request.map(|request| request.id.0),
             organization.0,
             owner.0,
-            caps.any(),
         )
         .fetch_one(&self.connections)
         .await
@@ -76,7 +72,6 @@ impl Store {
             replay: None,
             deployment_prompt: None,
             turn_settings: row.turn_settings.0,
-            running: row.running.map(|running| running.0),
         };
         if let (Some(text), Some(default_enabled), Some(version), Some(update_time)) =
             (row.text, row.default_enabled, row.version, row.update_time)
@@ -93,8 +88,8 @@ impl Store {
         Ok(beginning)
     }
 
-    /// Stores a chat that was just decided. A repeat gets the reply of then. `gone` is what the caller
-    /// says of a file that was there when it was looked for, and is not any more.
+    /// Decides and stores a chat. A repeat gets the reply of then. `gone` is what the caller says of
+    /// a file that was there when it was looked for, and is not any more.
     ///
     /// # Errors
     ///
@@ -102,34 +97,21 @@ impl Store {
     pub(crate) async fn create<E>(
         &self,
         new: NewChat<'_>,
+        decide: impl FnOnce(Option<Running>) -> Decision,
         gone: impl FnOnce() -> E,
     ) -> Result<Transacted, TransactError<E>> {
-        let NewChat { decision, ask, metadata, workspace, turn_settings, files, now } = new;
-        let snapshot = Snapshot {
-            chat: decision.chat.clone(),
-            now,
-            beside: Beside { metadata, create_time: now, update_time: now, ..Beside::default() },
-            last_answer: None,
-            has_files: false,
-            file_facts: Some(FileFacts { asked: files, kept: Vec::new() }),
-            turn_input: Some(Vec::new()),
-            turn_settings: Some(turn_settings),
-            workspace,
-            running: None,
-            queued: None,
-            history_ends: None,
-            target: None,
-            covered: None,
-            fork: None,
-            left_alone: None,
-        };
-        let reply = reply_of(&snapshot, decision, ask);
-        let buckets = &self.buckets;
-        let write = Write { snapshot: &snapshot, decision, ask, reply: &reply, buckets };
-        match apply::create(&self.connections, &write).await {
-            Ok(()) => {
-                Ok(Transacted::Applied(Box::new(Applied { snapshot, decision: decision.clone(), reply })))
-            }
+        let ask = new.ask;
+        // One use of a connection: whoever waits for one has not counted yet.
+        let created = self.connections.with(async |connection| {
+            let running = match new.count_running {
+                Some((owner, organization)) => Some(count_running(connection, owner, organization).await?),
+                None => None,
+            };
+            write(connection, &self.buckets, new, decide(running)).await
+        });
+        // Boxed, or its size would be that of all who wait for it.
+        match Box::pin(created).await {
+            Ok(applied) => Ok(Transacted::Applied(Box::new(applied))),
             Err(error) => match &ask.request {
                 Some(request) if violates(&error, "requests_pkey") => {
                     let stored = self.stored_request(request).await?;
@@ -162,4 +144,55 @@ impl Store {
             reply: row.reply.0,
         }))
     }
+}
+
+async fn count_running(
+    connection: &mut PgConnection,
+    owner: UserId,
+    organization: OrganizationId,
+) -> Result<Running, sqlx::Error> {
+    sqlx::query_as!(
+        Running,
+        r#"select
+               (select count(*) from chats l where l.leased and l.owner_id = $1) as "owner!",
+               (select count(*) from chats l where l.leased and l.organization_id = $2) as "organization!""#,
+        owner.0,
+        organization.0,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    buckets: &Buckets,
+    new: NewChat<'_>,
+    decision: Decision,
+) -> Result<Applied, sqlx::Error> {
+    let NewChat { ask, metadata, workspace, turn_settings, files, now, .. } = new;
+    let snapshot = Snapshot {
+        chat: decision.chat.clone(),
+        now,
+        beside: Beside { metadata, create_time: now, update_time: now, ..Beside::default() },
+        last_answer: None,
+        has_files: false,
+        file_facts: Some(FileFacts { asked: files, kept: Vec::new() }),
+        turn_input: Some(Vec::new()),
+        turn_settings: Some(turn_settings),
+        workspace,
+        running: None,
+        queued: None,
+        history_ends: None,
+        target: None,
+        covered: None,
+        fork: None,
+        left_alone: None,
+    };
+    let reply = reply_of(&snapshot, &decision, ask);
+    apply::create(
+        connection,
+        &Write { snapshot: &snapshot, decision: &decision, ask, reply: &reply, buckets },
+    )
+    .await?;
+    Ok(Applied { snapshot, decision, reply })
 }

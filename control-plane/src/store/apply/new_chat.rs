@@ -6,10 +6,10 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{Columns, Write, content, count, ids, messages, requests, text_of};
-use crate::store::{Connections, Links};
+use crate::store::Links;
 
 /// Stores a new chat.
-pub(crate) async fn create(pool: &Connections, write: &Write<'_>) -> Result<(), sqlx::Error> {
+pub(crate) async fn create(connection: &mut PgConnection, write: &Write<'_>) -> Result<(), sqlx::Error> {
     let chat = &write.decision.chat;
     let metadata = &write.snapshot.beside.metadata;
     let columns = Columns::of_new(write.decision);
@@ -42,7 +42,7 @@ pub(crate) async fn create(pool: &Connections, write: &Write<'_>) -> Result<(), 
         &write.linked(),
         write.document(iter::once(metadata.title.as_str())),
     )
-    .fetch_one(pool)
+    .fetch_one(connection)
     .await?;
     Ok(())
 }

@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::{QueuePosition, QueueThrough, RowPosition, SyncFrom, WatchedVersions};
 use crate::{
-    caps::Caps,
     limits::Limits,
     store::{
         Ask, DEFAULT_ORGANIZATION, Database, MessageChange, MetadataView, NewChat, PendingCall, QueueChange,
@@ -35,7 +34,7 @@ async fn world() -> World {
         .expect("the database answers");
     let user = UserId(Uuid::now_v7());
     store.create_user(user, DEFAULT_ORGANIZATION, "user", false).await.expect("the user is new");
-    let beginning = store.beginning::<Rejection>(user, DEFAULT_ORGANIZATION, None, Caps::default()).await;
+    let beginning = store.beginning::<Rejection>(user, DEFAULT_ORGANIZATION, None).await;
     let beginning = beginning.expect("the database answers");
     let (now, turn_settings) = (beginning.now, beginning.turn_settings);
     let chat = ChatId(Uuid::now_v7());
@@ -56,9 +55,10 @@ async fn world() -> World {
         Context { now, queue_max: 500, lease_offer: None },
     );
     let metadata = MetadataView { metadata_version: 1, title: String::new(), labels: Default::default() };
-    let (decision, ask) = (&decision, &Ask::default());
-    let new = NewChat { decision, ask, metadata, workspace: None, turn_settings, files: Vec::new(), now };
-    store.create::<Rejection>(new, || unreachable!("its files are there")).await.expect("it is created");
+    let (ask, files) = (&Ask::default(), Vec::new());
+    let new = NewChat { count_running: None, ask, metadata, workspace: None, turn_settings, files, now };
+    let created = store.create::<Rejection>(new, |_| decision, || unreachable!("its files are there"));
+    created.await.expect("it is created");
     let world = World { store, user, chat, session: SessionId(Uuid::now_v7()) };
     world.transact(Command::Lease(world.session)).await;
     world

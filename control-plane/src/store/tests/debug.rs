@@ -7,9 +7,8 @@ use chrono::Utc;
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::world::{World, applied, text, world};
-use crate::{
-    caps::Caps,
-    store::{Ask, DEFAULT_ORGANIZATION, DebugPolicy, DebugStep, DebugSwitchesChange, HandedIn, Recorded},
+use crate::store::{
+    Ask, DEFAULT_ORGANIZATION, DebugPolicy, DebugStep, DebugSwitchesChange, HandedIn, Recorded,
 };
 
 const RUNS: &str = "select count(*) from debug_runs";
@@ -216,8 +215,7 @@ async fn a_turn_is_recorded_as_the_policy_says_and_its_owner() {
     let chat = world.new_chat().await;
     let offered = Ask { turn_bytes_max: Some(1024), ..Ask::default() };
     let records = async || {
-        let beginning =
-            world.store.beginning::<Rejection>(world.user, DEFAULT_ORGANIZATION, None, Caps::default()).await;
+        let beginning = world.store.beginning::<Rejection>(world.user, DEFAULT_ORGANIZATION, None).await;
         let settings = world.snapshot(chat, &offered).await.turn_settings.expect("it was asked for");
         let of_new = beginning.expect("it answers").turn_settings;
         assert_eq!(settings.debug_recording, of_new.debug_recording);

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::world::{World, applied, claimable, leased, run, tool, world};
 use crate::{
-    caps::Caps,
     scheduler::SettingsMark,
     store::{Ask, DEFAULT_ORGANIZATION, ModelRow, Put, Snapshot, ThresholdRow, TurnSettings},
 };
@@ -56,8 +55,7 @@ async fn a_history_is_summarized_as_its_owner_says_or_the_model_or_its_size() {
         [0, 1, 2].map(|index: usize| settings.compaction_threshold_percent(&models[index]))
     };
     let beginning = async || {
-        let beginning =
-            world.store.beginning::<Rejection>(world.user, DEFAULT_ORGANIZATION, None, Caps::default()).await;
+        let beginning = world.store.beginning::<Rejection>(world.user, DEFAULT_ORGANIZATION, None).await;
         beginning.expect("it answers").turn_settings
     };
 
@@ -137,8 +135,7 @@ async fn a_lease_that_comes_with_new_tools_brings_them() {
 async fn creating_a_chat_begins_with_what_the_operator_and_the_user_say() {
     let world = world().await;
     let begin = async || {
-        let beginning =
-            world.store.beginning::<Rejection>(world.user, DEFAULT_ORGANIZATION, None, Caps::default()).await;
+        let beginning = world.store.beginning::<Rejection>(world.user, DEFAULT_ORGANIZATION, None).await;
         beginning.expect("it answers")
     };
 

@@ -76,14 +76,13 @@ impl World {
     }
 
     pub(super) async fn create(&self, new: CreateChat, ask: &Ask) -> Outcome {
-        let beginning =
-            self.store.beginning::<Rejection>(self.user, DEFAULT_ORGANIZATION, None, Caps::default()).await?;
+        let beginning = self.store.beginning::<Rejection>(self.user, DEFAULT_ORGANIZATION, None).await?;
         let context = Context { now: beginning.now, queue_max: 3, lease_offer: None };
         let decision = create(new, context);
         let metadata =
             MetadataView { metadata_version: 1, title: "a title".to_owned(), labels: BTreeMap::new() };
         let new = NewChat {
-            decision: &decision,
+            count_running: None,
             ask,
             metadata,
             workspace: None,
@@ -91,7 +90,7 @@ impl World {
             files: self.files(&ask.files).await,
             now: beginning.now,
         };
-        self.store.create(new, || Rejection::MessageNotFound).await
+        self.store.create(new, |_| decision, || Rejection::MessageNotFound).await
     }
 
     pub(super) async fn chat(&self, request: Option<Request>) -> Outcome {
