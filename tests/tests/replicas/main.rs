@@ -4,6 +4,7 @@
 //! themselves, where every word between them matters.
 
 mod caps;
+mod fairness;
 mod hints;
 mod lists;
 mod metrics;
