@@ -1,6 +1,6 @@
 //! A control plane with workers and workspace agents, as child processes.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, iter, net::SocketAddr, path::Path};
 
 use chatplane_control_plane::admin::{self, TokenKind};
 use chatplane_domain::{UserId, WorkspaceId};
@@ -60,6 +60,8 @@ pub struct Cluster {
     pub workspace: WorkspaceId,
     /// The control plane.
     pub control_plane: Role,
+    /// More replicas of it, with where each listens.
+    pub others: Vec<(SocketAddr, Role)>,
     /// The workers.
     pub workers: Vec<Role>,
     /// The workspace agent, if there is one.
@@ -93,7 +95,7 @@ impl Cluster {
         let directory = TempDir::new().expect("a directory for the workspace");
         let journal = TempDir::new().expect("a directory for the journal");
         let address = free_port();
-        let control_plane = serve(&database, address, &options, logs.path());
+        let control_plane = serve("serve", &database, address, &options, logs.path());
         let mut cluster = Self {
             database,
             address,
@@ -103,12 +105,13 @@ impl Cluster {
             directory,
             journal,
             control_plane,
+            others: Vec::new(),
             workers: Vec::new(),
             agent: None,
             logs,
             options,
         };
-        cluster.ready().await;
+        ready(&mut cluster.control_plane, address).await;
         for _ in 0..cluster.options.workers {
             cluster.add_worker();
         }
@@ -121,7 +124,7 @@ impl Cluster {
     /// Where clients dial.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        url_of(self.address)
     }
 
     /// A client of the user.
@@ -130,10 +133,23 @@ impl Cluster {
         Client::new(&self.url(), &self.tokens.user)
     }
 
+    /// Starts another replica, waits until it takes calls, and answers where clients dial.
+    /// Workers that are started later know of it, and begin with the first.
+    pub async fn add_replica(&mut self) -> String {
+        let address = free_port();
+        let name = format!("serve-{}", self.others.len() + 1);
+        let mut replica = serve(&name, &self.database, address, &self.options, self.logs.path());
+        ready(&mut replica, address).await;
+        self.others.push((address, replica));
+        url_of(address)
+    }
+
     /// Starts another worker.
     pub fn add_worker(&mut self) -> &mut Role {
+        let others = self.others.iter().map(|(address, _)| *address);
+        let addresses: Vec<_> = iter::once(self.address).chain(others).map(url_of).collect();
         let variables = BTreeMap::from([
-            ("CHATPLANE_CONTROL_PLANE", self.url()),
+            ("CHATPLANE_CONTROL_PLANE", addresses.join(",")),
             ("CHATPLANE_WORKER_TOKEN", self.tokens.worker.clone()),
         ]);
         let name = format!("worker-{}", self.workers.len());
@@ -175,24 +191,28 @@ impl Cluster {
 
     /// Starts the control plane again after it has ended.
     pub async fn start_control_plane(&mut self) {
-        self.control_plane = serve(&self.database, self.address, &self.options, self.logs.path());
-        self.ready().await;
+        self.control_plane = serve("serve", &self.database, self.address, &self.options, self.logs.path());
+        ready(&mut self.control_plane, self.address).await;
     }
+}
 
-    async fn ready(&mut self) {
-        let endpoint = Endpoint::from_shared(self.url()).expect("the URL is one");
-        eventually("the control plane takes calls", async || {
-            if let Some(code) = self.control_plane.exit_code() {
-                panic!("the control plane ended with {code}:\n{}", self.control_plane.log());
-            }
-            let channel = endpoint.connect().await.ok()?;
-            let request = HealthCheckRequest { service: String::new() };
-            let checked = HealthClient::new(channel).check(request).await.ok()?.into_inner();
-            (checked.status() == tonic_health::pb::health_check_response::ServingStatus::Serving)
-                .then_some(())
-        })
-        .await;
-    }
+fn url_of(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// Waits until a replica takes calls.
+async fn ready(replica: &mut Role, address: SocketAddr) {
+    let endpoint = Endpoint::from_shared(url_of(address)).expect("the URL is one");
+    eventually("the control plane takes calls", async || {
+        if let Some(code) = replica.exit_code() {
+            panic!("the control plane ended with {code}:\n{}", replica.log());
+        }
+        let channel = endpoint.connect().await.ok()?;
+        let request = HealthCheckRequest { service: String::new() };
+        let checked = HealthClient::new(channel).check(request).await.ok()?.into_inner();
+        (checked.status() == tonic_health::pb::health_check_response::ServingStatus::Serving).then_some(())
+    })
+    .await;
 }
 
 async fn people(database: &Database) -> (UserId, WorkspaceId, Tokens) {
@@ -213,7 +233,7 @@ async fn people(database: &Database) -> (UserId, WorkspaceId, Tokens) {
     (user, workspace, tokens)
 }
 
-fn serve(database: &Database, address: SocketAddr, options: &Options, logs: &Path) -> Role {
+fn serve(name: &str, database: &Database, address: SocketAddr, options: &Options, logs: &Path) -> Role {
     let mut variables = BTreeMap::from([
         ("CHATPLANE_LISTEN", address.to_string()),
         ("CHATPLANE_DATABASE_URL", database.url().to_owned()),
@@ -227,5 +247,5 @@ fn serve(database: &Database, address: SocketAddr, options: &Options, logs: &Pat
         variables.insert("ANTHROPIC_BASE_URL", options.model_url.clone());
     }
     variables.extend(options.serve.clone());
-    Role::start("serve", &["serve"], &variables, logs)
+    Role::start(name, &["serve"], &variables, logs)
 }
