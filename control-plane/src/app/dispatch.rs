@@ -6,6 +6,7 @@
 //! streams shall end, the others when [`Background::stop`] says so.
 
 mod claims;
+mod expiring;
 mod reads;
 mod session;
 mod sweep_clock;

@@ -81,6 +81,8 @@ struct Inner {
     jobs_waiting: Notify,
     /// Chats may be waiting that no slot was free for, or that nobody has looked for yet.
     has_backlog: AtomicBool,
+    /// And one was seen to wait: not only a look that is a net had no slot.
+    is_known: AtomicBool,
     /// Workers that came back after the grace, since the start.
     came_too_late: AtomicU64,
     tasks: TaskTracker,
@@ -150,6 +152,7 @@ impl Scheduler {
             runnable: Notify::new(),
             jobs_waiting: Notify::new(),
             has_backlog: AtomicBool::new(false),
+            is_known: AtomicBool::new(false),
             came_too_late: AtomicU64::new(0),
             tasks: TaskTracker::new(),
         };
@@ -179,6 +182,7 @@ impl Scheduler {
 
     /// A chat is runnable: claim it, if a slot is free, here or at another replica.
     pub(crate) fn wake(&self, hub: &Hub) {
+        self.inner.is_known.store(true, SeqCst);
         self.inner.has_backlog.store(true, SeqCst);
         self.inner.runnable.notify_one();
         hub.chat_waits();
@@ -351,7 +355,8 @@ impl Scheduler {
     #[must_use]
     pub(crate) fn begin_claim(&self, looks_before: usize) -> Option<Begun> {
         // In this order: a slot that comes free after the look sees the backlog.
-        let is_known = self.inner.has_backlog.swap(true, SeqCst) || looks_before > 0;
+        self.inner.has_backlog.store(true, SeqCst);
+        let is_known = self.inner.is_known.swap(false, SeqCst) || looks_before > 0;
         let begun = if is_known {
             self.promise_for(None, None).map(Begun::Kept)
         } else {
@@ -359,6 +364,8 @@ impl Scheduler {
         };
         if begun.is_some() {
             self.inner.has_backlog.store(false, SeqCst);
+        } else if is_known {
+            self.inner.is_known.store(true, SeqCst);
         }
         begun
     }
@@ -373,6 +380,7 @@ impl Scheduler {
     /// A chat that was looked at still waits: the next free slot is for it, and nobody
     /// overtakes it.
     pub(crate) fn still_waiting(&self) {
+        self.inner.is_known.store(true, SeqCst);
         self.inner.has_backlog.store(true, SeqCst);
         // A slot that came free since it was looked for has found no backlog.
         self.serve_backlog();
@@ -460,6 +468,19 @@ mod tests {
         drop(found);
 
         assert!(scheduler.promise(None).is_some());
+    }
+
+    #[test]
+    fn a_look_that_found_no_slot_keeps_none_later() {
+        let scheduler = Scheduler::new(SchedulerLimits::default());
+        let opening = Opening { connection: 1, slots_total: 1, listed: BTreeSet::new(), rows: Vec::new() };
+        scheduler.open(SessionId(Uuid::max()), opening).expect("it is new");
+        let taken = scheduler.promise(None).expect("the slot is free");
+        assert!(scheduler.begin_claim(0).is_none(), "a net, for what nobody has seen");
+        drop(taken);
+
+        assert!(matches!(scheduler.begin_claim(0), Some(Begun::Free)));
+        assert!(scheduler.promise(None).is_some(), "a message gets its lease while the claim looks");
     }
 
     #[tokio::test]

@@ -105,6 +105,15 @@ pub(crate) enum Overdue {
     Calls(ChatId),
 }
 
+impl Overdue {
+    /// Whose it is.
+    pub(crate) fn chat(&self) -> ChatId {
+        match self {
+            Self::Lease(chat, _) | Self::Interruption(chat, _) | Self::Calls(chat) => *chat,
+        }
+    }
+}
+
 impl Store {
     /// Opens a new session.
     ///

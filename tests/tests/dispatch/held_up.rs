@@ -105,6 +105,31 @@ async fn a_held_row_does_not_keep_other_leases_from_being_expired_and_claimed() 
 }
 
 #[tokio::test]
+async fn a_held_row_does_not_keep_sessions_from_being_closed_by_the_clock() {
+    let world = World::new().await;
+    // Each try to expire the held lease takes longer than sweeps may be apart.
+    let (session_ttl, statement_timeout) = (Duration::from_secs(2), Duration::from_millis(1200));
+    let replica = world.replica(SchedulerLimits { session_ttl, statement_timeout, ..quick() }).await;
+    let mut client = world.client(&replica);
+    let mut gone = Worker::open(&replica, &world.worker_token, 1).await;
+    client.create_chat("Held").await;
+    let held = gone.lease().await;
+    let mut silent = Worker::open(&replica, &world.worker_token, 1).await;
+    let created = client.create_chat("Free").await;
+    silent.lease().await;
+    let mut holder = world.database.connection().await;
+    execute(&mut holder, "begin".to_owned()).await;
+    execute(&mut holder, format!("select from chats where chat_id = '{}' for update", held.chat)).await;
+
+    drop(gone);
+    silent.fall_silent();
+    let mut other = Worker::open(&replica, &world.worker_token, 1).await;
+
+    let taken = other.lease().await;
+    assert_eq!((taken.chat, taken.fence), (created.chat_id, 2));
+}
+
+#[tokio::test]
 async fn a_turn_that_cannot_be_read_for_the_moment_is_read_again_and_not_ended() {
     let world = World::new().await;
     let replica = world.replica(quick()).await;

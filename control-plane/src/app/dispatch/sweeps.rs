@@ -12,7 +12,7 @@ use futures::{StreamExt as _, stream};
 use tokio::time::{self, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{lease_row, sweep_clock::SweepClock};
+use super::{expiring::Expiring, lease_row, sweep_clock::SweepClock};
 use crate::{
     app::{App, Error, chain::chain},
     scheduler::{Event, LeaseRow, Renewal},
@@ -85,15 +85,17 @@ impl App {
         Ok(())
     }
 
-    /// Ends what is overdue, until `stop`.
+    /// Ends what is overdue, until `stop`. Looks go on while what was found is ended: rows that somebody holds
+    /// must not stop the clock by which sessions are closed.
     pub(super) async fn sweep(self, stop: CancellationToken) {
         let limits = *self.inner.scheduler.limits();
         let mut clock = SweepClock::new(limits.session_ttl);
         let mut due = time::interval(limits.sweep_every);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut expiring = Expiring::default();
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 _ = due.tick() => {}
             }
             // The net for chats whose hint was lost.
@@ -104,7 +106,12 @@ impl App {
                 Ok(overdue) => {
                     // One chat that cannot be swept says nothing of who could renew.
                     clock.succeeded(asked_at, self.inner.scheduler.now());
-                    self.expire_all(overdue, &stop).await;
+                    let overdue = expiring.new_ones(overdue);
+                    if !overdue.is_empty() {
+                        let (app, stop) = (self.clone(), stop.clone());
+                        let chats = overdue.iter().map(Overdue::chat).collect();
+                        expiring.begin(chats, async move { app.expire_all(overdue, &stop).await });
+                    }
                 }
                 Err(error) => {
                     clock.failed();
@@ -112,6 +119,7 @@ impl App {
                 }
             }
         }
+        expiring.end().await;
     }
 
     async fn look_for_overdue(&self, may_close: bool) -> Result<Vec<Overdue>, Failure> {
