@@ -76,7 +76,9 @@ impl Agent {
     }
 
     pub(crate) async fn called(&mut self) -> proto::CallTool {
-        match self.next().await {
+        // As for an end.
+        let next = timeout(DEADLINE, self.next()).await.expect("a call comes in time");
+        match next {
             Ok(Some(Down::CallTool(call))) => call,
             other => panic!("not a call: {other:?}"),
         }

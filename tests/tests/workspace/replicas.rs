@@ -1,5 +1,7 @@
 //! An agent at one replica, a worker at another.
 
+use chatplane_tests::tcp_proxy::Mode;
+
 use super::*;
 
 #[tokio::test]
@@ -99,4 +101,27 @@ async fn a_replica_that_is_gone_without_a_word_has_no_agents() {
     let sentence = holder.call().await.error().await;
 
     assert!(sentence.contains("offline"), "{sentence}");
+}
+
+#[tokio::test]
+async fn a_call_whose_replica_loses_its_power_is_sent_again_where_its_agent_comes_back() {
+    let first = World::start(PATIENT).await;
+    let second = first.beside(PATIENT).await;
+    let mut agent = Agent::attach(&first).await;
+    second.create_chat(Some(first.workspace)).await;
+    let holder = Holder::of_a_call(&second).await;
+    let mut call = holder.call().await;
+    let called = agent.called().await;
+    agent.writes(&called, b"so far").await;
+    assert_eq!(call.next().await.expect("it goes on"), Some(Piece::Output("so far".into())));
+
+    // Neither of the two hears of the other any more, nor that a connection has ended.
+    first.line.set(Mode::Swallow);
+    second.line.set(Mode::Swallow);
+    let mut agent = Agent::attach(&second).await;
+    let called_again = agent.called().await;
+    agent.ends(&called_again, "done").await;
+
+    assert_eq!(called_again.call_id, called.call_id);
+    assert_eq!(call.result().await, done("done"));
 }

@@ -9,7 +9,11 @@ use chatplane_control_plane::{
 };
 use chatplane_domain::{UserId, WorkspaceId};
 use chatplane_proto::chat::v1 as chat;
-use chatplane_tests::{Client, Database, text};
+use chatplane_tests::{
+    Client, Database,
+    tcp_proxy::{TcpProxy, Upstream},
+    text,
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -29,10 +33,16 @@ pub(crate) struct World {
     pub(crate) stranger: UserId,
     pub(crate) worker_token: String,
     pub(crate) agent_token: String,
+    /// Over which other replicas reach this one.
+    pub(crate) line: TcpProxy,
     user_token: String,
+    replica: Replica,
+}
+
+struct Replica {
     address: SocketAddr,
     stop: CancellationToken,
-    running: Running,
+    running: JoinHandle<Result<(), RunError>>,
 }
 
 impl World {
@@ -47,32 +57,33 @@ impl World {
         let worker_token = token(TokenKind::Worker).await;
         let agent_token = token(TokenKind::WorkspaceAgent(workspace)).await;
         admin.close().await;
-        let (address, stop, running) = replica(&database, workspace_return).await;
-        Self { database, workspace, stranger, worker_token, agent_token, user_token, address, stop, running }
+        let (replica, line) = replica(&database, workspace_return).await;
+        Self { database, workspace, stranger, worker_token, agent_token, line, user_token, replica }
     }
 
     /// The same with another replica on the same database, which is spoken with from then on.
     pub(crate) async fn beside(&self, workspace_return: Duration) -> Self {
-        let (address, stop, running) = replica(&self.database, workspace_return).await;
+        let (replica, line) = replica(&self.database, workspace_return).await;
         Self {
             database: self.database.clone(),
             workspace: self.workspace,
             stranger: self.stranger,
             worker_token: self.worker_token.clone(),
             agent_token: self.agent_token.clone(),
+            line,
             user_token: self.user_token.clone(),
-            address,
-            stop,
-            running,
+            replica,
         }
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.address)).expect("the URL is one").connect_lazy()
+        Endpoint::from_shared(format!("http://{}", self.replica.address))
+            .expect("the URL is one")
+            .connect_lazy()
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::new(&format!("http://{}", self.address), &self.user_token)
+        Client::new(&format!("http://{}", self.replica.address), &self.user_token)
     }
 
     /// Creates a chat that uses the workspace, if it has one, and answers its id.
@@ -88,27 +99,23 @@ impl World {
 
     /// Tells the replica to stop, as SIGTERM does.
     pub(crate) fn shut_down(&self) {
-        self.stop.cancel();
+        self.replica.stop.cancel();
     }
 
     pub(crate) async fn stopped(self) {
-        self.running.await.expect("it does not panic").expect("it ends well");
+        self.replica.running.await.expect("it does not panic").expect("it ends well");
     }
 }
 
-type Running = JoinHandle<Result<(), RunError>>;
-
-async fn replica(
-    database: &Database,
-    workspace_return: Duration,
-) -> (SocketAddr, CancellationToken, Running) {
+async fn replica(database: &Database, workspace_return: Duration) -> (Replica, TcpProxy) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
+    let line = TcpProxy::start(Upstream::Tcp(vec![address])).await;
+    let config = Config { advertise: Some(line.url()), ..config(address, database) };
     let stop = CancellationToken::new();
     let limits = Limits { workspace_return, ..Limits::default() };
-    let running =
-        run_with(config(address, database), limits, SchedulerLimits::default(), listener, stop.clone());
-    (address, stop, tokio::spawn(running))
+    let running = run_with(config, limits, SchedulerLimits::default(), listener, stop.clone());
+    (Replica { address, stop, running: tokio::spawn(running) }, line)
 }
 
 /// A request with a token.
@@ -147,7 +154,7 @@ fn config(address: SocketAddr, database: &Database) -> Config {
         allow_plaintext: false,
         tls_cert: None,
         tls_key: None,
-        advertise: Some(format!("http://{address}")),
+        advertise: None,
         peer_ca_cert: None,
         metrics_listen: None,
         drain_timeout: 2,
