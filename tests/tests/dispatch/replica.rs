@@ -58,6 +58,17 @@ impl World {
         change: impl FnOnce(&mut Config),
     ) -> Replica {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        self.replica_on(listener, calls, limits, change).await
+    }
+
+    /// The same at an address that the test knows before.
+    pub(crate) async fn replica_on(
+        &self,
+        listener: TcpListener,
+        calls: Limits,
+        limits: SchedulerLimits,
+        change: impl FnOnce(&mut Config),
+    ) -> Replica {
         let address = listener.local_addr().expect("it is bound");
         let stop = CancellationToken::new();
         let limits_of_calls = Limits { drain: Duration::from_secs(2), ..calls };

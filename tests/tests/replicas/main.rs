@@ -8,6 +8,7 @@ mod fairness;
 mod hints;
 mod lists;
 mod metrics;
+mod outages;
 mod peers;
 #[allow(dead_code, reason = "shared with tests that use the rest of it")]
 #[path = "../dispatch/replica.rs"]

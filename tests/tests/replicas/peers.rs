@@ -58,7 +58,7 @@ async fn begin(worker: &Worker, held: &Held) {
     worker.send(Up::LivePartStarted(proto::LivePartStarted { lease, part_started })).await;
 }
 
-async fn write(worker: &Worker, held: &Held, offset: i64, words: &str) {
+pub(crate) async fn write(worker: &Worker, held: &Held, offset: i64, words: &str) {
     begin(worker, held).await;
     let data = words.as_bytes().to_vec().into();
     let part_append = Some(chat::PartAppend { stream: stream_of(held), part: 0, offset, data });
@@ -67,13 +67,13 @@ async fn write(worker: &Worker, held: &Held, offset: i64, words: &str) {
 }
 
 /// A watcher that keeps the bytes of the one preview there is.
-struct Watcher {
+pub(crate) struct Watcher {
     events: Streaming<chat::WatchChatResponse>,
     preview: Vec<u8>,
 }
 
 impl Watcher {
-    async fn open(world: &World, replica: &Replica, chat_id: &str) -> Self {
+    pub(crate) async fn open(world: &World, replica: &Replica, chat_id: &str) -> Self {
         let events = world.client(replica).watch(chat_id, "").await.expect("the chat can be watched");
         Self { events, preview: Vec::new() }
     }
@@ -84,7 +84,7 @@ impl Watcher {
     }
 
     /// Reads until the preview has these words, which come without a gap and without a double.
-    async fn shows(&mut self, words: &str) {
+    pub(crate) async fn shows(&mut self, words: &str) {
         while self.preview != words.as_bytes() {
             match self.next().await {
                 Event::PartAppend(append) => {
@@ -97,7 +97,7 @@ impl Watcher {
         }
     }
 
-    async fn sees(&mut self, state: chat::ChatState) {
+    pub(crate) async fn sees(&mut self, state: chat::ChatState) {
         loop {
             if let Event::State(change) = self.next().await
                 && change.state() == state
