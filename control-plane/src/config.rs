@@ -219,6 +219,12 @@ pub enum ConfigError {
         "--listener-database-url (CHATPLANE_LISTENER_DATABASE_URL), or --database-url in its place, cannot be used"
     )]
     ListenerUrl(#[source] TargetError),
+    /// A pooler that shares sessions, and no way around it.
+    #[error(
+        "--no-statement-cache (CHATPLANE_NO_STATEMENT_CACHE) is for a pooler in transaction mode: give \
+         --listener-database-url (CHATPLANE_LISTENER_DATABASE_URL), the same database without the pooler, too"
+    )]
+    NoListenerUrl,
     /// A provider that is none.
     #[error("--provider (CHATPLANE_PROVIDER) must be anthropic or openai, not {0:?}")]
     Provider(String),
@@ -243,6 +249,9 @@ impl Config {
 
     /// The same, for the connections of hints.
     pub(crate) fn hints(&self) -> Result<Target, ConfigError> {
+        if self.no_statement_cache && given(self.listener_database_url.as_ref()).is_none() {
+            return Err(ConfigError::NoListenerUrl);
+        }
         Target::parse(self.listener_database_url()).map_err(ConfigError::ListenerUrl)
     }
 

@@ -5,7 +5,7 @@
 
 mod authenticate;
 mod catalog;
-mod chain;
+pub(crate) mod chain;
 mod chats;
 mod compaction;
 mod configure_chat;

@@ -84,11 +84,10 @@ impl App {
         }
     }
 
-    /// The others forget a row that stays behind within 30 s.
+    /// The others have no use for a row that stays behind after 30 s.
     async fn leave(&self) {
-        match self.in_time(self.inner.store.forget_replica(self.inner.replica)).await {
-            Ok(()) => self.inner.hub.replicas_changed(),
-            Err(error) => tracing::warn!(cause = %chain(&error), "this replica's row stays behind"),
+        if let Err(error) = self.in_time(self.inner.store.forget_replica(self.inner.replica)).await {
+            tracing::warn!(cause = %chain(&error), "this replica's row stays behind");
         }
     }
 

@@ -20,7 +20,7 @@ impl App {
             metrics.sessions.set(count(sessions));
             metrics.slots.set(count(slots));
             metrics.slots_free.set(count(free));
-            match self.in_time(self.inner.store.waiting()).await {
+            match self.in_time(self.inner.store.waiting(self.inner.limits.caps)).await {
                 Ok(Waiting { chats, oldest_wait }) => {
                     metrics.runnable_chats.set(count(chats));
                     metrics.runnable_oldest_wait.set(oldest_wait.as_secs_f64());

@@ -226,6 +226,19 @@ fn authorities_of_replicas_that_cannot_be_read_or_are_none_name_the_file_and_the
 }
 
 #[test]
+fn a_pooler_needs_a_way_around_it() {
+    let mut config = config(&[]);
+    config.no_statement_cache = true;
+    config.listener_database_url = Some(String::new());
+
+    let error = config.hints().map(|_| ()).expect_err("hints would go through the pooler").to_string();
+    assert!(error.contains("--listener-database-url"), "{error}");
+
+    config.listener_database_url = Some("postgres://localhost/direct".to_owned());
+    assert!(config.hints().is_ok());
+}
+
+#[test]
 fn the_listeners_url_stands_in_for_the_databases_and_one_that_is_none_names_both_flags() {
     let mut config = config(&[]);
     assert_eq!(config.listener_database_url(), "postgres://localhost/test");

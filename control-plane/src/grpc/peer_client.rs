@@ -24,7 +24,7 @@ use tonic_types::StatusExt;
 
 use super::{convert_peer as convert, peer_service::understood};
 use crate::{
-    app::{CallTool, Error, PeerCallError, PeerToolStream, PeerTools},
+    app::{CallTool, Error, PeerCallError, PeerToolStream, PeerTools, chain},
     peers::{DialError, Dialled, PEERS_MAX, PROOF_BYTES, Peer, Peers, Transport, UNSENT_MESSAGES_MAX},
 };
 
@@ -39,6 +39,10 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// What a peer may send ahead: a few pieces, or a busy stream would wait for each round trip.
 const WINDOW_BYTES: u32 = 1024 * 1024;
+/// The same of one tool call, and of all of them: callers that do not read must not take from the others what
+/// the connection may carry.
+const CALL_WINDOW_BYTES: u32 = 256 * 1024;
+const CALLS_WINDOW_BYTES: u32 = 256 * CALL_WINDOW_BYTES;
 /// Larger messages are refused by the transport; ours stay under 3 MiB.
 const DECODED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -97,7 +101,8 @@ impl PeerClient {
         if let Some((_, channel)) = channels.get(&peer.replica).filter(|(known, _)| *known == address) {
             return Ok(channel.clone());
         }
-        let channel = self.endpoint(peer)?.connect_lazy();
+        let endpoint = self.endpoint(peer)?.initial_stream_window_size(CALL_WINDOW_BYTES);
+        let channel = endpoint.initial_connection_window_size(CALLS_WINDOW_BYTES).connect_lazy();
         // Those of replicas that are gone go with the others; they are made again.
         if channels.len() >= 2 * PEERS_MAX {
             channels.clear();
@@ -134,7 +139,7 @@ async fn dial(
     answer: [u8; PROOF_BYTES],
 ) -> Result<Dialled, DialError> {
     let unanswered = |cause: String| DialError::Unanswered(cause);
-    let channel = endpoint.connect().await.map_err(|error| unanswered(error.to_string()))?;
+    let channel = endpoint.connect().await.map_err(|error| unanswered(chain(&error)))?;
     let (outgoing, messages) = mpsc::channel(UNSENT_MESSAGES_MAX);
     let hello = Outgoing::Hello(proto::Hello { nonce: nonce.to_vec().into() });
     let said = ReceiverStream::new(messages).map(|message| Outgoing::Said(convert::link_message_of(message)));

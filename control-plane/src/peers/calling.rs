@@ -75,9 +75,18 @@ impl Peers {
         let replica = peer.replica;
         match self.call(&peer, &shutdown).await {
             Ok(Dialled { incoming, outgoing }) => {
-                self.lock().dialing.up(replica);
+                let now = self.now();
+                self.lock().dialing.up(now, replica);
                 let end = self.run_link(replica, incoming, outgoing, &shutdown).await;
                 tracing::info!(peer = %replica, ?end, "a link to another replica has ended");
+            }
+            // Once, and not with each try: it may be gone, and its row is there for a while.
+            Err(error) if self.lock().dialing.is_first_failure(replica) => {
+                tracing::warn!(
+                    peer = %replica, address = peer.address, %error,
+                    "another replica could not be called, and is tried again: until then watchers see no live \
+                     parts of turns there, and tools whose workspace agent is there cannot be reached"
+                );
             }
             Err(error) => tracing::debug!(peer = %replica, %error, "another replica could not be called"),
         }

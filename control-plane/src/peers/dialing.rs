@@ -32,7 +32,7 @@ struct Peer {
 enum Phase {
     Waiting { until: Duration },
     Dialling,
-    Up,
+    Up { since: Duration },
 }
 
 impl Dialing {
@@ -67,16 +67,21 @@ impl Dialing {
     pub(crate) fn due(&self) -> Option<Duration> {
         let waiting = self.peers.values().filter_map(|peer| match peer.phase {
             Phase::Waiting { until } => Some(until),
-            Phase::Dialling | Phase::Up => None,
+            Phase::Dialling | Phase::Up { .. } => None,
         });
         waiting.min()
     }
 
     /// The call was answered.
-    pub(crate) fn up(&mut self, replica: ReplicaId) {
+    pub(crate) fn up(&mut self, now: Duration, replica: ReplicaId) {
         if let Some(peer) = self.peers.get_mut(&replica) {
-            (peer.phase, peer.failures) = (Phase::Up, 0);
+            peer.phase = Phase::Up { since: now };
         }
+    }
+
+    /// Whether the call that fails now is the first since the replica is known, or since its link was up.
+    pub(crate) fn is_first_failure(&self, replica: ReplicaId) -> bool {
+        self.peers.get(&replica).is_some_and(|peer| peer.failures == 0)
     }
 
     /// The call failed, or the link broke. `chance` is in 0..1. Who left the table meanwhile is called
@@ -86,6 +91,10 @@ impl Dialing {
             self.peers.remove(&replica);
         }
         if let Some(peer) = self.peers.get_mut(&replica) {
+            // A link that breaks as soon as it is up is no better than a call that fails.
+            if matches!(peer.phase, Phase::Up { since } if now.saturating_sub(since) >= DELAY_MAX) {
+                peer.failures = 0;
+            }
             let delay = DELAY_MIN.saturating_mul(1 << peer.failures.min(16)).min(DELAY_MAX);
             peer.failures = peer.failures.saturating_add(1);
             // At least half of it, so that chance cannot make it nothing.
@@ -146,13 +155,33 @@ mod tests {
 
         for _ in 0..5 {
             assert_eq!(dialing.next(now), Some(replica(1)));
-            dialing.up(replica(1));
+            dialing.up(now, replica(1));
             assert_eq!(dialing.due(), None);
+            now += DELAY_MAX;
             dialing.down(now, replica(1), 0.5);
             let due = dialing.due().expect("it is called again");
             assert!(due - now <= DELAY_MIN);
             now = due;
         }
+    }
+
+    #[test]
+    fn a_link_that_breaks_as_soon_as_it_is_up_is_called_later_and_later() {
+        let mut dialing = Dialing::new(replica(2));
+        dialing.known(at(0), [replica(1)]);
+        let mut now = at(0);
+        let mut wait = Duration::ZERO;
+
+        for _ in 0..10 {
+            assert_eq!(dialing.next(now), Some(replica(1)));
+            dialing.up(now, replica(1));
+            dialing.down(now, replica(1), 0.999);
+            let due = dialing.due().expect("it is called again");
+            wait = due - now;
+            now = due;
+        }
+
+        assert!(wait > DELAY_MAX.mul_f64(0.9), "{wait:?}");
     }
 
     #[test]
@@ -185,7 +214,7 @@ mod tests {
         let mut dialing = Dialing::new(replica(2));
         dialing.known(at(0), [replica(1)]);
         assert_eq!(dialing.next(at(0)), Some(replica(1)));
-        dialing.up(replica(1));
+        dialing.up(at(0), replica(1));
 
         dialing.known(at(1), []);
         dialing.down(at(2), replica(1), 0.0);
@@ -200,7 +229,7 @@ mod tests {
         let mut dialing = Dialing::new(replica(2));
         dialing.known(at(0), [replica(1)]);
         assert_eq!(dialing.next(at(0)), Some(replica(1)));
-        dialing.up(replica(1));
+        dialing.up(at(0), replica(1));
 
         dialing.known(at(1), []);
         dialing.known(at(2), [replica(1)]);

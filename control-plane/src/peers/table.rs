@@ -25,7 +25,7 @@ pub(crate) struct Peer {
 pub(super) struct Table(BTreeMap<ReplicaId, Peer>);
 
 impl Table {
-    /// What was read. Of too many the oldest are kept, everywhere the same.
+    /// What was read. Of too many the oldest are kept.
     pub(super) fn replace(&mut self, peers: Vec<Peer>) {
         if peers.len() > PEERS_MAX {
             tracing::warn!(

@@ -114,12 +114,12 @@ impl Hub {
         self.outgoing.put(|hints| hints.add_signal(Channel::Runnable));
     }
 
-    /// This replica came or leaves: tells the others.
+    /// This replica came: tells the others. That it has left they see by its links, or its row.
     pub(crate) fn replicas_changed(&self) {
         self.outgoing.put(|hints| hints.add_signal(Channel::Peers));
     }
 
-    /// A workspace agent registered here or left: tells the other replicas.
+    /// A workspace agent registered here: tells the other replicas.
     pub(crate) fn workspaces_changed(&self) {
         self.outgoing.put(|hints| hints.add_signal(Channel::Workspaces));
     }
@@ -340,7 +340,9 @@ impl<K: Copy + Eq + Hash> Subscription<K> {
 impl<K: Copy + Eq + Hash> Drop for Subscription<K> {
     fn drop(&mut self) {
         let mut topics = self.topics.lock();
-        if topics.get(&self.key).is_some_and(|sender| sender.receiver_count() <= 1) {
+        // Under the lock, so that the last of several that end at once finds that it is the last.
+        self.receiver = watch::channel(0).1;
+        if topics.get(&self.key).is_some_and(|sender| sender.receiver_count() == 0) {
             topics.remove(&self.key);
             self.topics.interest.unwatch((self.topics.channel)(self.key));
         }

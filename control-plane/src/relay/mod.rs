@@ -140,7 +140,7 @@ impl Relay {
     /// its streams goes. Where they are followed by now, the session has only moved.
     pub(crate) fn end_lease(&self, chat: ChatId, fence: Fence) {
         self.shrink(chat, |state| {
-            if state.followed.is_none_or(|followed| fence < followed) {
+            if state.followed != Some(fence) {
                 state.streams.end_lease(fence);
             }
         });

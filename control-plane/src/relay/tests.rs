@@ -243,6 +243,20 @@ fn what_is_followed_is_written_while_no_session_of_this_replica_writes_and_goes_
 }
 
 #[test]
+fn a_lease_that_ends_here_goes_although_an_earlier_one_is_said_to_be_followed() {
+    let relay = Relay::default();
+    let watched = relay.watch(CHAT).unwrap();
+    relay.begin_part(CHAT, answer(2, 8), 0, text()).unwrap();
+    // A page that was read before the chat came here arrives late.
+    let _ = relay.follow(CHAT, Fence(1));
+
+    relay.end_lease(CHAT, Fence(2));
+    relay.unfollow(CHAT, Fence(1));
+
+    assert!(watched.read(LiveStreams::is_empty));
+}
+
+#[test]
 fn what_a_former_holder_still_does_leaves_what_is_followed_of_the_next_one() {
     let relay = Relay::default();
     let watched = relay.watch(CHAT).unwrap();

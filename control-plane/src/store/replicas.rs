@@ -16,8 +16,9 @@ pub(crate) struct ReplicaRow {
 }
 
 impl Store {
-    /// Renews a replica's row, or makes it, forgets replicas that have not renewed theirs for
-    /// 30 s, and answers the others, the oldest first.
+    /// Renews a replica's row, or makes it, and answers the others that have renewed theirs within
+    /// 30 s, the oldest first. Rows are deleted much later: after an outage all are old, and who comes
+    /// back first must not delete those of the others, who are about to renew them.
     ///
     /// # Errors
     ///
@@ -37,8 +38,13 @@ impl Store {
              ), \
              forgotten as ( \
                  delete from replicas \
-                 where replica_id <> $1 \
-                 and heartbeat_time < now() - interval '30 seconds' \
+                 where replica_id in ( \
+                     select replica_id \
+                     from replicas \
+                     where replica_id <> $1 \
+                     and heartbeat_time < now() - interval '5 minutes' \
+                     for update skip locked \
+                 ) \
              ) \
              select r.replica_id, r.address, r.secret \
              from replicas r \

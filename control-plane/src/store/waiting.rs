@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::{Error, Store};
+use crate::caps::Caps;
 
 /// More are not counted: beyond, a deployment has another problem than its number of workers.
 const COUNTED_MAX: i64 = 100_000;
 
-/// Chats that wait for a worker.
+/// Chats that wait for a worker, and for nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiting {
     /// How many, at most 100,000.
@@ -17,25 +18,17 @@ pub(crate) struct Waiting {
 }
 
 impl Store {
-    /// What waits now, of all owners: a look into an index.
+    /// What waits now and may run, of all owners: of those at a cap, or near it, only as many as it leaves room for.
     ///
     /// # Errors
     ///
     /// What the database says.
-    pub(crate) async fn waiting(&self) -> Result<Waiting, Error> {
-        let row = sqlx::query!(
-            r#"select
-                   count(*) as "chats!",
-                   coalesce(extract(epoch from clock_timestamp() - min(w.runnable_since)), 0)::float8
-                       as "oldest_wait_s!"
-               from (
-                   select c.runnable_since
-                   from chats c
-                   where c.runnable_since is not null
-                   order by c.runnable_since, c.chat_id
-                   limit $1
-               ) w"#,
+    pub(crate) async fn waiting(&self, caps: Caps) -> Result<Waiting, Error> {
+        let row = sqlx::query_file!(
+            "src/store/waiting.sql",
             COUNTED_MAX,
+            caps.owner_running_max,
+            caps.organization_running_max
         )
         .fetch_one(&self.connections)
         .await?;

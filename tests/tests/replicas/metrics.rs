@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use chatplane_control_plane::Limits;
-use chatplane_tests::{eventually, free_port};
+use chatplane_control_plane::{Caps, Limits};
+use chatplane_tests::{Client, eventually, free_port};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -60,5 +60,35 @@ async fn an_autoscaler_sees_what_waits_for_how_long_and_what_is_free() {
         value(&metrics(address).await.expect("they are told"), "chatplane_runnable_oldest_wait_seconds"),
         Some(0.0)
     );
+    replica.stop().await;
+}
+
+/// More workers would not help them.
+#[tokio::test]
+async fn what_waits_for_a_cap_is_not_counted() {
+    let world = World::new().await;
+    let address = free_port();
+    let caps = Caps { owner_running_max: Some(1), organization_running_max: Some(3) };
+    let calls = Limits { metrics_interval: Duration::from_millis(100), caps, ..Limits::default() };
+    let replica = world.replica_with(calls, quick(), |config| config.metrics_listen = Some(address)).await;
+    let waiting = async |wanted: f64| {
+        eventually(&format!("{wanted} wait"), async || {
+            let waiting = value(&metrics(address).await?, "chatplane_runnable_chats")?;
+            (waiting == wanted).then_some(())
+        })
+        .await;
+    };
+    for _ in 0..3 {
+        world.client(&replica).create_chat("Hello").await;
+    }
+    Client::new(&replica.url(), &world.stranger_token).create_chat("Hello").await;
+
+    waiting(2.0).await;
+    let mut worker = Worker::open(&replica, &world.worker_token, 4).await;
+    for _ in 0..2 {
+        worker.lease().await;
+    }
+
+    waiting(0.0).await;
     replica.stop().await;
 }

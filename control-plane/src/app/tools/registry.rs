@@ -378,9 +378,11 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut places = self.workspaces.lock();
+        // Under the lock, so that the last of several that end at once finds that it is the last.
+        self.changed = watch::channel(()).1;
         if places
             .get(&self.workspace)
-            .is_some_and(|place| place.agent.is_none() && place.changed.receiver_count() <= 1)
+            .is_some_and(|place| place.agent.is_none() && place.changed.receiver_count() == 0)
         {
             places.remove(&self.workspace);
         }
