@@ -10,7 +10,7 @@ use super::{
     message::Ask,
     replica::Task,
 };
-use crate::database::{Fate, Row, Table, queued_view};
+use crate::database::{Fate, ModelCall, Row, Table, queued_view};
 
 /// Nothing takes longer once nothing fails: the longest is a chat that kills its workers, 25 times.
 const REST_MAX: Duration = Duration::from_secs(240);
@@ -29,7 +29,8 @@ impl World {
                 return;
             }
             let before = std::mem::replace(&mut versions, self.versions());
-            if before != versions || self.is_syncing() || !(self.clients_rest() && self.chats_rest()) {
+            let rests = self.clients_rest() && self.chats_rest() && self.owed().next().is_none();
+            if before != versions || self.is_syncing() || !rests {
                 rests_since = self.now;
             }
         }
@@ -46,6 +47,11 @@ impl World {
     fn is_syncing(&self) -> bool {
         let tasks = self.replicas.iter().flat_map(|replica| replica.tasks.values());
         tasks.into_iter().any(|task| matches!(task, Task::Syncing(_)))
+    }
+
+    /// What living workers have not told yet: a report that was held up with its worker comes after a pause.
+    fn owed(&self) -> impl Iterator<Item = &ModelCall> {
+        self.database.oracle.owed.keys().filter(|call| !self.database.model_calls.contains_key(call))
     }
 
     fn clients_rest(&self) -> bool {
@@ -76,9 +82,7 @@ impl World {
         wrong.extend(effects.map(|(request, times)| format!("{request:?} had its effect {times} times")));
         let paid = self.database.model_calls.iter().filter(|(_, times)| **times > 1);
         wrong.extend(paid.map(|(call, times)| format!("{call:?} was paid for {times} times")));
-        let owed =
-            self.database.oracle.owed.keys().filter(|call| !self.database.model_calls.contains_key(call));
-        wrong.extend(owed.map(|call| format!("{call:?} was never paid for, and its worker lives")));
+        wrong.extend(self.owed().map(|call| format!("{call:?} was never paid for, and its worker lives")));
         for promise in self.clients.iter().flat_map(|client| &client.promises) {
             wrong.extend(self.is_kept(promise).err());
         }
