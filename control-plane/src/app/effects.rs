@@ -61,3 +61,6 @@ impl App {
 fn open_before<'a>(applied: &'a Applied, calls: &'a [CallId]) -> impl Iterator<Item = &'a OpenCall> {
     applied.snapshot.chat.open_calls.iter().filter(|open| calls.contains(&open.id))
 }
+
+#[cfg(test)]
+mod tests;
