@@ -56,7 +56,7 @@ impl Metrics {
             runnable_chats: gauge(
                 "chatplane_runnable_chats",
                 Unit::Count,
-                "Chats that wait for a worker and for no cap, of the whole deployment; at most 100000 are counted.",
+                "Chats that wait for a worker and for no cap, of the whole deployment; the first 100000 are looked at.",
             ),
             runnable_oldest_wait: gauge(
                 "chatplane_runnable_oldest_wait_seconds",

@@ -87,8 +87,7 @@ impl App {
     async fn look(&self, mut look: Look) {
         let (hub, scheduler) = (&self.inner.hub, &self.inner.scheduler);
         if look.signals.contains(&Channel::Runnable) {
-            // Without a free slot that is remembered, and the next one that comes free is for it.
-            scheduler.look();
+            scheduler.hear();
         }
         if look.signals.contains(&Channel::Peers) {
             hub.hint_replicas();

@@ -80,8 +80,8 @@ impl Peers {
                 let end = self.run_link(replica, incoming, outgoing, &shutdown).await;
                 tracing::info!(peer = %replica, ?end, "a link to another replica has ended");
             }
-            // Once, and not with each try: it may be gone, and its row is there for a while.
-            Err(error) if self.lock().dialing.is_first_failure(replica) => {
+            // Once, and not with each try.
+            Err(error) if self.lock().dialing.is_to_be_told(replica) => {
                 tracing::warn!(
                     peer = %replica, address = peer.address, %error,
                     "another replica could not be called, and is tried again: until then watchers see no live \

@@ -10,6 +10,8 @@ use chatplane_domain::ReplicaId;
 
 /// After a first failure.
 const DELAY_MIN: Duration = Duration::from_millis(50);
+/// So many failures in a row, some three seconds of them, are no news yet.
+const FAILURES_UNTOLD: u32 = 6;
 /// After many.
 const DELAY_MAX: Duration = Duration::from_secs(2);
 
@@ -79,9 +81,10 @@ impl Dialing {
         }
     }
 
-    /// Whether the call that fails now is the first since the replica is known, or since its link was up.
-    pub(crate) fn is_first_failure(&self, replica: ReplicaId) -> bool {
-        self.peers.get(&replica).is_some_and(|peer| peer.failures == 0)
+    /// Whether the call that fails now is the one to be told: the last of some in a row. One that is leaving
+    /// is in the table for a moment longer.
+    pub(crate) fn is_to_be_told(&self, replica: ReplicaId) -> bool {
+        self.peers.get(&replica).is_some_and(|peer| peer.failures == FAILURES_UNTOLD)
     }
 
     /// The call failed, or the link broke. `chance` is in 0..1. Who left the table meanwhile is called
@@ -162,6 +165,32 @@ mod tests {
             let due = dialing.due().expect("it is called again");
             assert!(due - now <= DELAY_MIN);
             now = due;
+        }
+    }
+
+    #[test]
+    fn one_failure_of_a_row_is_told_and_none_of_a_replica_that_soon_leaves() {
+        let mut dialing = Dialing::new(replica(2));
+        let mut now = at(0);
+        for after_a_link in [false, true] {
+            dialing.known(now, [replica(1)]);
+            if after_a_link {
+                dialing.next(now);
+                dialing.up(now, replica(1));
+                now += DELAY_MAX;
+                dialing.down(now, replica(1), 0.5);
+            }
+            let told: Vec<u32> = (0..20)
+                .filter(|_| {
+                    now = dialing.due().expect("it is called again").max(now);
+                    assert_eq!(dialing.next(now), Some(replica(1)));
+                    let is_told = dialing.is_to_be_told(replica(1));
+                    dialing.down(now, replica(1), 0.5);
+                    is_told
+                })
+                .collect();
+            assert!(told.len() == 1 && told[0] > 3, "{told:?}");
+            dialing.known(now, []);
         }
     }
 

@@ -343,6 +343,15 @@ impl Scheduler {
         self.inner.runnable.notify_one();
     }
 
+    /// Another replica has a chat that waits. Without a free slot that is remembered, and the next one that comes
+    /// free is for it.
+    pub(crate) fn hear(&self) {
+        if self.free_slots() == 0 {
+            self.inner.is_known.store(true, SeqCst);
+        }
+        self.look();
+    }
+
     /// Returns when a runnable chat may be waiting.
     pub(crate) async fn runnable(&self) {
         self.inner.runnable.notified().await;
@@ -468,6 +477,19 @@ mod tests {
         drop(found);
 
         assert!(scheduler.promise(None).is_some());
+    }
+
+    #[test]
+    fn a_chat_of_another_replica_that_found_no_slot_has_the_next_one() {
+        let scheduler = Scheduler::new(SchedulerLimits::default());
+        let opening = Opening { connection: 1, slots_total: 1, listed: BTreeSet::new(), rows: Vec::new() };
+        scheduler.open(SessionId(Uuid::max()), opening).expect("it is new");
+        let taken = scheduler.promise(None).expect("the slot is free");
+        scheduler.hear();
+        assert!(scheduler.begin_claim(0).is_none());
+        drop(taken);
+
+        assert!(matches!(scheduler.begin_claim(0), Some(Begun::Kept(_))));
     }
 
     #[test]

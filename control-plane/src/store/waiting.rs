@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Error, Store};
 use crate::caps::Caps;
 
-/// More are not counted: beyond, a deployment has another problem than its number of workers.
+/// More are not looked at: beyond, a deployment has another problem than its number of workers.
 const COUNTED_MAX: i64 = 100_000;
 
 /// Chats that wait for a worker, and for nothing else.

@@ -16,7 +16,6 @@ use super::{
     worker::Asked,
 };
 use crate::{
-    bug::Bug,
     database::{Content, Known, TurnNews},
     relay::StreamId,
     scheduler::LeaseKey,
@@ -289,17 +288,16 @@ impl World {
             let kinds = answer.calls().map(|call| call.kind).collect();
             turn.known.insert(MessageId(first + outcome.boundary), Known::Answer(kinds));
         }
-        let is_beside = self.bug == Some(Bug::SummaryBesideStep);
         if outcome.boundary > 0 {
             self.database.saw("a summary");
         }
-        if outcome.added > 0
-            || outcome.boundary > 0 && !is_beside
-            || outcome.disposition == Disposition::NextTurn
-        {
+        if outcome.added > 0 || outcome.boundary > 0 || outcome.disposition == Disposition::NextTurn {
             turn.unread_from(known_history);
         }
         if turn.unread_after.is_some() {
+            if matches!(turn.doing, Doing::Model { .. }) {
+                self.database.violate(|| format!("{place:?} costs its holder the model call that it makes"));
+            }
             self.let_go(no, turn);
         }
         turn.rebase(outcome.snapshot_version);

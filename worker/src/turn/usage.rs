@@ -1,9 +1,12 @@
 //! Tokens of answers that no write has stored: they were paid for all the same.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use chatplane_domain::Usage;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 
 use crate::{
     limits::Limits,
@@ -13,6 +16,9 @@ use crate::{
 /// Reports that wait in the queue, and as many on their way. More are dropped, with a warning: nothing has been taken
 /// for so long that a worker with many slots has ended a thousand calls.
 const REPORTS_MAX: usize = 1024;
+
+/// Between two looks whether the worker leaves, and between tries when it does.
+const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where reports go.
 #[derive(Clone)]
@@ -87,11 +93,22 @@ pub(crate) async fn report_all(
             Err(CallError::Unavailable { .. }) => {
                 waiting.push_back(report);
                 failures += 1;
-                sleep(limits.rewrite.pause(failures, rand::random())).await;
+                pause(limits.rewrite.pause(failures, rand::random()), &reports).await;
             }
             Err(error) => {
                 tracing::warn!(%error, model = report.model, "the usage of a model call could not be reported");
             }
+        }
+    }
+}
+
+/// Pauses; a worker that leaves meanwhile has no time for it.
+async fn pause(longest: Duration, reports: &mpsc::Receiver<UsageReport>) {
+    let end = Instant::now() + longest;
+    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        sleep(left.min(LEAVE_INTERVAL)).await;
+        if reports.is_closed() {
+            return;
         }
     }
 }

@@ -10,8 +10,9 @@ use tokio::task::{Id, JoinSet};
 
 use crate::store::Overdue;
 
-/// Sweeps whose finds are ended at a time: one that is held up by a row delays the next ones little.
-const BATCHES_MAX: usize = 4;
+/// Sweeps whose finds are ended at a time, a few chats of each: one that is held up by a row delays the next little,
+/// and most of the database's connections are left to everybody else.
+const BATCHES_MAX: usize = 2;
 
 /// Batches of overdue chats, no chat in two of them.
 #[derive(Default)]

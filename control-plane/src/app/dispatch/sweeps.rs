@@ -19,8 +19,7 @@ use crate::{
     store::{self, Overdue, RenewedSession, SessionRenewal},
 };
 
-/// So many chats are swept at once: a row that somebody holds delays the others little,
-/// and sweeps leave most of the database's connections to everybody else.
+/// So many chats of a sweep are ended at once: a row that somebody holds delays the others little.
 const EXPIRIES_MAX: usize = 4;
 /// When so many chats could not be swept, more than single rows is wrong, and the rest is
 /// left to the next sweep.

@@ -1,6 +1,9 @@
 //! Effects that come late: by then another lease of the chat is under way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use chatplane_domain::{
     ACTION_TIMEOUT_DEFAULT, BusyBehavior, ChatId, Command, ConfigureChat, Context, CreateChat, Effort,
@@ -21,6 +24,7 @@ use crate::{
     testing::database,
 };
 
+const NEVER: Duration = Duration::from_secs(3600);
 const FORMER: SessionId = SessionId(Uuid::from_u128(1));
 const OTHER: SessionId = SessionId(Uuid::from_u128(2));
 
@@ -58,7 +62,12 @@ fn app(store: Store) -> App {
         relay,
         peers: Peers::new(parts),
         peer_tools: None,
-        scheduler: Scheduler::new(SchedulerLimits::default()),
+        // Nothing happens by itself, however busy the machine.
+        scheduler: Scheduler::new(SchedulerLimits {
+            ping_every: NEVER,
+            session_ttl: NEVER,
+            ..SchedulerLimits::default()
+        }),
         credentials: Credentials::default(),
         limits: Limits::default(),
         titles: TitleSettings { generate: false, model: None },

@@ -16,6 +16,7 @@ mod steering;
 mod steps;
 mod stops;
 mod summary_ends;
+mod usage;
 
 use std::{sync::Arc, time::Duration};
 

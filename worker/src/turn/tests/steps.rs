@@ -189,22 +189,6 @@ async fn new_settings_count_from_the_next_model_call_on() {
     assert_eq!(stored.model, "smart", "an answer names the model that gave it");
 }
 
-/// However long nobody takes it, and without holding up others.
-#[tokio::test]
-async fn what_was_paid_for_is_reported_until_it_is_stored() {
-    let control_plane = ControlPlane::start().await;
-    control_plane.state().reports_refused.insert(1, 40);
-    let failing = || [begin("half an "), used(), fail(ErrorKind::Overloaded, true)].concat();
-    let model = ScriptedModel::new([failing(), failing(), answer("whole")]);
-    let _worker = RunningWorker::start(&control_plane, &model);
-
-    control_plane.lease().await;
-
-    control_plane.until("both reports", |state| state.usage.len() == 2).await;
-    let reported = control_plane.state().usage.iter().map(|report| report.model_call).collect::<Vec<_>>();
-    assert_eq!(reported, [2, 1]);
-}
-
 #[tokio::test]
 async fn a_failed_call_is_recorded_and_repeated() {
     let control_plane = ControlPlane::start().await;
