@@ -8,14 +8,14 @@ use chatplane_tests::eventually;
 
 use crate::{
     comes_to, execute,
-    replica::{World, quick},
+    replica::{World, calm, quick},
     worker::{Worker, answer},
 };
 
 #[tokio::test]
 async fn a_new_chat_is_leased_by_its_own_write_to_a_worker_with_a_free_slot() {
     let world = World::new().await;
-    let replica = world.replica(quick()).await;
+    let replica = world.replica(calm()).await;
     let mut worker = Worker::open(&replica, &world.worker_token, 1).await;
 
     let created = world.client(&replica).create_chat("Hello").await;
@@ -75,7 +75,7 @@ async fn a_chat_that_waited_goes_to_the_first_worker_that_comes() {
 #[tokio::test]
 async fn a_worker_gets_as_many_chats_as_it_has_slots_and_the_next_when_one_is_free() {
     let world = World::new().await;
-    let replica = world.replica(quick()).await;
+    let replica = world.replica(calm()).await;
     let mut client = world.client(&replica);
     let mut worker = Worker::open(&replica, &world.worker_token, 2).await;
     let mut chats = Vec::new();
@@ -111,7 +111,7 @@ async fn a_lease_that_the_worker_does_not_list_is_delivered_again() {
 #[tokio::test]
 async fn a_lease_that_another_replica_made_is_delivered_by_the_one_that_has_the_session() {
     let world = World::new().await;
-    let replica = world.replica(quick()).await;
+    let replica = world.replica(calm()).await;
     let mut worker = Worker::open(&replica, &world.worker_token, 2).await;
     let mut other = Worker::open(&replica, &world.worker_token, 1).await;
     let created = world.client(&replica).create_chat("Hello").await;

@@ -9,7 +9,7 @@ use chatplane_tests::eventually;
 
 use crate::{
     comes_to, execute, number, reason,
-    replica::{World, quick},
+    replica::{World, calm, quick},
     worker::{Worker, answer, commit_of},
 };
 
@@ -36,16 +36,16 @@ async fn a_claim_skips_a_chat_that_somebody_else_has_locked() {
 #[tokio::test]
 async fn a_lease_reads_its_input_at_the_version_that_its_write_compared() {
     let world = World::new().await;
-    let replica = world.replica(quick()).await;
+    let replica = world.replica(calm()).await;
     let mut client = world.client(&replica);
     let created = client.create_chat("One").await;
-    // A turn ends, and a message starts the next, while the first worker is away.
-    let mut worker = Worker::open(&replica, &world.worker_token, 1).await;
+    let mut worker = Worker::open(&replica, &world.worker_token, 8).await;
     let mut held = worker.lease().await;
     worker.finish(&mut held).await;
     worker.forget(&held).await;
     comes_to(&mut client, &created.chat_id, chat::ChatState::Waiting).await;
 
+    // The write of the message gives the lease too: slots have been free all the time.
     client.send(&created.chat_id, "Two").await.expect("it is sent");
     let leased = worker.lease().await;
 
@@ -61,7 +61,7 @@ async fn a_lease_reads_its_input_at_the_version_that_its_write_compared() {
 async fn a_lease_given_to_a_session_that_has_just_closed_does_no_harm() {
     let world = World::new().await;
     // The replica finds out late: it asks for no renewal.
-    let limits = SchedulerLimits { renew_every: Duration::from_secs(3600), ..quick() };
+    let limits = SchedulerLimits { renew_every: Duration::from_secs(3600), ..calm() };
     let replica = world.replica(limits).await;
     let closed = Worker::open(&replica, &world.worker_token, 1).await;
     let mut database = world.database.connection().await;
@@ -69,21 +69,19 @@ async fn a_lease_given_to_a_session_that_has_just_closed_does_no_harm() {
     execute(&mut database, close).await;
 
     let created = world.client(&replica).create_chat("Hello").await;
-    let given = format!("select count(*) from chats where session_id = '{}'", closed.session);
-    let was_given = number(&mut database, given).await == 1;
     drop(closed);
     let mut other = Worker::open(&replica, &world.worker_token, 1).await;
     let held = other.lease().await;
 
-    assert!(was_given, "memory proposed the closed session");
     assert_eq!(held.chat, created.chat_id);
-    assert!(held.fence > 1);
+    assert!(held.fence > 1, "memory proposed the closed session first");
 }
 
 #[tokio::test]
 async fn a_session_that_resumed_elsewhere_is_not_closed_by_its_old_replica() {
     let world = World::new().await;
-    let limits = SchedulerLimits { close_grace: Duration::from_millis(300), ..quick() };
+    // Long enough for the worker to come back on a busy machine.
+    let limits = SchedulerLimits { close_grace: Duration::from_secs(3), ..quick() };
     let first = world.replica(limits).await;
     let second = world.replica(quick()).await;
     let mut before = Worker::open(&first, &world.worker_token, 1).await;
@@ -139,7 +137,7 @@ async fn of_two_holders_only_the_later_fence_commits() {
 #[tokio::test]
 async fn a_commit_that_meets_an_interruption_is_stored_and_ends_it() {
     let world = World::new().await;
-    let replica = world.replica(quick()).await;
+    let replica = world.replica(calm()).await;
     let mut client = world.client(&replica);
     let mut worker = Worker::open(&replica, &world.worker_token, 1).await;
     let created = client.create_chat("Hello").await;
@@ -251,14 +249,14 @@ async fn a_resume_that_waited_for_the_row_sees_the_leases_of_then() {
 #[tokio::test]
 async fn a_session_that_is_being_renewed_is_not_closed_by_the_clock() {
     let world = World::new().await;
-    let limits = SchedulerLimits { session_ttl: Duration::from_secs(1), ..quick() };
+    let limits = SchedulerLimits { session_ttl: Duration::from_secs(3), ..quick() };
     let _replica = world.replica(limits).await;
     let mut database = world.database.connection().await;
     let row = async |database: &mut sqlx::PgConnection, last_digit: u8| {
         let insert = format!(
             "insert into sessions (session_id, replica_id, connection, worker_name, slots_total, expire_time) \
              values ('00000000-0000-4000-8000-00000000000{last_digit}', gen_random_uuid(), 1, '', 1, \
-                     now() + interval '1 second')"
+                     now() + interval '3 seconds')"
         );
         execute(database, insert).await;
     };

@@ -164,6 +164,12 @@ impl Replica {
     }
 }
 
+/// The same with a worker that is not taken for silent when the machine is busy: whoever has a free slot is
+/// offered what is written.
+pub(crate) fn calm() -> SchedulerLimits {
+    SchedulerLimits { ping_every: Duration::from_secs(10), ..quick() }
+}
+
 /// Times that let a test see in moments what takes seconds. The TTL is long: a busy
 /// machine must not end a session that a test does not want to end.
 pub(crate) fn quick() -> SchedulerLimits {

@@ -88,7 +88,8 @@ async fn a_worker_that_dies_while_the_database_is_away_loses_its_chat_when_it_is
 #[tokio::test]
 async fn a_session_resumes_on_another_replica_and_keeps_its_leases() {
     let world = World::new().await;
-    let first = world.replica(quick()).await;
+    let patient = SchedulerLimits { close_grace: Duration::from_secs(3600), ..quick() };
+    let first = world.replica(patient).await;
     let second = world.replica(quick()).await;
     let mut client = world.client(&second);
     let mut before = Worker::open(&first, &world.worker_token, 2).await;

@@ -109,10 +109,16 @@ impl Worker {
         Ok(Self { calls, session: opened.session_id, resumed: opened.leases, up, down, habits, reader })
     }
 
-    /// What comes next, pings aside.
+    /// What comes next, pings aside, and leases that it has taken: one that was not listed in time is sent
+    /// again.
     pub(crate) async fn next(&mut self) -> Result<Down, Status> {
-        let next = timeout(DEADLINE, self.down.recv()).await.expect("something comes in time");
-        next.expect("the stream goes on or ends with a word")
+        loop {
+            let next = timeout(DEADLINE, self.down.recv()).await.expect("something comes in time");
+            match next.expect("the stream goes on or ends with a word") {
+                Ok(Down::Lease(lease)) if self.holds(lease.lease.as_ref()) => {}
+                other => return other,
+            }
+        }
     }
 
     /// The next lease, which the worker does not take yet.
@@ -121,14 +127,14 @@ impl Worker {
             match self.next().await {
                 Ok(Down::Lease(lease)) => return lease,
                 // A renewal may see that a lease has ended before the worker says it has left it.
-                Ok(Down::Lost(lost)) if !self.holds(&lost) => {}
+                Ok(Down::Lost(lost)) if !self.holds(lost.lease.as_ref()) => {}
                 other => panic!("not a lease: {other:?}"),
             }
         }
     }
 
-    fn holds(&self, lost: &proto::Lost) -> bool {
-        let key = lost.lease.clone().expect("a lease has a key");
+    fn holds(&self, key: Option<&proto::LeaseKey>) -> bool {
+        let key = key.cloned().expect("a lease has a key");
         self.habits.held.lock().expect("no test panics with it").contains(&(key.chat_id, key.fence))
     }
 

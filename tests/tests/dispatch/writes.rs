@@ -137,10 +137,9 @@ async fn an_interruption_reaches_the_holder_which_hands_in_what_it_has() {
     };
     let outcome = worker.calls.finish_interruption(finish).await.expect("finished").into_inner().outcome;
 
-    assert_eq!(
-        told,
-        Down::Interrupt(proto::Interrupt { lease: Some(held.lease_key()), snapshot_version: 2 })
-    );
+    let snapshot_version = held.header.snapshot_version + 1;
+    let interrupt = proto::Interrupt { lease: Some(held.lease_key()), snapshot_version };
+    assert_eq!(told, Down::Interrupt(interrupt));
     held.written(&outcome.expect("an outcome"));
     comes_to(&mut client, &held.chat, chat::ChatState::Waiting).await;
     let messages = client.messages(&held.chat).await;
@@ -155,12 +154,11 @@ async fn a_stop_on_another_replica_reaches_the_holder_by_the_next_renewal() {
     let request = chat::InterruptChatRequest { chat_id: held.chat.clone(), ..Default::default() };
     world.client(&other).chats.interrupt_chat(request).await.expect("it is interrupted");
 
-    // Above the version of the stop, so that it is heard whatever the holder has written.
     let told = worker.next().await.expect("a word");
-    assert_eq!(
-        told,
-        Down::Interrupt(proto::Interrupt { lease: Some(held.lease_key()), snapshot_version: 3 })
-    );
+    // Above the version of the stop, so that it is heard whatever the holder has written.
+    let snapshot_version = held.header.snapshot_version + 2;
+    let interrupt = proto::Interrupt { lease: Some(held.lease_key()), snapshot_version };
+    assert_eq!(told, Down::Interrupt(interrupt));
 }
 
 #[tokio::test]
