@@ -46,12 +46,14 @@ pub struct Limits {
     /// A file that no chat is linked to stays this long after it was uploaded or unlinked: for a draft that is
     /// sent tomorrow morning.
     pub unlinked_file_kept: Duration,
+    /// A session of a worker that was closed stays known this long: for usage that its worker reports late.
+    pub closed_session_kept: Duration,
     /// A client that uploads a file sends its next piece within this time. So late it may be on the whole, too:
     /// see `UPLOAD_RATE_MIN`.
     pub upload_idle: Duration,
     /// How long an upload waits for others to end.
     pub upload_wait: Duration,
-    /// What was kept for long enough is looked for this often. It is counted in days; a short look costs five
+    /// What was kept for long enough is looked for this often. It is counted in days; a short look costs six
     /// statements.
     pub retention_sweep_interval: Duration,
 }
@@ -76,6 +78,7 @@ impl Default for Limits {
             files_per_owner_max: 10_000,
             file_bytes_per_owner_max: 10 * 1024 * 1024 * 1024,
             unlinked_file_kept: Duration::from_secs(24 * 60 * 60),
+            closed_session_kept: Duration::from_secs(30 * 24 * 60 * 60),
             upload_idle: Duration::from_secs(30),
             upload_wait: Duration::from_secs(30),
             retention_sweep_interval: Duration::from_secs(10 * 60),

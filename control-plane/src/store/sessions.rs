@@ -5,6 +5,8 @@
 //! connection, or by anybody once its time has passed. Ending its leases is another act,
 //! whose one criterion is that the session is missing or closed.
 
+mod ending;
+
 use std::time::Duration;
 
 use chatplane_domain::{
@@ -316,59 +318,6 @@ impl Store {
             last.leases.extend(row.lease()?);
         }
         Ok(renewed)
-    }
-
-    /// Closes a session whose worker is gone, where its row still names the replica and
-    /// the connection: the worker may have resumed elsewhere. Answers whether it did.
-    ///
-    /// # Errors
-    ///
-    /// What the database says.
-    pub(crate) async fn close_session(
-        &self,
-        session: SessionId,
-        replica: ReplicaId,
-        connection: i64,
-    ) -> Result<bool, Error> {
-        let closed = sqlx::query!(
-            "update sessions \
-             set close_time = now() \
-             where session_id = $1 \
-             and replica_id = $2 \
-             and connection = $3 \
-             and close_time is null",
-            session.0,
-            replica.0,
-            connection,
-        )
-        .execute(&self.connections)
-        .await?;
-        Ok(closed.rows_affected() == 1)
-    }
-
-    /// Closes sessions past their time. Answers how many. One that is being renewed or
-    /// resumed right now is left alone.
-    ///
-    /// # Errors
-    ///
-    /// What the database says.
-    pub(crate) async fn close_expired_sessions(&self) -> Result<u64, Error> {
-        let closed = sqlx::query!(
-            "update sessions \
-             set close_time = now() \
-             where session_id in ( \
-                 select s.session_id \
-                 from sessions s \
-                 where s.close_time is null \
-                 and s.expire_time <= now() \
-                 limit $1 \
-                 for update skip locked \
-             )",
-            SWEEP_ROWS_MAX,
-        )
-        .execute(&self.connections)
-        .await?;
-        Ok(closed.rows_affected())
     }
 
     /// What is overdue, of each kind at most some hundreds.

@@ -13,6 +13,8 @@ use crate::{
 const FILES_MAX: i64 = 20;
 /// Chats of which something is left that are looked for together.
 const CHATS_MAX: i64 = 50;
+/// Sessions that are forgotten together.
+const SESSIONS_MAX: i64 = 500;
 
 impl App {
     /// Erases what is left of deleted chats, of each once: one that cannot be erased does not
@@ -61,6 +63,23 @@ impl App {
             let swept = self.in_time(self.inner.store.sweep_files(kept, files_max)).await?;
             *files += swept.deleted;
             if i64::try_from(swept.seen).is_ok_and(|seen| seen < files_max) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets sessions of workers that were closed long ago, which adds to `sessions`.
+    pub(super) async fn forget_sessions(
+        &self,
+        sessions: &mut u64,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let kept = self.inner.limits.closed_session_kept;
+        while !stop.is_cancelled() {
+            let forgotten = self.in_time(self.inner.store.forget_sessions(kept, SESSIONS_MAX)).await?;
+            *sessions += forgotten;
+            if i64::try_from(forgotten).is_ok_and(|forgotten| forgotten < SESSIONS_MAX) {
                 break;
             }
         }

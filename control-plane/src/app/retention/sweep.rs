@@ -2,8 +2,8 @@
 //!
 //! Every replica sweeps. What is found is a proposal: each chat is decided on anew from what
 //! it is then, in the write that compares it, so that two replicas do a thing once, and a
-//! chat that somebody has come back to stays. Files that no chat is linked to, and what is
-//! left of deleted chats, go whatever the settings are: see `leftovers`.
+//! chat that somebody has come back to stays. Files that no chat is linked to, what is left of
+//! deleted chats, and sessions that ended go whatever the settings are: see `leftovers`.
 
 use chatplane_domain::{Command, Context, decide};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -34,6 +34,7 @@ struct Swept {
     deleted: u64,
     debug_runs: u64,
     files: u64,
+    sessions: u64,
 }
 
 impl App {
@@ -50,12 +51,20 @@ impl App {
             let by_settings = self.sweep_all(&mut swept, &stop).await;
             let leftovers = self.erase_leftovers(&stop).await;
             let files = self.sweep_files(&mut swept.files, &stop).await;
-            for error in [by_settings, leftovers, files].into_iter().filter_map(Result::err) {
+            let sessions = self.forget_sessions(&mut swept.sessions, &stop).await;
+            for error in [by_settings, leftovers, files, sessions].into_iter().filter_map(Result::err) {
                 tracing::warn!(cause = %chain(&error), "a sweep of what is old failed; the next one goes on");
             }
             if swept != Swept::default() {
-                let Swept { archived, deleted, debug_runs, files } = swept;
-                tracing::info!(archived, deleted, debug_runs, files, "what was kept for long enough is gone");
+                let Swept { archived, deleted, debug_runs, files, sessions } = swept;
+                tracing::info!(
+                    archived,
+                    deleted,
+                    debug_runs,
+                    files,
+                    sessions,
+                    "what was kept for long enough is gone"
+                );
             }
         }
     }
