@@ -283,26 +283,18 @@ async fn sessions_that_were_closed_long_ago_are_forgotten_and_no_others() {
     let database = chatplane_tests::Database::create().await;
     let replica = Replica::start(&database, Limits::default()).await;
     let mut connection = database.connection().await;
-    let names = [
-        ("long ago", "now() - interval '31 days'"),
-        ("lately", "now() - interval '29 days'"),
-        ("open", "null"),
-    ];
-    for (name, close_time) in names {
-        let session = format!(
-            "insert into sessions (session_id, replica_id, connection, worker_name, slots_total, create_time, \
-                                   expire_time, close_time) \
-             values (gen_random_uuid(), gen_random_uuid(), 1, '{name}', 1, now() - interval '60 days', \
-                     now() + interval '1 hour', {close_time})"
-        );
-        execute(&mut connection, session).await;
-    }
+    // In one statement: one sweep sees all of them.
+    let sessions = "insert into sessions (session_id, replica_id, connection, worker_name, slots_total, \
+                                          create_time, expire_time, close_time) \
+                    select gen_random_uuid(), gen_random_uuid(), 1, worker_name, 1, \
+                           now() - interval '60 days', now() + interval '1 hour', now() - days * interval '1 day' \
+                    from (values ('long ago', 31), ('lately', 29), ('open', null)) as s (worker_name, days)";
+    execute(&mut connection, sessions.to_owned()).await;
 
     eventually("one is forgotten", async || {
         (count(&mut connection, "select count(*) from sessions").await < 3).then_some(())
     })
     .await;
-    // A sweep forgets all that it may at once; the next one finds nothing.
     let left = "select string_agg(worker_name, ', ' order by worker_name) from sessions";
     let left: String = sqlx::query_scalar(left).fetch_one(&mut connection).await.expect("it answers");
 
