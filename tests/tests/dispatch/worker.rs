@@ -63,6 +63,8 @@ pub(crate) struct Worker {
     up: mpsc::Sender<proto::SessionRequest>,
     down: mpsc::Receiver<Result<Down, Status>>,
     habits: Arc<Habits>,
+    /// Leases it has or had.
+    taken: BTreeSet<Key>,
     reader: JoinHandle<()>,
 }
 
@@ -106,16 +108,18 @@ impl Worker {
         let Some(Down::Opened(opened)) = first.message else { panic!("not opened: {first:?}") };
         let (told, down) = mpsc::channel(MESSAGES_MAX);
         let reader = tokio::spawn(read(stream, up.clone(), told, Arc::clone(&habits)));
-        Ok(Self { calls, session: opened.session_id, resumed: opened.leases, up, down, habits, reader })
+        let (session, resumed) = (opened.session_id, opened.leases);
+        let taken = held.iter().cloned().collect();
+        Ok(Self { calls, session, resumed, up, down, habits, taken, reader })
     }
 
-    /// What comes next, pings aside, and leases that it has taken: one that was not listed in time is sent
-    /// again.
+    /// What comes next, pings aside, and leases that it has taken before: one that was not listed in time is
+    /// sent again.
     pub(crate) async fn next(&mut self) -> Result<Down, Status> {
         loop {
             let next = timeout(DEADLINE, self.down.recv()).await.expect("something comes in time");
             match next.expect("the stream goes on or ends with a word") {
-                Ok(Down::Lease(lease)) if self.holds(lease.lease.as_ref()) => {}
+                Ok(Down::Lease(lease)) if self.taken.contains(&key_of(lease.lease.as_ref())) => {}
                 other => return other,
             }
         }
@@ -134,8 +138,7 @@ impl Worker {
     }
 
     fn holds(&self, key: Option<&proto::LeaseKey>) -> bool {
-        let key = key.cloned().expect("a lease has a key");
-        self.habits.held.lock().expect("no test panics with it").contains(&(key.chat_id, key.fence))
+        self.habits.held.lock().expect("no test panics with it").contains(&key_of(key))
     }
 
     /// The next lease, taken.
@@ -146,6 +149,7 @@ impl Worker {
 
     pub(crate) async fn take(&mut self, lease: proto::Lease) -> Held {
         let held = Held::new(&self.session, lease);
+        self.taken.insert(held.key());
         self.habits.held.lock().expect("no test panics with it").insert(held.key());
         self.tell().await;
         held
@@ -193,6 +197,11 @@ impl Worker {
     pub(crate) async fn finish(&mut self, held: &mut Held) -> proto::WriteOutcome {
         self.commit(held, answer("Done."), proto::NextStep::Finish).await.expect("it is committed")
     }
+}
+
+fn key_of(key: Option<&proto::LeaseKey>) -> Key {
+    let key = key.expect("a lease has a key");
+    (key.chat_id.clone(), key.fence)
 }
 
 async fn read(
