@@ -124,6 +124,19 @@ fn cancel_during_a_dial_asks_for_nothing_when_it_comes_up() {
 }
 
 #[test]
+fn a_sync_that_ends_when_nobody_watches_any_more_asks_for_nothing() {
+    let mut following = followed();
+
+    following.unwatch(CHAT);
+    following.take_acts();
+    following.seen(CHAT, seen(6, at(A, 1)));
+    following.seen(CHAT, seen(7, at(B, 2)));
+
+    assert_eq!(following.take_acts(), []);
+    assert_eq!((following.subscriptions(A), following.subscriptions(B)), (0, 0));
+}
+
+#[test]
 fn a_turn_that_another_worker_takes_is_followed_anew_and_late_pieces_are_nobodys() {
     let mut following = followed();
 
