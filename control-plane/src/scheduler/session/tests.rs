@@ -254,6 +254,20 @@ fn a_stop_that_the_input_already_shows_does_not_follow_it() {
 }
 
 #[test]
+fn an_edit_that_comes_while_the_lease_is_read_follows_it_unless_the_input_shows_it() {
+    for (version, follows) in [(2, vec![]), (3, vec![Action::SendReload { key: key(1), version: 3 }])] {
+        let mut session = open(&[], &[]);
+        session.handle(at(0), Event::Granted(key(1)));
+        session.handle(at(1), Event::Reload { key: key(1), version });
+        assert_eq!(session.take_actions(), [Action::Deliver(key(1))]);
+
+        session.handle(at(2), sent(key(1)));
+
+        assert_eq!(session.take_actions(), follows);
+    }
+}
+
+#[test]
 fn a_renewal_repeats_a_stop_whose_hint_was_lost() {
     let mut session = holding(key(1));
     let stopped = LeaseRow { interrupting: true, snapshot_version: 5, ..row(key(1)) };
