@@ -5,11 +5,17 @@ use uuid::Uuid;
 
 use super::{BTreeSet, Begun, ChatId, Opening, Scheduler, SchedulerLimits, SessionId};
 
-#[tokio::test]
-async fn a_chat_that_found_no_slot_wakes_the_claim_when_one_is_free() {
+/// One session, with one slot.
+fn with_one_slot() -> Scheduler {
     let scheduler = Scheduler::new(SchedulerLimits::default());
     let opening = Opening { connection: 1, slots_total: 1, listed: BTreeSet::new(), rows: Vec::new() };
     scheduler.open(SessionId(Uuid::max()), opening).expect("it is new");
+    scheduler
+}
+
+#[tokio::test]
+async fn a_chat_that_found_no_slot_wakes_the_claim_when_one_is_free() {
+    let scheduler = with_one_slot();
     let taken = scheduler.promise(None).expect("the slot is free");
 
     assert!(scheduler.begin_claim(0).is_none());
@@ -22,9 +28,7 @@ async fn a_chat_that_found_no_slot_wakes_the_claim_when_one_is_free() {
 
 #[test]
 fn no_message_takes_the_slot_with_which_a_claim_looks() {
-    let scheduler = Scheduler::new(SchedulerLimits::default());
-    let opening = Opening { connection: 1, slots_total: 1, listed: BTreeSet::new(), rows: Vec::new() };
-    scheduler.open(SessionId(Uuid::max()), opening).expect("it is new");
+    let scheduler = with_one_slot();
 
     assert!(matches!(scheduler.begin_claim(0), Some(Begun::Free)), "nobody is known to wait");
     scheduler.still_waiting();
@@ -40,9 +44,7 @@ fn no_message_takes_the_slot_with_which_a_claim_looks() {
 
 #[test]
 fn a_chat_of_another_replica_that_found_no_slot_has_the_next_one() {
-    let scheduler = Scheduler::new(SchedulerLimits::default());
-    let opening = Opening { connection: 1, slots_total: 1, listed: BTreeSet::new(), rows: Vec::new() };
-    scheduler.open(SessionId(Uuid::max()), opening).expect("it is new");
+    let scheduler = with_one_slot();
     let taken = scheduler.promise(None).expect("the slot is free");
     scheduler.hear();
     assert!(scheduler.begin_claim(0).is_none());
@@ -53,9 +55,7 @@ fn a_chat_of_another_replica_that_found_no_slot_has_the_next_one() {
 
 #[test]
 fn a_look_that_found_no_slot_keeps_none_later() {
-    let scheduler = Scheduler::new(SchedulerLimits::default());
-    let opening = Opening { connection: 1, slots_total: 1, listed: BTreeSet::new(), rows: Vec::new() };
-    scheduler.open(SessionId(Uuid::max()), opening).expect("it is new");
+    let scheduler = with_one_slot();
     let taken = scheduler.promise(None).expect("the slot is free");
     assert!(scheduler.begin_claim(0).is_none(), "a net, for what nobody has seen");
     drop(taken);
@@ -66,9 +66,7 @@ fn a_look_that_found_no_slot_keeps_none_later() {
 
 #[tokio::test]
 async fn a_slot_that_came_free_before_the_chat_was_said_to_wait_wakes_the_claim_too() {
-    let scheduler = Scheduler::new(SchedulerLimits::default());
-    let opening = Opening { connection: 1, slots_total: 1, listed: BTreeSet::new(), rows: Vec::new() };
-    scheduler.open(SessionId(Uuid::max()), opening).expect("it is new");
+    let scheduler = with_one_slot();
 
     scheduler.still_waiting();
 
